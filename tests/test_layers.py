@@ -1,0 +1,96 @@
+"""Imports go down only: every import of every module, those inside functions included."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "artifactfs"
+VALUES = {"errors", "clock", "digest", "paths", "model", "manifest"}
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "_version": set(),
+    "errors": set(),
+    "clock": {"errors"},
+    "digest": {"errors"},
+    "paths": {"errors"},
+    "model": {"errors", "digest", "paths"},
+    "manifest": {"errors", "digest", "paths", "model"},
+    "places": VALUES,
+    "blobstore": VALUES,
+    "reference": VALUES,
+    "staging": VALUES,
+    "index": VALUES,
+    "repository": VALUES | {"blobstore", "reference", "staging", "index"},
+    "runs": VALUES | {"index", "repository", "blobstore"},
+    "vfs": VALUES | {"staging", "index", "repository"},
+    "mount": VALUES | {"vfs", "index", "repository", "staging", "places", "_version"},
+    "sdk": VALUES | {"places", "repository", "runs", "mount", "staging", "vfs", "_version"},
+    "testing": VALUES | {"blobstore", "reference", "staging", "index", "repository", "runs", "vfs", "mount", "places"},
+    "": {"_version", "sdk"},
+}
+ONLY_USER = {"lmdb": "index", "fuse": "mount", "click": "cli"}
+READS_ENVIRONMENT = {"sdk"}
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def area_of(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return "" if first == "__init__" else first
+
+
+def imported_names(path: Path) -> set[str]:
+    """Return the dotted names of all modules that a file imports, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def violations(area: str, names: set[str]) -> list[str]:
+    """Return the imports that a module of `area` may not make."""
+    found = []
+    for name in sorted(names):
+        top, _, rest = name.partition(".")
+        if top == "artifactfs":
+            target = rest.split(".")[0]
+            if target not in MAY_IMPORT[area] | {area}:
+                found.append(f"{area or 'artifactfs'} imports {name}")
+        elif top in ONLY_USER and ONLY_USER[top] != area:
+            found.append(f"{area or 'artifactfs'} imports {top}, which is for {ONLY_USER[top]} alone")
+        elif top == "artifactfs_cli":
+            found.append(f"{area or 'artifactfs'} imports the command line")
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_module_imports_only_what_lies_below(path: Path) -> None:
+    assert violations(area_of(path), imported_names(path)) == []
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_sdk_reads_the_environment_and_nobody_prints(path: Path) -> None:
+    if area_of(path) in READS_ENVIRONMENT:
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":
+            assert node.attr not in {"environ", "getenv", "environb"}, f"line {node.lineno} reads the environment"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id != "print", f"line {node.lineno} prints"
+
+
+def test_the_test_sees_an_import_that_goes_up() -> None:
+    assert violations("blobstore", {"artifactfs.repository.log"})
+    assert violations("vfs", {"artifactfs.mount.fusepy"})
+    assert violations("repository", {"lmdb"})
+    assert not violations("repository", {"artifactfs.blobstore.base", "os"})
