@@ -6,5 +6,7 @@ artifact = artifactfs.Artifact("animals", type="dataset")
 artifact.add_dir("images")
 run.log_artifact(artifact)
 """
+
 from artifactfs._version import __version__
+
 __all__ = ["__version__"]

@@ -201,7 +201,7 @@ def decode_page(data: bytes) -> Page:
     except (msgspec.MsgspecError, InvalidNameError) as error:
         msg = f"a stored tree does not decode: {error}"
         raise MalformedError(msg) from error
-    if not 0 <= level <= 255:  # noqa: PLR2004 (one byte)
+    if not 0 <= level <= 255:
         msg = f"a stored tree has the level {level}"
         raise MalformedError(msg)
     page = build_page(level, items)

@@ -41,8 +41,14 @@ class Row:
         if self.absolute:
             return [self.name, f"{ours:.3f} s", "", f"{self.value:.3f} s", f"<= {self.target} s", self._mark()]
         peer = statistics.median(self.peer)
-        return [self.name, self._speed(ours), f"{self._speed(peer)} ({self.peer_name})",
-                f"{self.value:.2f}", f">= {self.target:.2f}", self._mark()]
+        return [
+            self.name,
+            self._speed(ours),
+            f"{self._speed(peer)} ({self.peer_name})",
+            f"{self.value:.2f}",
+            f">= {self.target:.2f}",
+            self._mark(),
+        ]
 
     def _speed(self, seconds: float) -> str:
         return f"{self.work / seconds:,.0f} {self.unit}" if self.unit else f"{seconds:.2f} s"

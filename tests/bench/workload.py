@@ -59,8 +59,9 @@ def timed(action: Callable[[], object]) -> float:
 
 def run(*command: str, **environment: str) -> None:
     """Run a command that must succeed, without its output."""
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                   env={**os.environ, **environment})
+    subprocess.run(
+        command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **environment}
+    )
 
 
 def iter_files(root: Path) -> Iterator[str]:
