@@ -5,11 +5,13 @@ set -eu
 
 usage() {
     cat <<'TEXT'
-usage: vagrant/provision.sh [--dev] [--list]
+usage: vagrant/provision.sh [--dev] [--vagrant] [--list]
 
-Installs what is missing of the system packages for artifactfs (Debian 12 and its relatives).
-  --dev    also what only tests, benchmarks and linters use
-  --list   print the packages, one a line, and change nothing
+Installs what is missing of the system packages for artifactfs (Debian 12 and its relatives). No option: what the demo
+needs.
+  --dev      also what only tests, benchmarks and linters use
+  --vagrant  also vagrant itself, to check the Vagrantfile with
+  --list     print the packages, one a line, and change nothing
 TEXT
 }
 
@@ -52,9 +54,9 @@ as_root() {
 install_missing() {
     say "installing with apt-get:$missing"
     as_root apt-get update -qq
-    # Word splitting is wanted: one argument for each package.
+    # What apt says while it works is left out; its errors are on standard error. Word splitting is wanted.
     # shellcheck disable=SC2086
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
     say "installed:$missing"
 }
 
@@ -93,6 +95,7 @@ only_list=""
 for option in "$@"; do
     case "$option" in
         --dev) packages="$packages $dev_packages" ;;
+        --vagrant) packages="$packages vagrant" ;;
         --list) only_list=yes ;;
         -h | --help) usage; exit 0 ;;
         *) usage >&2; exit 2 ;;
