@@ -1,0 +1,66 @@
+"""What all tests share: an environment of their own, and a header that says what this machine can do."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+XDG_FOLDERS = {
+    "XDG_DATA_HOME": "data",
+    "XDG_STATE_HOME": "state",
+    "XDG_CACHE_HOME": "cache",
+    "XDG_CONFIG_HOME": "config",
+    "XDG_RUNTIME_DIR": "run",
+}
+
+
+def has_libfuse2() -> bool:
+    try:
+        ctypes.CDLL("libfuse.so.2")
+    except OSError:
+        return False
+    return True
+
+
+def missing_for_mounts() -> str:
+    """Return what keeps this machine from mounting, or an empty string."""
+    if not os.path.exists("/dev/fuse"):
+        return "/dev/fuse is missing"
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        return "/dev/fuse may not be opened"
+    if not has_libfuse2():
+        return "libfuse 2 is missing"
+    if not shutil.which("fusermount3") and not shutil.which("fusermount"):
+        return "fusermount is missing"
+    return ""
+
+
+def pytest_report_header() -> list[str]:
+    tools = [tool for tool in ("rsync", "getfattr", "strace", "mkfs.ext4", "mkfs.xfs", "unshare") if shutil.which(tool)]
+    return [
+        f"user: {'root' if os.geteuid() == 0 else 'ordinary'}; kernel: {os.uname().release}",
+        f"mounts: {missing_for_mounts() or 'yes'}; tools: {', '.join(tools)}",
+    ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    reason = missing_for_mounts()
+    for item in items:
+        if reason and item.get_closest_marker("mounted"):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True)
+def own_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder in which this test's user directories lie; nothing touches those of whoever runs the tests."""
+    home = tmp_path_factory.mktemp("home")
+    for variable, folder in XDG_FOLDERS.items():
+        (home / folder).mkdir(mode=0o700)
+        monkeypatch.setenv(variable, str(home / folder))
+    for variable in [name for name in os.environ if name.startswith("ARTIFACTFS_")]:
+        monkeypatch.delenv(variable)
+    return home
