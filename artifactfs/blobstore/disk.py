@@ -1,0 +1,268 @@
+"""The few operations of a local file system that a store needs, so that tests can put another disk below.
+
+Every method is one thing that either happened or did not; what survives a loss of power is only what a
+`sync_` method was called for afterwards. Paths are absolute.
+
+Used by `local.py`; the tests' disk that forgets what was not synced is in `artifactfs.testing`.
+Threading: stateless but for one descriptor, so it may be shared.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import sys
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from artifactfs.blobstore.base import ObjectFile
+
+OBJECT_MODE = 0o444
+"""Permission bits of an object before the umask: nobody changes one by accident."""
+
+
+class DiskReads(Protocol):
+    """Reading."""
+
+    def read_file(self, path: str) -> bytes:
+        """Return all bytes of a file."""
+
+    def open_file(self, path: str) -> ObjectFile:
+        """Return a file, open for reading."""
+
+    def find_size(self, path: str) -> int | None:
+        """Return the size of a file, or None when there is none."""
+
+    def find_signature(self, path: str) -> bytes:
+        """Return the signature that `open_file(path).signature()` would give; b"" when there is no file."""
+
+    def list_directory(self, path: str) -> list[tuple[str, bool]]:
+        """Return name and whether it is a directory, for each entry; nothing when there is no directory."""
+
+
+class DiskWrites(Protocol):
+    """Changing."""
+
+    def create_file(self, path: str, chunks: Iterable[bytes | memoryview]) -> int:
+        """Make a new file with these bytes and return its size; on an error nothing is left of it."""
+
+    def make_directory(self, path: str) -> bool:
+        """Make a directory and return whether this call made it; the one above must exist."""
+
+    def rename_new(self, source: str, target: str) -> bool:
+        """Rename a file unless `target` exists, in one step, and return whether it was renamed."""
+
+    def replace(self, source: str, target: str) -> None:
+        """Rename a file over `target` in one step."""
+
+    def remove(self, path: str) -> None:
+        """Remove a file; a missing one is not an error."""
+
+
+class DiskSyncs(Protocol):
+    """Making durable."""
+
+    def sync_file(self, path: str) -> None:
+        """Make the bytes of a file durable (not its name)."""
+
+    def sync_directory(self, path: str) -> None:
+        """Make the names in a directory durable."""
+
+    def sync_all(self) -> bool:
+        """Make everything on the file system durable; False when this system cannot."""
+
+
+class Disk(DiskReads, DiskWrites, DiskSyncs, Protocol):
+    """A local file system."""
+
+
+_SIGNATURE_FIELDS = 5
+RENAME_NOREPLACE = 1
+AT_FDCWD = -100
+
+
+def pack_signature(status: os.stat_result) -> bytes:
+    """Return device, inode, size and both times of a file as bytes."""
+    return b"%x.%x.%x.%x.%x" % (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
+
+
+class LocalFile:
+    """An open local file. Reads may come from several threads; `pread` shares no position."""
+
+    __slots__ = ("_descriptor", "_signature", "size")
+
+    def __init__(self, descriptor: int, status: os.stat_result) -> None:
+        self._descriptor = descriptor
+        self._signature = pack_signature(status)
+        self.size = status.st_size
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return the overlap of [offset, offset + size) with the file."""
+        data = os.pread(self._descriptor, size, offset)
+        if len(data) == size or offset + len(data) >= self.size:
+            return data
+        return data + self._read_rest(offset + len(data), size - len(data))
+
+    def _read_rest(self, offset: int, size: int) -> bytes:
+        # pread(2) may return less than asked, and never returns more than 0x7ffff000 bytes.
+        parts: list[bytes] = []
+        while size > 0 and (data := os.pread(self._descriptor, size, offset)):
+            parts.append(data)
+            offset, size = offset + len(data), size - len(data)
+        return b"".join(parts)
+
+    def fileno(self) -> int | None:
+        """Return the descriptor."""
+        return self._descriptor
+
+    def signature(self) -> bytes:
+        """Return the signature the file had when it was opened."""
+        return self._signature
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class SystemDisk:
+    """The operating system's file system that holds `root`. May be shared by threads."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._library = ctypes.CDLL(None, use_errno=True)
+        self._descriptor = -1
+
+    def read_file(self, path: str) -> bytes:
+        """Return all bytes of a file."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            parts = []
+            while data := os.read(descriptor, 1 << 20):
+                parts.append(data)
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+        finally:
+            os.close(descriptor)
+
+    def open_file(self, path: str) -> ObjectFile:
+        """Return a file, open for reading."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return LocalFile(descriptor, os.fstat(descriptor))
+
+    def find_size(self, path: str) -> int | None:
+        """Return the size of a file, or None when there is none."""
+        try:
+            return os.stat(path).st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def find_signature(self, path: str) -> bytes:
+        """Return the signature of a file."""
+        try:
+            return pack_signature(os.stat(path))
+        except OSError:
+            return b""
+
+    def list_directory(self, path: str) -> list[tuple[str, bool]]:
+        """Return name and whether it is a directory, for each entry."""
+        try:
+            with os.scandir(path) as entries:
+                return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def create_file(self, path: str, chunks: Iterable[bytes | memoryview]) -> int:
+        """Make a new file with these bytes and return its size."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, OBJECT_MODE)
+        try:
+            size = _write_all(descriptor, chunks)
+        except BaseException:
+            os.close(descriptor)
+            os.unlink(path)
+            raise
+        os.close(descriptor)
+        return size
+
+    def make_directory(self, path: str) -> bool:
+        """Make a directory and return whether this call made it."""
+        try:
+            os.mkdir(path)
+        except FileExistsError:
+            return False
+        return True
+
+    def rename_new(self, source: str, target: str) -> bool:
+        """Rename a file unless `target` exists.
+
+        Source: renameat2(2); where a file system does not know the flag, link(2) and unlink(2).
+        """
+        try:
+            os.link(source, target)
+        except FileExistsError:
+            return False
+        os.unlink(source)
+        return True
+
+    def replace(self, source: str, target: str) -> None:
+        """Rename a file over `target`."""
+        os.replace(source, target)
+
+    def remove(self, path: str) -> None:
+        """Remove a file; a missing one is not an error."""
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+
+    def sync_file(self, path: str) -> None:
+        """Make the bytes of a file durable."""
+        _sync(path, os.O_RDONLY)
+
+    def sync_directory(self, path: str) -> None:
+        """Make the names in a directory durable."""
+        _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+    def sync_all(self) -> bool:
+        """Make everything on the file system durable.
+
+        The descriptor stays open from the first call on, because syncfs(2) reports the errors of writes
+        since it was opened (Linux 5.8).
+        """
+        if not sys.platform.startswith("linux"):
+            return False
+        if self._descriptor < 0:
+            self._descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if self._library.syncfs(self._descriptor) != 0:
+            code = ctypes.get_errno()
+            if code == errno.ENOSYS:
+                return False
+            raise OSError(code, os.strerror(code), self._root)
+        return True
+
+
+def _sync(path: str, flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, chunks: Iterable[bytes | memoryview]) -> int:
+    size = 0
+    for chunk in chunks:
+        written = os.write(descriptor, chunk)
+        while written < len(chunk):  # write(2) may take less than it was given
+            written += os.write(descriptor, memoryview(chunk)[written:])
+        size += written
+    return size

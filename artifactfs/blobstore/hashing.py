@@ -1,0 +1,136 @@
+"""Hashing while copying: the digest of a whole blob, and those of its 4 MiB chunks.
+
+hashlib lets go of Python's lock, so reading, hashing whole, hashing chunks and writing run at once for a big
+file. Memory is a ring of buffers of 1 MiB, whatever the size of the file.
+
+Used by `blobs.py`. Threading: a value of these classes belongs to the thread that made it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, BinaryIO, Final, Self
+
+from artifactfs.digest import CHUNK_SIZE, DIGEST_SIZE, Digest, hash_bytes
+from artifactfs.errors import DigestMismatchError, MalformedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BLOCK_SIZE: Final = 1 << 20
+RING_SIZE: Final = 6
+
+
+class ChunkHasher:
+    """SHA-256 of each 4 MiB chunk of what goes through."""
+
+    def __init__(self) -> None:
+        self._digests: list[bytes] = []
+        self._hash = hashlib.sha256()
+        self._filled = 0
+
+    def update(self, data: memoryview) -> None:
+        """Take the next bytes."""
+        while len(data):
+            part = data[: CHUNK_SIZE - self._filled]
+            self._hash.update(part)
+            self._filled += len(part)
+            data = data[len(part) :]
+            if self._filled == CHUNK_SIZE:
+                self._digests.append(self._hash.digest())
+                self._hash, self._filled = hashlib.sha256(), 0
+
+    def finish(self) -> bytes:
+        """Return the sums object: 32 bytes for each chunk, the last of which may be short."""
+        if self._filled:
+            self._digests.append(self._hash.digest())
+            self._filled = 0
+        return b"".join(self._digests)
+
+
+def split_sums(data: bytes, *, expected: bytes, size: int) -> tuple[bytes, ...]:
+    """Return the SHA-256 of each 4 MiB chunk of a blob of `size` bytes.
+
+    Raises:
+        DigestMismatchError: `data` does not hash to `expected`.
+        MalformedError: it has not one digest for each chunk.
+    """
+    if hash_bytes(data).raw != expected:
+        msg = f"the sums {Digest(expected)} are damaged: their bytes hash to {hash_bytes(data)}"
+        raise DigestMismatchError(msg, subject=str(Digest(expected)))
+    if len(data) != -(-size // CHUNK_SIZE) * DIGEST_SIZE:
+        msg = f"the sums {Digest(expected)} are not those of a blob of {size} bytes"
+        raise MalformedError(msg, subject=str(Digest(expected)))
+    return tuple(data[start : start + DIGEST_SIZE] for start in range(0, len(data), DIGEST_SIZE))
+
+
+class StreamHasher:
+    """Reads a file to its end, hashing in two threads what it hands on. A context manager.
+
+    Attributes (valid after the last chunk):
+        size: bytes read.
+    """
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source
+        self._whole = hashlib.sha256()
+        self._chunks = ChunkHasher()
+        self._threads = (ThreadPoolExecutor(1, "hash"), ThreadPoolExecutor(1, "sums"))
+        self._busy: deque[tuple[bytearray, list[Future[None]]]] = deque()
+        self.size = 0
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the threads."""
+        for thread in self._threads:
+            thread.shutdown(wait=True)
+
+    def iter_blocks(self, head: bytes = b"") -> Iterator[memoryview]:
+        """Yield the bytes of the file after `head`, which was read from it before.
+
+        Each block is valid until the next but RING_SIZE - 1 is asked for.
+        """
+        if head:
+            yield self._submit(bytearray(head), len(head))
+        while True:
+            buffer = self._free_buffer()
+            count = _read_into(self._source, buffer)
+            if not count:
+                break
+            yield self._submit(buffer, count)
+        for _, tasks in self._busy:
+            wait(tasks)
+
+    def finish(self) -> tuple[bytes, bytes]:
+        """Return the raw digest of everything, and the sums object."""
+        return self._whole.digest(), self._chunks.finish()
+
+    def _free_buffer(self) -> bytearray:
+        if len(self._busy) < RING_SIZE:
+            return bytearray(BLOCK_SIZE)
+        buffer, tasks = self._busy.popleft()
+        wait(tasks)
+        return buffer if len(buffer) == BLOCK_SIZE else bytearray(BLOCK_SIZE)
+
+    def _submit(self, buffer: bytearray, count: int) -> memoryview:
+        block = memoryview(buffer)[:count]
+        whole, chunks = self._threads
+        self._busy.append(
+            (buffer, [whole.submit(self._whole.update, block), chunks.submit(self._chunks.update, block)])
+        )
+        self.size += count
+        return block
+
+
+def _read_into(source: BinaryIO, buffer: bytearray) -> int:
+    readinto = getattr(source, "readinto", None)
+    if readinto is not None:
+        return int(readinto(buffer) or 0)
+    data = source.read(len(buffer))
+    buffer[: len(data)] = data
+    return len(data)

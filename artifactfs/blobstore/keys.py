@@ -1,0 +1,90 @@
+"""The names of stored objects: the one place that knows them.
+
+    format/<n>.json                          blobs/ab/<sha256>       collections/<name>/log/<seq>
+    runs/<utc-day>/<uuid7>/<n>               sums/ab/<sha256>        collections/<name>/checkpoint/<seq>
+                                             trees/ab/<sha256>
+
+Source: docs/format.md. Threading: pure functions.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+SEQ_DIGITS: Final = 20
+FORMAT_PREFIX: Final = "format/"
+COLLECTIONS_PREFIX: Final = "collections/"
+BLOBS_PREFIX: Final = "blobs/"
+SUMS_PREFIX: Final = "sums/"
+TREES_PREFIX: Final = "trees/"
+RUNS_PREFIX: Final = "runs/"
+
+_FORMAT = re.compile(r"format/([1-9][0-9]{0,8})\.json")
+_SEQ = re.compile(r"[0-9]{20}")
+
+
+def _digest_key(prefix: str, sha256: bytes) -> str:
+    name = sha256.hex()
+    return f"{prefix}{name[:2]}/{name}"
+
+
+def blob_key(sha256: bytes) -> str:
+    """Return the key of a blob with this raw digest."""
+    return _digest_key(BLOBS_PREFIX, sha256)
+
+
+def sums_key(sha256: bytes) -> str:
+    """Return the key of the sums object with this raw digest (its own, not the blob's)."""
+    return _digest_key(SUMS_PREFIX, sha256)
+
+
+def tree_key(sha256: bytes) -> str:
+    """Return the key of a stored tree with this raw tree digest."""
+    return _digest_key(TREES_PREFIX, sha256)
+
+
+def format_key(number: int) -> str:
+    """Return the key of a format file."""
+    return f"{FORMAT_PREFIX}{number}.json"
+
+
+def find_format_number(key: str) -> int | None:
+    """Return the number in the key of a format file, or None for another key."""
+    match = _FORMAT.fullmatch(key)
+    return int(match[1]) if match else None
+
+
+def log_prefix(collection: str) -> str:
+    """Return the prefix of all records of a collection."""
+    return f"{COLLECTIONS_PREFIX}{collection}/log/"
+
+
+def log_key(collection: str, seq: int) -> str:
+    """Return the key of a log record."""
+    return f"{log_prefix(collection)}{seq:0{SEQ_DIGITS}}"
+
+
+def checkpoint_prefix(collection: str) -> str:
+    """Return the prefix of all checkpoints of a collection."""
+    return f"{COLLECTIONS_PREFIX}{collection}/checkpoint/"
+
+
+def checkpoint_key(collection: str, seq: int) -> str:
+    """Return the key of the checkpoint that holds the state after record `seq`."""
+    return f"{checkpoint_prefix(collection)}{seq:0{SEQ_DIGITS}}"
+
+
+def find_seq(name: str) -> int | None:
+    """Return the number in the last part of the key of a record or checkpoint, or None for another name."""
+    return int(name) if _SEQ.fullmatch(name) else None
+
+
+def run_prefix(day: str, run: str) -> str:
+    """Return the prefix of the events of a run: `day` is `YYYY-MM-DD` in UTC, `run` its UUID."""
+    return f"{RUNS_PREFIX}{day}/{run}/"
+
+
+def run_key(day: str, run: str, number: int) -> str:
+    """Return the key of one event of a run."""
+    return f"{run_prefix(day, run)}{number}"

@@ -1,0 +1,1 @@
+"""Meaning: collections, versions, aliases, commit, and everything else that a repository is about."""

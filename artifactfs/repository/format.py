@@ -1,0 +1,141 @@
+"""The format file: what a program must know to read a repository, and to write to it.
+
+`format/<n>.json` with the highest n holds. A new feature is announced by a new file before it is used.
+
+Source: docs/format.md, section "Format file". Threading: pure functions over a store.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from artifactfs.blobstore.keys import COLLECTIONS_PREFIX, FORMAT_PREFIX, find_format_number, format_key
+from artifactfs.digest import ALGORITHM, CHUNK_SIZE
+from artifactfs.errors import ConfigurationError, MalformedError, NewerFormatError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from artifactfs.blobstore.base import ObjectStore
+
+FORMAT_NUMBER: Final = 1
+KNOWN_FEATURES: Final[frozenset[str]] = frozenset()
+ID_SIZE: Final = 16
+
+
+class Format(Struct, frozen=True):
+    """A repository's format.
+
+    Unknown fields are ignored: what a program must know is in the features.
+
+    Attributes:
+        format: format number.
+        repository: 32 random hex digits, the repository's identity in all its copies.
+        digest: digest algorithm.
+        chunk_size: bytes of a blob that each entry of its sums covers.
+        created_ns: nanoseconds since 1970 UTC.
+        reader_features: what a program must know to read.
+        writer_features: what it must know besides to write.
+    """
+
+    format: int
+    repository: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+    digest: str
+    chunk_size: int
+    created_ns: int
+    reader_features: tuple[str, ...] = ()
+    writer_features: tuple[str, ...] = ()
+
+    @property
+    def unknown_to_writers(self) -> list[str]:
+        """Features that keep this release from writing."""
+        return sorted(set(self.writer_features) - KNOWN_FEATURES)
+
+
+_encoder = msgspec.json.Encoder(order="sorted")
+_decoder = msgspec.json.Decoder(Format)
+
+
+class _Number(Struct):
+    format: int
+
+
+def encode_format(value: Format) -> bytes:
+    """Return a format file's bytes: JSON with sorted keys."""
+    return _encoder.encode(value)
+
+
+def decode_format(data: bytes, *, key: str) -> Format:
+    """Return what a format file says.
+
+    Raises:
+        NewerFormatError: the number, digest algorithm, chunk size or a feature is not known to this release.
+        MalformedError: it is not such a file.
+    """
+    try:
+        number = msgspec.json.decode(data, type=_Number).format
+        if number > FORMAT_NUMBER:
+            raise _newer(key, f"format {number}")
+        found = _decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        msg = f"the format file {key} does not decode: {error}"
+        raise MalformedError(msg, hint="restore it from a copy of the repository", subject=key) from error
+    unknown = sorted(set(found.reader_features) - KNOWN_FEATURES)
+    if unknown:
+        raise _newer(key, f"the feature {', '.join(unknown)}")
+    if (found.digest, found.chunk_size) != (ALGORITHM, CHUNK_SIZE):
+        raise _newer(key, f"the digest {found.digest} with chunks of {found.chunk_size} bytes")
+    return found
+
+
+def _newer(key: str, what: str) -> NewerFormatError:
+    msg = f"the repository uses {what}, which this release does not know"
+    return NewerFormatError(msg, hint="install a newer artifactfs", subject=key)
+
+
+def open_format(store: ObjectStore, *, create: bool, now_ns: int, random: Callable[[int], bytes]) -> Format:
+    """Return the format of the repository in a store, which is made into one when it is empty.
+
+    Raises:
+        NotFoundError: it is not a repository and `create` is False.
+        ConfigurationError: it holds something else.
+        MalformedError: it has collections and no format file, or that is damaged.
+        NewerFormatError: this release cannot read it.
+    """
+    found = find_format(store)
+    if found is not None:
+        return found
+    _check_empty(store)
+    if not create:
+        msg = "there is no repository at this place"
+        raise NotFoundError(msg)
+    new = Format(FORMAT_NUMBER, random(ID_SIZE).hex(), ALGORITHM, CHUNK_SIZE, now_ns)
+    store.create(format_key(FORMAT_NUMBER), encode_format(new))
+    # Whoever was first decides the id, so read it back in any case.
+    return decode_format(store.read(format_key(FORMAT_NUMBER)), key=format_key(FORMAT_NUMBER))
+
+
+def find_format(store: ObjectStore) -> Format | None:
+    """Return the format in force, or None when there is no format file.
+
+    Raises:
+        MalformedError, NewerFormatError: see `decode_format`.
+    """
+    numbers = [number for key in store.iter_keys(FORMAT_PREFIX) if (number := find_format_number(key))]
+    if not numbers:
+        return None
+    key = format_key(max(numbers))
+    return decode_format(store.read(key), key=key)
+
+
+def _check_empty(store: ObjectStore) -> None:
+    names = set(store.iter_children("")) - {"lost+found"}
+    if COLLECTIONS_PREFIX.rstrip("/") in names:
+        msg = f"the repository has collections but no {format_key(FORMAT_NUMBER)}"
+        raise MalformedError(msg, hint="restore it from a copy of the repository", subject=format_key(FORMAT_NUMBER))
+    if names - {"blobs", "trees", "sums", "format"}:
+        msg = f"the directory holds something else than a repository: {', '.join(sorted(names)[:3])}"
+        raise ConfigurationError(msg, hint="choose an empty directory or one that does not exist")

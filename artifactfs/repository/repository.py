@@ -1,0 +1,347 @@
+"""A repository, open: its logs, its content, and what this machine remembers of it.
+
+The store is the truth. The index and the memory of this process only save work: each answer about a
+collection looks for a newer record first.
+
+Used by everything above. Threading: a Repository may be shared by threads, not by forked processes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING, Protocol, Self
+
+from artifactfs.blobstore.keys import COLLECTIONS_PREFIX
+from artifactfs.blobstore.local import open_local_store
+from artifactfs.blobstore.verifying import MemoryVerified, VerifyingBlobs
+from artifactfs.clock import SystemClock
+from artifactfs.errors import (
+    CollectionNotFoundError,
+    ConfigurationError,
+    IntegrityError,
+    InvalidNameError,
+    NewerFormatError,
+    NotFoundError,
+    UsageError,
+    translate_os_error,
+)
+from artifactfs.paths import check_collection_name
+from artifactfs.repository import changes
+from artifactfs.repository.format import open_format
+from artifactfs.repository.log import Log
+from artifactfs.repository.objects import ContentStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+
+    from artifactfs.blobstore.base import Store
+    from artifactfs.blobstore.blobs import BlobName
+    from artifactfs.blobstore.verifying import ReadableFile
+    from artifactfs.clock import Clock
+    from artifactfs.model import Collection, Version
+    from artifactfs.paths import Ref
+    from artifactfs.repository.format import Format
+    from artifactfs.repository.records import Body, Record
+
+
+class RepositoryIndex(Protocol):
+    """What a repository asks of its index. Anything may be forgotten at any time."""
+
+    def find_collection(self, name: str) -> Collection | None:
+        """Return a state that was put earlier."""
+
+    def put_collection(self, collection: Collection) -> None:
+        """Remember a state."""
+
+    def has_verified(self, sha256: bytes, signature: bytes) -> bool:
+        """Return whether the file with this signature was recorded with this digest."""
+
+    def add_verified(self, items: Iterable[tuple[bytes, bytes]]) -> None:
+        """Record pairs of raw digest and signature."""
+
+    def close(self) -> None:
+        """Release it."""
+
+
+class Repository:
+    """A repository, open. A context manager; may be shared by threads.
+
+    Attributes:
+        id: 32 hex digits that all copies of the repository share.
+        location: where it lies: an absolute path.
+        state_directory: what this user keeps about it on this machine: index, staging directories, locks.
+        format: its format.
+        store: its objects.
+        blobs: its content: blobs and trees.
+        log: its logs.
+        index: what is remembered; None when it is not used.
+        clock: the time.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        repository_format: Format,
+        location: str,
+        state_directory: str,
+        author: str,
+        clock: Clock,
+        random: Callable[[int], bytes],
+        index: RepositoryIndex | None,
+    ) -> None:
+        self.id = repository_format.repository
+        self.location = location
+        self.state_directory = state_directory
+        self.author = author
+        self.format = repository_format
+        self.store = store
+        self.index = index
+        self.clock = clock
+        verified = index if index is not None else MemoryVerified()
+        self.blobs = ContentStore(store, verified)
+        self.log = Log(store, clock=clock, author=author, random=random)
+        self._verifying = VerifyingBlobs(self.blobs, verified)
+        self._states: dict[str, Collection] = {}
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Release the index and remove temporary files."""
+        if self.index is not None:
+            self.index.close()
+        close = getattr(self.store, "close", None)
+        if close is not None:
+            close()
+
+    def collection_names(self) -> list[str]:
+        """Return the names of all collections that exist, in order.
+
+        One whose log is damaged is among them: `get_collection` then says what is wrong.
+        """
+        return sorted(name for name in self.store.iter_children(COLLECTIONS_PREFIX) if self._is_listed(name))
+
+    def find_collection(self, name: str) -> Collection | None:
+        """Return the present state of a collection, or None when it does not exist.
+
+        Raises:
+            InvalidNameError: no collection can have this name.
+            MalformedError, DigestMismatchError: its log is damaged.
+        """
+        state = self.load_state(name)
+        return state if state.exists else None
+
+    def get_collection(self, name: str) -> Collection:
+        """Return the present state of a collection.
+
+        Raises:
+            CollectionNotFoundError: it does not exist; the hint names what is spelt nearly like it.
+            InvalidNameError: no collection can have this name.
+            MalformedError, DigestMismatchError: its log is damaged.
+        """
+        found = self.find_collection(name)
+        if found is not None:
+            return found
+        msg = f"there is no collection {name!r} in {self.location}"
+        hint = changes.suggest(name, self.collection_names()) or "`artifactfs ls` lists what there is"
+        raise CollectionNotFoundError(msg, hint=hint, subject=name)
+
+    def load_state(self, name: str) -> Collection:
+        """Return the present state of a collection, also of one that was deleted or never existed.
+
+        Raises:
+            InvalidNameError: no collection can have this name.
+            MalformedError, DigestMismatchError: its log is damaged.
+        """
+        known = self._find_known(name)
+        state = self.log.load(name, known)
+        if state is not known:
+            self._remember(state)
+        return state
+
+    def resolve(self, ref: Ref) -> tuple[Collection, Version]:
+        """Return the collection and the version that a reference names.
+
+        Raises:
+            CollectionNotFoundError, VersionNotFoundError, AliasNotFoundError: there is none.
+            UsageError: it names a staging directory, which is no version.
+        """
+        if ref.staging is not None:
+            msg = f"{ref} is a staging directory, not a version"
+            raise UsageError(msg, subject=str(ref))
+        collection = self.get_collection(ref.collection)
+        if ref.version is not None:
+            return collection, changes.get_version(collection, ref.version)
+        return collection, changes.get_alias(collection, ref.alias or "")
+
+    def append(
+        self, name: str, change: Callable[[Collection], Body], *, message: str = "", run: str | None = None
+    ) -> tuple[Collection, Record]:
+        """Record a change durably, and return the state after it and the record.
+
+        What the change names (trees, blobs) must have been flushed before.
+
+        Args:
+            name: the collection's; it need not exist.
+            change: says what to record, given the present state; see `Log.append`.
+            message: the log message.
+            run: id of the run that makes the change.
+
+        Raises:
+            NewerFormatError: the repository may be read by this release, but not written to.
+            ArtifactFSError: see `Log.append`, and whatever `change` raises.
+        """
+        self.check_writable()
+        state, record = self.log.append(name, change, message=message, run=run, known=self._find_known(name))
+        self._remember(state)
+        return state, record
+
+    def open_file(self, entry: BlobName) -> ReadableFile:
+        """Return the content of a file entry, of which only verified bytes can be read.
+
+        Raises:
+            BlobMissingError: it is not in the store.
+            DigestMismatchError, MalformedError: what is there is damaged.
+        """
+        return self._verifying.open_file(entry)
+
+    def check_writable(self) -> None:
+        """Return if this release may write to the repository.
+
+        Raises:
+            NewerFormatError: it may not.
+        """
+        unknown = self.format.unknown_to_writers
+        if unknown:
+            msg = f"writing to {self.location} needs {', '.join(unknown)}, which this release does not know"
+            raise NewerFormatError(msg, hint="install a newer artifactfs", subject=self.location)
+
+    def _is_listed(self, name: str) -> bool:
+        try:
+            return self.load_state(name).exists
+        except InvalidNameError:
+            return False
+        except IntegrityError:
+            return True
+
+    def _find_known(self, name: str) -> Collection | None:
+        known = self._states.get(name)
+        if known is None and self.index is not None:
+            known = self.index.find_collection(check_collection_name(name))
+            if known is not None:
+                self._states[name] = known
+        return known
+
+    def _remember(self, state: Collection) -> None:
+        if not state.seq:
+            return
+        self._states[state.name] = state
+        if self.index is not None:
+            self.index.put_collection(state)
+
+
+def open_repository(
+    location: str,
+    *,
+    state: str,
+    author: str,
+    create: bool = True,
+    clock: Clock | None = None,
+    use_index: bool = True,
+    random: Callable[[int], bytes] = os.urandom,
+) -> Repository:
+    """Return the repository at a place, which is made if need be.
+
+    Args:
+        location: a local directory.
+        state: directory for what this user keeps about all repositories on this machine.
+        author: who makes the changes.
+        create: whether to make a repository where there is none.
+        clock: the time; None takes the system's.
+        use_index: whether to remember things in the index.
+        random: source of change ids.
+
+    Raises:
+        NotFoundError: there is no repository and `create` is False.
+        ConfigurationError: the place holds something else, or is of a kind that is not supported.
+        NewerFormatError, MalformedError: it cannot be read.
+        AccessDeniedError, ReadOnlyError, StorageFullError: the system refused.
+    """
+    path = _local_path(location)
+    clock = clock or SystemClock()
+    _make_root(path, create=create)
+    store = open_local_store(path)
+    try:
+        found = _open_format_at(store, path, create=create, clock=clock, random=random)
+        directory = find_state_directory(state, repository_id=found.repository, location=path)
+        return Repository(
+            store,
+            repository_format=found,
+            location=path,
+            state_directory=directory,
+            author=author,
+            clock=clock,
+            random=random,
+            index=_open_index(directory, found.repository) if use_index else None,
+        )
+    except BaseException:
+        store.close()
+        raise
+
+
+def find_state_directory(state: str, *, repository_id: str, location: str) -> str:
+    """Return the directory under `state` for one repository at one place."""
+    name = hashlib.sha256(f"{repository_id}\0{location}".encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    return os.path.join(state, name)
+
+
+def _local_path(location: str) -> str:
+    if "://" in location:
+        msg = f"{location.partition('://')[0]}:// is not a place where this release can keep a repository"
+        raise ConfigurationError(msg, hint="use a local directory")
+    return os.path.realpath(location)
+
+
+def _make_root(path: str, *, create: bool) -> None:
+    if os.path.isdir(path):
+        return
+    if not create:
+        msg = f"there is no repository at {path}"
+        raise NotFoundError(msg, hint="`artifactfs put` makes one", subject=path)
+    try:
+        os.makedirs(path, exist_ok=True)
+        _sync_directory(os.path.dirname(path))
+    except OSError as error:
+        raise translate_os_error(error, doing=f"making the repository {path}", subject=path) from error
+
+
+def _sync_directory(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _open_format_at(store: Store, path: str, *, create: bool, clock: Clock, random: Callable[[int], bytes]) -> Format:
+    try:
+        return open_format(store, create=create, now_ns=clock.now_ns(), random=random)
+    except (NotFoundError, ConfigurationError, NewerFormatError, IntegrityError) as error:
+        raise type(error)(f"{path}: {error.message}", hint=error.hint, subject=path) from error
+
+
+def _open_index(directory: str, repository_id: str) -> RepositoryIndex:
+    # LMDB is loaded only by commands that use the index.
+    from artifactfs.index.index import open_index  # noqa: PLC0415
+
+    return open_index(directory, repository_id=repository_id)

@@ -1,0 +1,1 @@
+"""Contract suites, fakes and fault injection, for the tests of artifactfs and of whoever extends it."""
