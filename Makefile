@@ -77,12 +77,12 @@ $(BIN)/python:
 
 $(DEMO_STAMP): $(PACKAGING) | $(BIN)/python
 	@echo "installing artifactfs and what the demo needs into $(VENV)"
-	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	PIP_USE_PEP517=1 $(BIN)/python -m pip install --quiet --editable '.[demo]'
 	@touch $@
 
 $(DEV_STAMP): $(PACKAGING) | $(BIN)/python
 	@echo "installing artifactfs and what tests and linters need into $(VENV)"
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	PIP_USE_PEP517=1 $(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@ $(DEMO_STAMP)
 
 # $(call run_if_any,WORD,SELECTION): run the tests of a kind. None at all (pytest then exits with 5) is said, not an error.
