@@ -6,9 +6,21 @@ serves a mount: most of these look into mounts.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator
 
+from artifactfs.errors import MountError
+from artifactfs.mount import doctor, staging_mounts, unmounting
+from artifactfs.mount.freezing import MountFreezer
+from artifactfs.mount.launch import become_server, start_server
+from artifactfs.mount.mountinfo import find_mount
+from artifactfs.mount.mountpoint import check_mountpoint, clear_dead, resolve_mountpoint
 from artifactfs.mount.options import Finding, HasId, MountInfo, MountOptions, Places, StagingName
+from artifactfs.mount.orders import REPOSITORY, VERSION, Order
+from artifactfs.mount.registry import iter_live
+from artifactfs.mount.staging_mounts import StagingKey
+from artifactfs.mount.syscalls import may_mount
 
 __all__ = [
     "Finding",
@@ -37,35 +49,74 @@ def mount(places: Places, mountpoint: str, *, options: MountOptions) -> MountInf
             `/dev/fuse` or libfuse is missing or forbidden; the server ended before it was ready.
         NotFoundError: `options.artifact` names nothing.
     """
-    raise NotImplementedError
+    path = resolve_mountpoint(mountpoint)
+    clear_dead(path)
+    check_mountpoint(path, repository=places.repository)
+    device = doctor.look_at_device()
+    if may_mount() and not device.ok:
+        raise MountError(device.message, hint=device.mend, subject=doctor.DEVICE)
+    order = Order(
+        kind=REPOSITORY if options.artifact is None else VERSION,
+        mountpoint=path,
+        repository=places.repository,
+        state=places.state,
+        cache=places.cache,
+        runtime=places.runtime,
+        author=options.author,
+        artifact=options.artifact,
+        allow_other=options.allow_other,
+        uid=options.uid,
+        gid=options.gid,
+        staging_links=not may_mount(),
+    )
+    if options.foreground:
+        become_server(places, order)
+    return start_server(places, order)
 
 
 def unmount(places: Places, mountpoint: str, *, lazy: bool = False) -> None:
     """Unmount what artifactfs has mounted on `mountpoint`, with the staging directories bound inside.
 
     Args:
+        places: the user's directories.
+        mountpoint: the path; a dead mount is cleared.
         lazy: take it out of the name space at once; who has it open keeps it.
 
     Raises:
         MountError: nothing of artifactfs is mounted there.
         BusyError: a process uses it, named in the message; nothing was unmounted.
     """
-    raise NotImplementedError
+    unmounting.unmount(places, mountpoint, lazy=lazy)
 
 
 def iter_mounts(places: Places) -> Iterator[MountInfo]:
     """Yield the live mounts of this user, staging directories' among them; what is dead is swept."""
-    raise NotImplementedError
+    for info in iter_live(places):
+        if find_mount(info.mountpoint) is not None:
+            yield info
 
 
 def find_path(places: Places, repository_id: str, *, collection: str, version: int) -> str | None:
     """Return where a version can be seen inside a live mount, or None."""
-    raise NotImplementedError
+    for info in iter_mounts(places):
+        if info.repository_id != repository_id:
+            continue
+        if info.kind == REPOSITORY:
+            return os.path.join(info.mountpoint, collection, f"v{version}")
+        if info.kind == VERSION and (info.collection, info.version) == (collection, version):
+            return info.mountpoint
+    return None
 
 
 def find_staging_path(places: Places, repository_id: str, *, collection: str, name: str) -> str | None:
     """Return where a staging directory can be seen and written, or None when no mount is up."""
-    raise NotImplementedError
+    key = StagingKey(repository_id, collection, name)
+    for info in staging_mounts.repository_mounts(places, repository_id):
+        path = key.path_in(info.mountpoint)
+        if find_mount(path) is not None or os.path.islink(path):
+            return path
+    own = key.own_mountpoint(places)
+    return own if find_mount(own) is not None else None
 
 
 def attach_staging(places: Places, repository: HasId, *, staging: StagingName, author: str = "") -> str | None:
@@ -79,7 +130,8 @@ def attach_staging(places: Places, repository: HasId, *, staging: StagingName, a
     Raises:
         MountError: its server could not be started.
     """
-    raise NotImplementedError
+    key = StagingKey(repository.id, staging.collection, staging.name)
+    return staging_mounts.attach(places, key, author=author)
 
 
 def detach_staging(places: Places, repository: HasId, *, staging: StagingName) -> None:
@@ -88,7 +140,7 @@ def detach_staging(places: Places, repository: HasId, *, staging: StagingName) -
     Raises:
         BusyError: a process uses it, named in the message; it goes on being served.
     """
-    raise NotImplementedError
+    staging_mounts.release(places, StagingKey(repository.id, staging.collection, staging.name))
 
 
 def refresh_name(places: Places, repository_id: str, *, collection: str, name: str) -> None:
@@ -96,21 +148,25 @@ def refresh_name(places: Places, repository_id: str, *, collection: str, name: s
 
     New names and moved aliases show without this. Never fails; a name that is still there stays.
     """
-    raise NotImplementedError
-
-
-class MountFreezer:
-    """Freezes a staging directory through the process that serves it, if one does.
-
-    Threading: any thread.
-    """
-
-    def __init__(self, places: Places, repository_id: str) -> None:
-        """Store where the sockets are."""
-        self._places = places
-        self._repository_id = repository_id
+    for info in staging_mounts.repository_mounts(places, repository_id):
+        with contextlib.suppress(OSError):
+            _look_up_afresh(os.path.join(info.mountpoint, collection), name)
 
 
 def diagnose(places: Places) -> list[Finding]:
     """Return what on this machine decides whether mounts work, each with the mend."""
-    raise NotImplementedError
+    return doctor.diagnose(places)
+
+
+def _look_up_afresh(folder: str, name: str) -> None:
+    """Try to make the directory `name` in a read-only mount: before it refuses, the kernel asks about the name again.
+
+    Source: filename_create in fs/namei.c (LOOKUP_EXCL), fuse_dentry_revalidate in fs/fuse/dir.c; a name that is
+    gone is dropped by this.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if os.fstatvfs(descriptor).f_flag & os.ST_RDONLY:
+            os.mkdir(name, dir_fd=descriptor)
+    finally:
+        os.close(descriptor)

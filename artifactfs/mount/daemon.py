@@ -1,0 +1,212 @@
+"""The process that serves one mount: `python -m artifactfs.mount.daemon ORDER`.
+
+It never touches its own mount: whoever started it makes the first listing.
+
+Order of things: log, lock of the mount point, repository and view, control socket, mount; once the kernel asks, the
+record in the registry and the word on the ready pipe. At the end, in reverse.
+
+Threading: the main thread waits in libfuse; libfuse's threads answer the kernel; the control socket has its own.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from artifactfs.errors import ArtifactFSError, MountError
+from artifactfs.mount.control import ControlServer, Message, Session, encode_error
+from artifactfs.mount.fusepy.library import load_fuse
+from artifactfs.mount.logs import start_log
+from artifactfs.mount.options import MountInfo
+from artifactfs.mount.orders import STAGING, Order
+from artifactfs.mount.registry import Slot, held_slot, prepare_folders, slot_for, write_record
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a server was made to serve.
+
+    Attributes:
+        operations: the file system; its `init` calls `on_ready` of what it was made with.
+        options: libfuse's.
+        make_session: makes a control connection's session.
+        repository_id: of the repository.
+        collection, version: of a single version's mount; the collection also of a staging directory's.
+    """
+
+    operations: Any
+    options: dict[str, str | int | bool]
+    make_session: Callable[[], Session]
+    repository_id: str
+    collection: str | None = None
+    version: int | None = None
+
+
+class InfoSession:
+    """A control connection that can only ask who is there.
+
+    Threading: one thread.
+    """
+
+    def handle(self, request: Message) -> Message:
+        """Answer `info`."""
+        return {"pid": os.getpid(), "asked": request["do"]}
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+
+Builder = Callable[[ExitStack, Order, Callable[[], None]], Served]
+
+
+class Daemon:
+    """One server, from its order to its end.
+
+    Threading: `run` in the main thread; `_become_ready` in the one that libfuse calls `init` in.
+    """
+
+    def __init__(self, order: Order, *, build: Builder) -> None:
+        self._order = order
+        self._build = build
+        self._slot: Slot = slot_for(order, order.mountpoint)
+        self._served: Served | None = None
+        self._is_ready = False
+
+    def run(self) -> int:
+        """Serve until the mount is gone; return the process's exit code."""
+        try:
+            prepare_folders(self._order)
+            start_log(self._slot.log, foreground=self._order.foreground)
+            self._serve()
+        except ArtifactFSError as error:
+            _log.error("%s", error)
+            self._report(encode_error(error))
+            return error.exit_code
+        except Exception as error:  # noqa: BLE001  (whoever waits must be told)
+            _log.exception("the server failed unexpectedly")
+            self._report(encode_error(MountError(f"the server failed: {type(error).__name__}: {error}")))
+            return 1
+        _log.info("unmounted %s", self._order.mountpoint)
+        return 0
+
+    def _serve(self) -> None:
+        order = self._order
+        load_fuse()
+        from artifactfs.mount.fusepy.transport import serve  # noqa: PLC0415  (fusepy loads libfuse when imported)
+
+        with ExitStack() as stack:
+            stack.enter_context(held_slot(self._slot, mountpoint=order.mountpoint))
+            served = self._build(stack, order, self._become_ready)
+            self._served = served
+            control = ControlServer(self._slot.socket, served.make_session)
+            control.start()
+            stack.callback(control.close)
+            start = _stderr_size(self._slot.log)
+            try:
+                serve(served.operations, order.mountpoint, options=served.options)
+            except MountError as error:
+                said = "" if self._is_ready else _stderr_since(self._slot.log, start)
+                raise explain(error, said) from error
+
+    def _become_ready(self) -> None:
+        """Make the mount known. Called when the kernel has begun to ask, or asked its first question."""
+        write_record(self._slot, self._info())
+        self._is_ready = True
+        _log.info("mounted %s", self._order.mountpoint)
+        self._report({"ok": True})
+
+    def _info(self) -> MountInfo:
+        order, served = self._order, self._served
+        if served is None:
+            msg = "ready before it was built"
+            raise MountError(msg)
+        return MountInfo(
+            mountpoint=order.mountpoint,
+            repository=order.repository,
+            repository_id=served.repository_id,
+            kind=order.kind,
+            pid=os.getpid(),
+            transport="fusepy",
+            read_only=order.kind != STAGING,
+            socket=self._slot.socket,
+            log=self._slot.log,
+            started_ns=time.time_ns(),
+            collection=served.collection,
+            version=served.version,
+            staging=order.staging,
+            allow_other=order.allow_other,
+        )
+
+    def _report(self, message: Message) -> None:
+        descriptor = self._order.ready_descriptor
+        if descriptor is None:
+            return
+        try:
+            os.write(descriptor, json.dumps(message).encode("ascii") + b"\n")
+            os.close(descriptor)
+        except OSError:
+            _log.warning("whoever started the mount did not wait for it")
+
+
+def explain(error: MountError, said: str) -> MountError:
+    """Return a mount error with what libfuse wrote about it, and the mend."""
+    if "/dev/fuse" in said or "device not found" in said:
+        return MountError(f"/dev/fuse cannot be used: {said}", hint="run: artifactfs doctor", subject=error.subject)
+    if "user_allow_other" in said:
+        return MountError(
+            "other users cannot be let in (--allow-other)",
+            hint="add the line user_allow_other to /etc/fuse.conf, or mount as root",
+            subject=error.subject,
+        )
+    return MountError(f"{error.message}: {said}" if said else error.message, hint="run: artifactfs doctor")
+
+
+def _stderr_size(log: str) -> int:
+    try:
+        return os.stat(log).st_size
+    except OSError:
+        return 0
+
+
+def _stderr_since(log: str, start: int) -> str:
+    """Return what was written to the log since it had `start` bytes, on one line."""
+    try:
+        with open(log, encoding="utf-8", errors="replace") as file:
+            file.seek(start)
+            return "; ".join(line.strip() for line in file if line.strip())
+    except OSError:
+        return ""
+
+
+def detach_from_caller() -> None:
+    """Become nobody's child, and deaf to a terminal that goes away.
+
+    The fork comes before any thread and any LMDB environment.
+    """
+    if os.fork():
+        os._exit(0)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def main(arguments: list[str]) -> int:
+    """Serve the order in the first argument; return the exit code."""
+    order = Order.decode(arguments[0])
+    if not order.foreground:
+        detach_from_caller()
+    from artifactfs.mount.building import build  # noqa: PLC0415  (after the fork: these modules may hold things)
+
+    return Daemon(order, build=build).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,52 @@
+"""Freezing a staging directory while it is committed, through the process that serves it.
+
+Used by `api`; the repository's commit calls it as its `Freezer`.
+
+Threading: any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from artifactfs.errors import BusyError
+from artifactfs.mount.control import find_client
+from artifactfs.mount.options import Places, StagingName
+from artifactfs.mount.registry import is_served, slot_for, staging_mountpoint
+
+
+class MountFreezer:
+    """Freezes a staging directory through the process that serves it, if one does.
+
+    Threading: any thread.
+    """
+
+    def __init__(self, places: Places, repository_id: str) -> None:
+        """Store where the sockets are."""
+        self._places = places
+        self._repository_id = repository_id
+
+    @contextmanager
+    def freeze(self, staging: StagingName) -> Iterator[None]:
+        """Keep everything in a staging directory as it is for as long as the context lasts.
+
+        Programs that change something wait. If this process dies the server goes on by itself.
+
+        Raises:
+            BusyError: files are open for writing; the message names process, command and file.
+            MountError: the server does not answer.
+        """
+        own = staging_mountpoint(self._places, self._repository_id, collection=staging.collection, name=staging.name)
+        slot = slot_for(self._places, own)
+        client = find_client(slot.socket)
+        if client is None:
+            if is_served(slot):
+                msg = f"the server of {staging.collection}:@{staging.name} is just starting or ending"
+                raise BusyError(msg, hint="run the same command again")
+            yield
+            return
+        with client:
+            client.ask("freeze")
+            yield
+            client.ask("thaw")

@@ -1,0 +1,1 @@
+"""The portable transport: fusepy on libfuse 2."""

@@ -1,0 +1,126 @@
+"""Starting servers: a fresh Python process of its own session, and waiting until it answers.
+
+A server is started by exec, never by fork alone: threads and LMDB environments of the caller would be dead in it.
+
+Used by `api` and `staging_mounts`.
+
+Threading: functions without state.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from typing import Any
+
+from artifactfs.errors import MountError
+from artifactfs.mount.control import decode_error
+from artifactfs.mount.options import MountInfo, Places
+from artifactfs.mount.orders import Order
+from artifactfs.mount.registry import prepare_folders, read_record, slot_for
+from artifactfs.paths import printable
+
+_MODULE = "artifactfs.mount.daemon"
+_START_SECONDS = 60.0
+_LOG_TAIL = 2000
+
+
+def command_for(order: Order) -> list[str]:
+    """Return the command line of a server. `-P`: nothing in the working directory is imported."""
+    return [sys.executable, "-P", "-m", _MODULE, order.encode()]
+
+
+def start_server(places: Places, order: Order) -> MountInfo:
+    """Start a server in the background and return when a first listing of its mount answers.
+
+    Raises:
+        ArtifactFSError: why the server could not start, of the class that it was there.
+        MountError: it ended or did not answer, with the end of its log.
+    """
+    prepare_folders(places)
+    slot = slot_for(places, order.mountpoint)
+    reading, writing = os.pipe()
+    try:
+        # The log takes what Python says before the server has opened its own.
+        with open(slot.log, "ab", opener=_open_private) as log:
+            process = subprocess.Popen(
+                command_for(dataclasses.replace(order, ready_descriptor=writing)),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                pass_fds=[writing],
+                start_new_session=True,
+            )
+        os.close(writing)
+        writing = -1
+        # What was started forks once, before it does anything else, and is nobody's child.
+        process.wait()
+        _wait_until_ready(reading, slot.log)
+    finally:
+        os.close(reading)
+        if writing >= 0:
+            os.close(writing)
+    _list_once(order.mountpoint, slot.log)
+    info = read_record(slot.record)
+    if info is None:
+        msg = f"the mount on {order.mountpoint} ended as soon as it was up"
+        raise MountError(msg, hint=f"its log is {slot.log}", subject=order.mountpoint)
+    return info
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _wait_until_ready(reading: int, log: str) -> None:
+    line = _read_line(reading, deadline=time.monotonic() + _START_SECONDS)
+    if not line:
+        msg = f"the server of the mount ended before it was ready: {_tail(log)}"
+        raise MountError(msg, hint=f"its log is {log}")
+    message: dict[str, Any] = json.loads(line)
+    if "error" in message:
+        raise decode_error(message)
+
+
+def _read_line(descriptor: int, *, deadline: float) -> bytes:
+    data = b""
+    while not data.endswith(b"\n"):
+        ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+        chunk = os.read(descriptor, 65536) if ready else b""
+        if not chunk:
+            return b""
+        data += chunk
+    return data
+
+
+def _tail(log: str) -> str:
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_TAIL))
+            lines = file.read().strip().splitlines()
+    except OSError:
+        return "it left no log"
+    return printable(lines[-1]) if lines else "it said nothing"
+
+
+def _list_once(mountpoint: str, log: str) -> None:
+    try:
+        os.listdir(mountpoint)
+    except OSError as error:
+        msg = f"{mountpoint} was mounted but cannot be listed: {error.strerror}"
+        raise MountError(msg, hint=f"the server's log is {log}", subject=mountpoint) from error
+
+
+def become_server(places: Places, order: Order) -> None:
+    """Replace this process by a server; does not return."""
+    prepare_folders(places)
+    command = command_for(dataclasses.replace(order, foreground=True))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(command[0], command)  # noqa: S606

@@ -1,0 +1,51 @@
+"""A server's log: a file that is rotated, which also takes what libraries write to standard error.
+
+Used by `daemon`.
+
+Threading: as the standard library's handlers.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from logging.handlers import RotatingFileHandler
+from typing import Final
+
+_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_SIZE_LIMIT: Final = 1 << 20
+_KEPT: Final = 4
+
+
+class ServerLog(RotatingFileHandler):
+    """A rotated log file to which standard output and standard error lead.
+
+    Threading: as its base class.
+    """
+
+    def doRollover(self) -> None:  # noqa: N802
+        """Begin a new file, and lead standard output and standard error there too."""
+        super().doRollover()
+        self.capture_output()
+
+    def capture_output(self) -> None:
+        """Lead file descriptors 1 and 2 into the log, where libfuse and a crash would write."""
+        if self.stream is None:
+            return
+        self.stream.flush()
+        for descriptor in (1, 2):
+            os.dup2(self.stream.fileno(), descriptor)
+
+
+def start_log(path: str, *, foreground: bool) -> None:
+    """Log to `path`, and in the foreground to standard error as well."""
+    handler = ServerLog(path, maxBytes=_SIZE_LIMIT, backupCount=_KEPT, encoding="utf-8", errors="backslashreplace")
+    os.chmod(path, 0o600)
+    handlers: list[logging.Handler] = [handler]
+    if foreground:
+        handlers.append(logging.StreamHandler(sys.stderr))
+    else:
+        handler.capture_output()
+    logging.basicConfig(level=logging.INFO, format=_FORMAT, handlers=handlers, force=True)
+    logging.getLogger("fuse").setLevel(logging.CRITICAL)

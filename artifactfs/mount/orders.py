@@ -1,0 +1,63 @@
+"""What a server is told when it is started: one JSON argument on its command line.
+
+Used by `launch`, which starts servers, and `daemon`, which is one.
+
+Threading: immutable values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Final
+
+REPOSITORY: Final = "repository"
+VERSION: Final = "version"
+STAGING: Final = "staging"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to serve, where, and for whom.
+
+    Attributes:
+        kind: `repository`, `version` or `staging`.
+        mountpoint: absolute path of the directory to mount on.
+        repository, state, cache, runtime: as in `Places`.
+        author: who records are by.
+        artifact: REF of the one version to show, with kind `version`.
+        collection: the staging directory's collection.
+        staging: the staging directory's name, without `@`.
+        allow_other: let other users in.
+        uid, gid: owner of everything; None is who serves.
+        foreground: the process was not detached from its terminal.
+        ready_descriptor: file descriptor on which the server says that it is ready, or why it cannot be.
+        staging_links: show staging directories as symbolic links, because nothing can be bound over them.
+    """
+
+    kind: str
+    mountpoint: str
+    repository: str
+    state: str
+    cache: str
+    runtime: str
+    author: str = ""
+    artifact: str | None = None
+    collection: str | None = None
+    staging: str | None = None
+    allow_other: bool = False
+    uid: int | None = None
+    gid: int | None = None
+    foreground: bool = False
+    ready_descriptor: int | None = None
+    staging_links: bool = False
+
+    def encode(self) -> str:
+        """Return the text that `decode` reads."""
+        return json.dumps({key: value for key, value in dataclasses.asdict(self).items() if value is not None})
+
+    @staticmethod
+    def decode(text: str) -> Order:
+        """Return what `encode` wrote."""
+        return Order(**json.loads(text))

@@ -1,0 +1,200 @@
+"""Showing staging directories: each is a mount of its own, bound over `@NAME` in every live mount of its repository.
+
+The server of a staging directory runs as long as some mount of the repository is up. Where binding is not allowed the
+view shows `@NAME` as a symbolic link to the staging directory's own mount, and nothing needs to be bound.
+
+Used by `api`, by `daemon` when its own mount is gone, and by `keeper`. Never by a process that serves a mount of the
+repository at the time: these functions look into mounts.
+
+Threading: functions without state; a lock in the runtime directory lets one process at a time change anything.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from artifactfs.errors import ArtifactFSError, BusyError, MountError
+from artifactfs.mount.launch import start_server
+from artifactfs.mount.mountinfo import find_mount
+from artifactfs.mount.mountpoint import clear_dead, detach, is_dead
+from artifactfs.mount.options import MountInfo, Places
+from artifactfs.mount.orders import REPOSITORY, STAGING, Order
+from artifactfs.mount.registry import is_served, iter_live, prepare_folders, slot_for, staging_mountpoint
+from artifactfs.mount.syscalls import bind_mount, may_mount
+
+_log = logging.getLogger(__name__)
+
+_END_SECONDS = 20.0
+_PAUSE_SECONDS = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class StagingKey:
+    """Which staging directory of which repository."""
+
+    repository_id: str
+    collection: str
+    name: str
+
+    def path_in(self, mountpoint: str) -> str:
+        """Return where it is inside a mount of the repository."""
+        return os.path.join(mountpoint, self.collection, f"@{self.name}")
+
+    def own_mountpoint(self, places: Places) -> str:
+        """Return where its own mount is, or would be."""
+        return staging_mountpoint(places, self.repository_id, collection=self.collection, name=self.name)
+
+
+@contextmanager
+def _changing(places: Places) -> Iterator[None]:
+    """Let one process at a time change which staging directories are served and bound."""
+    prepare_folders(places)
+    path = os.path.join(places.runtime, "mounts", "staging.lock")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def repository_mounts(places: Places, repository_id: str) -> list[MountInfo]:
+    """Return the live mounts that show the whole repository, the oldest first."""
+    return _of_kind(places, repository_id, REPOSITORY)
+
+
+def _of_kind(places: Places, repository_id: str, kind: str) -> list[MountInfo]:
+    found = [
+        info
+        for info in iter_live(places)
+        if (info.repository_id, info.repository, info.kind) == (repository_id, places.repository, kind)
+        and find_mount(info.mountpoint) is not None
+    ]
+    return sorted(found, key=lambda info: info.started_ns)
+
+
+def attach(places: Places, key: StagingKey, *, author: str) -> str | None:
+    """Serve and show a staging directory; see `api.attach_staging`."""
+    with _changing(places):
+        shown_in = repository_mounts(places, key.repository_id)
+        if not shown_in:
+            return None
+        own = key.own_mountpoint(places)
+        _serve(places, key, own, allow_other=any(info.allow_other for info in shown_in), author=author)
+        paths = [_show(key, own, info.mountpoint) for info in shown_in]
+        return paths[0]
+
+
+def _serve(places: Places, key: StagingKey, own: str, *, allow_other: bool, author: str) -> None:
+    clear_dead(own)
+    if find_mount(own) is not None:
+        return
+    await_end(places, own, seconds=_END_SECONDS)
+    os.makedirs(own, mode=0o700, exist_ok=True)
+    order = Order(
+        kind=STAGING,
+        mountpoint=own,
+        repository=places.repository,
+        state=places.state,
+        cache=places.cache,
+        runtime=places.runtime,
+        author=author,
+        collection=key.collection,
+        staging=key.name,
+        allow_other=allow_other,
+    )
+    start_server(places, order)
+
+
+def _show(key: StagingKey, own: str, mountpoint: str) -> str:
+    """Bind a staging directory's mount over its name, unless it is there or is a link; return where to write."""
+    target = key.path_in(mountpoint)
+    if not may_mount() or (find_mount(target) is None and os.path.islink(target)):
+        return target if os.path.exists(target) else own
+    if find_mount(target) is not None:
+        clear_dead(target)
+    if find_mount(target) is None:
+        try:
+            bind_mount(own, target)
+        except OSError as error:
+            _log.warning("%s cannot be bound over %s: %s", own, target, error.strerror)
+            return own
+    return target
+
+
+def release(places: Places, key: StagingKey) -> None:
+    """Stop showing and serving a staging directory; see `api.detach_staging`."""
+    with _changing(places):
+        own = key.own_mountpoint(places)
+        targets = [key.path_in(info.mountpoint) for info in repository_mounts(places, key.repository_id)]
+        removed: list[str] = []
+        try:
+            for path in targets:
+                if find_mount(path) is not None:
+                    detach(path, lazy=is_dead(path))
+                    removed.append(path)
+            _end(places, own, lazy=False)
+        except BusyError:
+            for path in removed:
+                bind_mount(own, path)
+            raise
+
+
+def end_all(places: Places, repository_id: str) -> None:
+    """End the servers of all staging directories if no mount shows the repository any more."""
+    with _changing(places):
+        if repository_mounts(places, repository_id):
+            return
+        for info in _of_kind(places, repository_id, STAGING):
+            try:
+                # Whoever still stands inside keeps what is open; new processes do not find it.
+                _end(places, info.mountpoint, lazy=True)
+            except ArtifactFSError as error:
+                _log.warning("the staging directory %s stays mounted: %s", info.mountpoint, error)
+
+
+def _end(places: Places, own: str, *, lazy: bool) -> None:
+    if find_mount(own) is not None:
+        detach(own, lazy=lazy or is_dead(own))
+    if not lazy:
+        await_end(places, own, seconds=_END_SECONDS)
+        _remove_folder(own)
+
+
+def _remove_folder(path: str) -> None:
+    try:
+        os.rmdir(path)
+    except OSError:
+        _log.debug("%s stays", path)
+
+
+def await_end(places: Places, mountpoint: str, *, seconds: float) -> None:
+    """Return when no server holds the mount point any more.
+
+    Raises:
+        MountError: one still does after `seconds`.
+    """
+    slot = slot_for(places, mountpoint)
+    deadline = time.monotonic() + seconds
+    while is_served(slot):
+        if time.monotonic() > deadline:
+            msg = f"the server of {mountpoint} has not ended {seconds:.0f} s after it was unmounted"
+            raise MountError(msg, hint=f"its log is {slot.log}", subject=mountpoint)
+        time.sleep(_PAUSE_SECONDS)
+
+
+def attach_all(places: Places, keys: Iterable[StagingKey], *, author: str) -> list[ArtifactFSError]:
+    """Serve and show staging directories; return why some could not be."""
+    failed: list[ArtifactFSError] = []
+    for key in keys:
+        try:
+            attach(places, key, author=author)
+        except ArtifactFSError as error:
+            failed.append(error)
+    return failed

@@ -1,0 +1,77 @@
+"""mount(2), umount2(2) and capabilities, which Python does not have.
+
+Used by `mountpoint` and `staging_mounts`.
+
+Threading: functions without state.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+from pathlib import Path
+from typing import Final
+
+MS_BIND: Final = 4096
+MNT_DETACH: Final = 2
+UMOUNT_NOFOLLOW: Final = 8
+_CAP_SYS_ADMIN: Final = 21
+
+
+def _call(name: str, *args: object) -> None:
+    library = ctypes.CDLL(None, use_errno=True)
+    if getattr(library, name)(*args) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def bind_mount(source: str, target: str) -> None:
+    """Show the directory `source` at `target` too.
+
+    Raises:
+        OSError: EPERM without CAP_SYS_ADMIN, ENOENT, ENOTDIR.
+
+    Source: mount(2), MS_BIND.
+    """
+    _call("mount", os.fsencode(source), os.fsencode(target), None, ctypes.c_ulong(MS_BIND), None)
+
+
+def unmount_privileged(target: str, *, lazy: bool = False) -> None:
+    """Unmount what is on `target`.
+
+    Raises:
+        OSError: EBUSY when it is used, EINVAL when nothing is mounted there, EPERM without CAP_SYS_ADMIN.
+
+    Source: umount2(2).
+    """
+    _call("umount2", os.fsencode(target), ctypes.c_int(UMOUNT_NOFOLLOW | (MNT_DETACH if lazy else 0)))
+
+
+def unmount_by_helper(target: str, *, lazy: bool = False) -> str:
+    """Unmount as an ordinary user; return what the helper said when it failed, else "".
+
+    Raises:
+        FileNotFoundError: neither fusermount3 nor fusermount is installed.
+
+    Source: fusermount3(1).
+    """
+    arguments = ["-u", *(["-z"] if lazy else []), "--", target]
+    try:
+        done = subprocess.run(["fusermount3", *arguments], capture_output=True, check=False)
+    except FileNotFoundError:
+        done = subprocess.run(["fusermount", *arguments], capture_output=True, check=False)
+    return "" if done.returncode == 0 else done.stderr.decode(errors="replace").strip()
+
+
+def may_mount() -> bool:
+    """Return whether this process has CAP_SYS_ADMIN, and so may call mount(2).
+
+    Source: proc_pid_status(5), CapEff.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return False
+    effective = next((line.split()[1] for line in lines if line.startswith("CapEff:")), "0")
+    return bool(int(effective, 16) >> _CAP_SYS_ADMIN & 1)

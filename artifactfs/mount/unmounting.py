@@ -1,0 +1,70 @@
+"""Unmounting, with the staging directories bound inside, all or nothing.
+
+Used by `api`.
+
+Threading: functions without state.
+"""
+
+from __future__ import annotations
+
+import os
+
+from artifactfs.errors import BusyError, MountError
+from artifactfs.mount.mountinfo import MountLine, find_mount, mounts_below, read_mounts
+from artifactfs.mount.mountpoint import busy_error, clear_dead, detach, is_dead
+from artifactfs.mount.options import MountInfo, Places
+from artifactfs.mount.registry import read_record, slot_for
+from artifactfs.mount.staging_mounts import await_end, end_all
+from artifactfs.mount.syscalls import bind_mount
+from artifactfs.mount.users import iter_users
+from artifactfs.paths import printable
+
+_END_SECONDS = 30.0
+
+
+def unmount(places: Places, mountpoint: str, *, lazy: bool) -> None:
+    """Unmount; see `api.unmount`."""
+    path = os.path.realpath(mountpoint)
+    line = find_mount(path)
+    if line is None or not line.is_ours:
+        shown = printable(os.fsencode(path))
+        msg = f"no artifactfs is mounted on {shown}"
+        raise MountError(msg, hint="artifactfs mounts lists what is mounted", subject=path)
+    info = read_record(slot_for(places, path).record)
+    if is_dead(path):
+        clear_dead(path)
+    else:
+        _take_down(path, lazy=lazy)
+    _finish(places, path, info, lazy=lazy)
+
+
+def _finish(places: Places, path: str, info: MountInfo | None, *, lazy: bool) -> None:
+    if not lazy:
+        await_end(places, path, seconds=_END_SECONDS)
+    if info is not None:
+        # The server does this itself, unless it was killed.
+        end_all(places, info.repository_id)
+
+
+def _take_down(path: str, *, lazy: bool) -> None:
+    if lazy:
+        detach(path, lazy=True)
+        return
+    if next(iter_users(path), None) is not None:
+        raise busy_error(path)
+    bound = [line for line in mounts_below(path) if line.is_ours]
+    sources = {line.mountpoint: _source_of(line) for line in bound}
+    for line in bound:
+        detach(line.mountpoint, lazy=True)
+    try:
+        detach(path, lazy=False)
+    except BusyError:
+        for target, source in sources.items():
+            if source is not None:
+                bind_mount(source, target)
+        raise
+
+
+def _source_of(bound: MountLine) -> str | None:
+    """Return where else the file system of a bound mount is mounted."""
+    return next((line.mountpoint for line in read_mounts() if line.device == bound.device and line != bound), None)
