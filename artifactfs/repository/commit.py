@@ -132,13 +132,13 @@ def commit_root(
     return CommitResult(collection, collection.versions[body.version], created=isinstance(body, Commit))
 
 
-def check_options(collection: Collection, root: Root, options: CommitOptions) -> None:
+def check_options(collection: Collection, options: CommitOptions) -> None:
     """Check what a commit would be refused for, so that nothing large is stored first.
 
     Raises:
         InvalidNameError, UsageError, ConflictError: see `commit_root`.
     """
-    _commit_body(collection, root, options)
+    _commit_body(collection, Root("", "", 0, 0, 0, 0), options)
 
 
 def find_followed(collection: Collection, base: int | None) -> Version | None:
