@@ -8,6 +8,7 @@ from artifactfs.errors import UsageError
 from artifactfs.paths import parse_ref
 
 from .changing import refresh
+from .completing import complete_name, complete_ref
 from .options import Group
 from .output import print_json
 from .session import current_session
@@ -19,7 +20,7 @@ def command() -> None:
 
 
 @command.command("set")
-@click.argument("ref")
+@click.argument("ref", shell_complete=complete_ref)
 @click.argument("aliases", nargs=-1, required=True, metavar="ALIAS...")
 def set_aliases(ref: str, aliases: tuple[str, ...]) -> None:
     """Point aliases to the version that REF names; those that exist move."""
@@ -40,7 +41,7 @@ def set_aliases(ref: str, aliases: tuple[str, ...]) -> None:
 
 
 @command.command("rm")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_name)
 @click.argument("aliases", nargs=-1, required=True, metavar="ALIAS...")
 def remove_aliases(name: str, aliases: tuple[str, ...]) -> None:
     """Remove aliases of a collection; the versions stay."""

@@ -12,6 +12,7 @@ from artifactfs.errors import UsageError
 from artifactfs.model import FileEntry
 from artifactfs.paths import parse_ref
 
+from .completing import complete_ref
 from .options import Command
 from .output import kind_of
 from .session import current_session
@@ -25,7 +26,7 @@ CHUNK: Final = 1 << 20
 
 
 @click.command("cat", cls=Command)
-@click.argument("ref", metavar="REF/PATH")
+@click.argument("ref", metavar="REF/PATH", shell_complete=complete_ref)
 def command(ref: str) -> None:
     """Print a file of a version on standard output, verified."""
     with current_session().open_repository() as repository:

@@ -10,6 +10,7 @@ from artifactfs.errors import UsageError
 from artifactfs.paths import parse_ref
 
 from .committing import parse_metadata
+from .completing import complete_ref
 from .options import Command
 from .output import print_json, version_fields
 from .session import current_session
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command("edit", cls=Command)
-@click.argument("ref")
+@click.argument("ref", shell_complete=complete_ref)
 @click.option("--description", help="The new description.")
 @click.option("--metadata", multiple=True, metavar="KEY=VALUE", help="Set a value: JSON where it parses; repeatable.")
 @click.option("--unset", multiple=True, metavar="KEY", help="Remove a metadata value; repeatable.")

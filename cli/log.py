@@ -11,6 +11,7 @@ from artifactfs.clock import format_time_ns
 from artifactfs.paths import parse_ref
 from artifactfs.repository import records
 
+from .completing import complete_name
 from .options import Command
 from .output import format_moment, print_json
 from .session import current_session
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command("log", cls=Command)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_name)
 def command(name: str) -> None:
     """List the changes of a collection, the newest first."""
     session = current_session()

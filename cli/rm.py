@@ -8,13 +8,14 @@ from artifactfs.errors import UsageError
 from artifactfs.paths import parse_ref
 
 from .changing import refresh
+from .completing import complete_ref
 from .options import Command
 from .output import format_count, print_json
 from .session import Session, current_session
 
 
 @click.command("rm", cls=Command)
-@click.argument("ref", metavar="NAME:VERSION")
+@click.argument("ref", metavar="NAME:VERSION", shell_complete=complete_ref)
 @click.option("--collection", "is_collection", is_flag=True, help="Remove the collection NAME with all versions.")
 @click.option("--force", is_flag=True, help="Remove the version though aliases name it; they go too.")
 def command(ref: str, *, is_collection: bool, force: bool) -> None:

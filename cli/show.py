@@ -9,6 +9,7 @@ import msgspec
 
 from artifactfs.paths import parse_ref
 
+from .completing import complete_ref
 from .options import Command
 from .output import entry_fields, format_count, format_size, print_json, version_fields
 from .session import current_session
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command("show", cls=Command)
-@click.argument("ref")
+@click.argument("ref", shell_complete=complete_ref)
 def command(ref: str) -> None:
     """Describe the version that REF names, or with a path one of its entries."""
     session = current_session()
