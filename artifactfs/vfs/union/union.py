@@ -28,7 +28,7 @@ from artifactfs.vfs.union.namespace import Namespace
 from artifactfs.vfs.union.resolving import Resolver, fail
 
 if TYPE_CHECKING:
-    from artifactfs.vfs.union.lower import Lower
+    from artifactfs.repository.lower import Lower
     from artifactfs.vfs.union.resolving import Found
 
 _KEPT_MODE = 0o7777
