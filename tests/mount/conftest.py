@@ -40,6 +40,15 @@ def wait_until(condition: Callable[[], object], *, seconds: float = 20) -> None:
         time.sleep(0.01)
 
 
+def errno_of(call: Callable[[], object]) -> int | None:
+    """Return the errno of the `OSError` that a call raises; None when it raises none."""
+    try:
+        call()
+    except OSError as error:
+        return error.errno
+    return None
+
+
 def sweep(folder: str) -> None:
     """Unmount everything of artifactfs at and below a folder."""
     for line in reversed(read_mounts()):
@@ -48,13 +57,12 @@ def sweep(folder: str) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def swept() -> Iterator[None]:
-    """Leave no mount of an interrupted earlier run, and none of this one."""
+def swept() -> None:
+    """Clear the dead mounts of an interrupted earlier run; each test clears its own."""
     folder = os.path.realpath(tempfile.gettempdir()) + "/pytest-of-"
     for line in reversed(read_mounts()):
         if line.is_ours and line.mountpoint.startswith(folder) and api.doctor.is_dead(line.mountpoint):
             detach(line.mountpoint, lazy=True)
-    yield
 
 
 @pytest.fixture
