@@ -1,0 +1,31 @@
+"""`artifactfs discard`: remove a staging directory."""
+
+from __future__ import annotations
+
+import click
+
+from .completing import complete_name
+from .options import Command
+from .output import print_json
+from .session import current_session
+from .staging import end_staging, find_staging_name, get_staging
+
+
+@click.command("discard", cls=Command)
+@click.argument("ref", required=False, metavar="[NAME[:@STAGING]]", shell_complete=complete_name)
+def command(ref: str | None) -> None:
+    """Remove a staging directory; what was changed in it and not committed is lost.
+
+    Inside a staging directory no name is needed, but a shell that stays inside keeps it in use.
+    """
+    from artifactfs.repository.staging import StagingArea
+
+    session = current_session()
+    collection, name = find_staging_name(session, ref)
+    with session.open_repository() as repository:
+        area = StagingArea(repository)
+        staging = get_staging(area, collection, name)
+        end_staging(session, repository, staging, area)
+    if session.json:
+        print_json({"discarded": str(staging)})
+    session.note(f"removed {staging}")
