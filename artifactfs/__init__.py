@@ -12,10 +12,9 @@ The names below are loaded when they are first used, because commands start with
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from artifactfs._version import __version__
 
+TYPE_CHECKING = False  # what type checkers take for typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
     from artifactfs.sdk import Api, Artifact, ArtifactEntry, Run, init
 

@@ -9,7 +9,6 @@ import atexit
 import os
 import sys
 import threading
-import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,7 +22,7 @@ from artifactfs.sdk.artifact import Artifact
 from artifactfs.sdk.workspace import find_workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from artifactfs.repository.commit import CommitResult
@@ -35,6 +34,9 @@ class Run:
     """One execution. A context manager, which finishes it; may be shared by threads.
 
     Made by `init`. A run that is not finished when the program ends is finished then.
+
+    Attributes:
+        at_exit: what is called at the end of the program, until the run is finished.
     """
 
     def __init__(self, workspace: Workspace, started: Started) -> None:
@@ -45,6 +47,7 @@ class Run:
         self._outputs: list[str] = []
         self._finished_ns: int | None = None
         self._exit_code: int | None = None
+        self.at_exit: Callable[[], None] | None = None
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -213,7 +216,12 @@ class Run:
                 return
             self._exit_code = exit_code or 0
             self._finished_ns = self._workspace.repository.clock.now_ns()
-        self._workspace.runs.finish(self.id, exit_code=self._exit_code)
+        try:
+            self._workspace.runs.finish(self.id, exit_code=self._exit_code)
+        finally:
+            if self.at_exit is not None:
+                atexit.unregister(self.at_exit)
+            self._workspace.close()
 
     def _as_artifact(self, given: Artifact | str | os.PathLike[str], name: str | None, kind: str | None) -> Artifact:
         if isinstance(given, Artifact):
@@ -294,7 +302,7 @@ def init(
         config=changes.check_metadata(config or {}),
     )
     run = Run(workspace, started)
-    _finish_at_exit(run)
+    run.at_exit = _finish_at_exit(run)
     return run
 
 
@@ -328,19 +336,18 @@ def _as_tuple(aliases: Sequence[str] | None) -> tuple[str, ...]:
     return (aliases,) if isinstance(aliases, str) else tuple(aliases or ())
 
 
-def _finish_at_exit(run: Run) -> None:
-    """Finish the run when the program ends, unless that happened or nobody knows it any more."""
-    known = weakref.ref(run)
+def _finish_at_exit(run: Run) -> Callable[[], None]:
+    """Finish the run when the program ends, unless that has happened; return what to unregister then."""
     owner = os.getpid()
 
     def finish() -> None:
-        found = known()
-        if found is None or os.getpid() != owner:
-            return
+        if os.getpid() != owner:
+            return  # a forked child's end is not the run's
         failed = getattr(sys, "last_value", None) is not None
         try:
-            found.finish(exit_code=int(failed))
+            run.finish(exit_code=int(failed))
         except (ArtifactFSError, OSError):
             return  # the program's own end must not fail on this
 
     atexit.register(finish)
+    return finish
