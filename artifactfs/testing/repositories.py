@@ -6,7 +6,7 @@ Threading: functions without state.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from artifactfs.model import FileEntry, SymlinkEntry
 from artifactfs.repository.commit import DEFAULT_OPTIONS, CommitOptions, commit_root
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from artifactfs.repository.objects import ContentBatch
     from artifactfs.repository.repository import Repository
 
-Content = "bytes | str | Mapping[bytes, Content]"
+Content: TypeAlias = "bytes | str | Mapping[bytes, Content]"
 """A file's bytes, a link's target as text, or a directory."""
 TIME_NS = 1_700_000_000_123_456_789
 

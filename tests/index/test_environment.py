@@ -153,7 +153,11 @@ def test_a_place_that_cannot_be_a_directory_is_named(tmp_path: Path) -> None:
     assert not isinstance(caught.value, (OSError, lmdb.Error))
 
 
-MOUNTS = "proc /proc proc rw 0 0\n/dev/vda / ext4 rw 0 0\nserver:/home /mnt/home nfs4 rw 0 0\n/dev/b /mnt/home/fast xfs rw 0 0\n"
+MOUNTS = """proc /proc proc rw 0 0
+/dev/vda / ext4 rw 0 0
+server:/home /mnt/home nfs4 rw 0 0
+/dev/b /mnt/home/fast xfs rw 0 0
+"""
 
 
 def test_network_disks_are_avoided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

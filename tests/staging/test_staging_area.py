@@ -1,4 +1,4 @@
-"""Staging directories from beginning to end: made, compared, committed, renewed, ended; and what each is refused for."""
+"""Staging directories from beginning to end: made, compared, committed, renewed, ended; and what is refused."""
 
 from __future__ import annotations
 

@@ -117,11 +117,13 @@ def test_nodes_stay_for_later_mounts_until_the_index_is_rebuilt(
         assert again.getattr(before).size == 200_000
         assert walk(again, "animals/v0/dir/b") == before
     begin_epoch(repository.state_directory, random=os.urandom)
-    with open_epoch(repository.state_directory, random=os.urandom) as fresh:
-        with CatalogueView(repository, fresh, staging=places) as later:
-            with pytest.raises(UnknownNodeError):
-                later.getattr(before)
-            assert walk(later, "animals/v0/dir/b") != before
+    with (
+        open_epoch(repository.state_directory, random=os.urandom) as fresh,
+        CatalogueView(repository, fresh, staging=places) as later,
+    ):
+        with pytest.raises(UnknownNodeError):
+            later.getattr(before)
+        assert walk(later, "animals/v0/dir/b") != before
     assert view.getattr(before).size == 200_000, "the mount that has the old epoch goes on"
 
 
@@ -227,7 +229,7 @@ def test_a_damaged_tree_is_named_with_its_version(view: CatalogueView, repositor
     data = bytearray(path.read_bytes())
     data[20] ^= 1
     path.write_bytes(data)
-    with pytest.raises(IntegrityError, match="animals:v0.*damaged") as caught:
+    with pytest.raises(IntegrityError, match=r"animals:v0.*damaged") as caught:
         listing(view, walk(view, "animals/v0"))
     assert caught.value.errno == 5
 
