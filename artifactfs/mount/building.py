@@ -7,11 +7,12 @@ Threading: functions without state, called once in a process.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
-from artifactfs.errors import MountError, UsageError
+from artifactfs.errors import ArtifactFSError, MountError, UsageError
 from artifactfs.index.epoch import Epoch, open_epoch
 from artifactfs.mount.daemon import InfoSession, Served
 from artifactfs.mount.fusepy.reading import ReadOperations
@@ -24,11 +25,14 @@ from artifactfs.mount.users import command_of
 from artifactfs.paths import parse_ref
 from artifactfs.repository.lower import Lower
 from artifactfs.repository.repository import Repository, open_repository
-from artifactfs.staging.layout import UNION, Layout, iter_infos, read_driver, read_info, serving
+from artifactfs.repository.staging import Staging, StagingArea
+from artifactfs.staging.layout import UNION, iter_infos, read_driver, serving
 from artifactfs.vfs.catalogue_view import CatalogueView
 from artifactfs.vfs.union.gate import Gate
 from artifactfs.vfs.union.union import Union
 from artifactfs.vfs.version_view import VersionView
+
+_log = logging.getLogger(__name__)
 
 Ready = Callable[[], None]
 
@@ -110,14 +114,25 @@ def _build_version(stack: ExitStack, order: Order, repository: Repository, epoch
     )
 
 
+def _renew(area: StagingArea, staging: Staging) -> Staging:
+    """Begin with an empty upper directory if all was committed; what cannot be renewed is served as it is."""
+    try:
+        return area.renew(staging)
+    except ArtifactFSError as error:
+        _log.warning("%s goes on over %s: %s", staging, staging.info.base, error)
+        return staging
+
+
 def _build_staging(stack: ExitStack, order: Order, repository: Repository, on_ready: Ready) -> Served:
-    layout = Layout(repository.state_directory, collection=order.collection or "", name=order.staging or "")
-    info = read_info(layout)
+    area = StagingArea(repository)
+    staging = area.get(order.collection or "", order.staging or "")
+    layout = staging.layout
     driver = read_driver(layout)
     if driver != UNION:
-        msg = f"the staging directory {info} was made with the driver {driver!r}, which this release does not have"
-        raise MountError(msg, subject=str(info))
+        msg = f"the staging directory {staging} was made with the driver {driver!r}, which this release does not have"
+        raise MountError(msg, subject=str(staging))
     stack.enter_context(serving(layout))
+    info = _renew(area, staging).info
     gate = Gate(name=str(info), describe_process=lambda pid: f"process {pid} ({command_of(pid)})")
     union = stack.enter_context(Union(layout.upper(info), layout.work, Lower(repository, info.root), gate=gate))
     return Served(
