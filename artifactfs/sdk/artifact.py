@@ -9,17 +9,17 @@ import os
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from artifactfs.clock import format_time_ns
-from artifactfs.errors import DigestMismatchError, ReadOnlyError, UsageError
-from artifactfs.model import DEFAULT_TYPE, DirectoryEntry
-from artifactfs.paths import check_collection_name, format_path, parse_path
+from artifactfs.errors import DigestMismatchError, UsageError
+from artifactfs.model import DirectoryEntry
+from artifactfs.paths import format_path, parse_path
 from artifactfs.repository import changes
 from artifactfs.sdk.copies import download_entry, download_version
-from artifactfs.sdk.draft import Draft, PathLike
+from artifactfs.sdk.details import ArtifactDetails
+from artifactfs.sdk.draft import PathLike
 from artifactfs.sdk.entry import ArtifactEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from artifactfs.model import Collection, Entry, Version
     from artifactfs.repository.commit import CommitResult
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from artifactfs.sdk.workspace import Workspace
 
 
-class Artifact:
+class Artifact(ArtifactDetails):
     """A named directory of files: a draft until `Run.log_artifact`, an immutable version after.
 
     Paths inside an artifact are text; bytes that are not UTF-8 are written as `os.fsdecode` writes them.
@@ -44,162 +44,12 @@ class Artifact:
         UsageError: metadata that is not JSON.
     """
 
-    def __init__(
-        self,
-        name: str,
-        type: str = DEFAULT_TYPE,  # noqa: A002 (the name that users know)
-        description: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        *,
-        tags: Iterable[str] = (),
-    ) -> None:
-        self._name = check_collection_name(name)
-        self._type = type
-        self._description = description or ""
-        self._metadata: dict[str, Any] = changes.check_metadata(metadata or {})
-        self._tags = list(tags)
-        self._aliases: list[str] = []
-        self._draft: Draft | None = Draft()
-        self._workspace: Workspace | None = None
-        self._version: Version | None = None
-
     @classmethod
     def from_version(cls, workspace: Workspace, collection: Collection, version: Version) -> Self:
         """Return the artifact that a version is. Used by `Run` and `Api`."""
         artifact = cls(collection.name, collection.type)
         artifact.become(workspace, collection, version)
         return artifact
-
-    def become(self, workspace: Workspace, collection: Collection, version: Version) -> None:
-        """Turn from a draft into a version. Used by `Run` and `Api`."""
-        self._draft = None
-        self._workspace, self._version, self._type = workspace, version, collection.type
-        self._description, self._metadata = version.description, changes.check_metadata(version.metadata)
-        self._tags, self._aliases = list(version.tags), collection.aliases_of(version.number)
-
-    # What it is.
-
-    def is_draft(self) -> bool:
-        """Return whether it was not logged yet."""
-        return self._version is None
-
-    @property
-    def state(self) -> str:
-        """`PENDING` while it is a draft, then `COMMITTED`."""
-        return "PENDING" if self.is_draft() else "COMMITTED"
-
-    @property
-    def name(self) -> str:
-        """`NAME:vN`; of a draft the collection's name."""
-        return self._name if self._version is None else f"{self._name}:{self._version.name}"
-
-    @property
-    def collection(self) -> str:
-        """The collection's name."""
-        return self._name
-
-    @property
-    def type(self) -> str:
-        """What kind of artifact it is."""
-        return self._type
-
-    @property
-    def version(self) -> str:
-        """`vN`.
-
-        Raises:
-            UsageError: it is a draft.
-        """
-        return self.get_version("version").name
-
-    @property
-    def digest(self) -> str:
-        """The content digest, `sha256:<hex>`: of names, kinds, executable bits and content, not of times.
-
-        For a draft, all files are read.
-        """
-        if self._draft is not None:
-            return f"sha256:{self._draft.hash().content.hex()}"
-        return self.get_version("digest").root.content
-
-    @property
-    def size(self) -> int:
-        """Bytes in all files. For a draft, all files are read."""
-        return self._draft.hash().size if self._draft is not None else self.get_version("size").root.size
-
-    @property
-    def file_count(self) -> int:
-        """Number of files and links. For a draft, all files are read."""
-        return self._draft.hash().count if self._draft is not None else self.get_version("file_count").root.count
-
-    @property
-    def created_at(self) -> str:
-        """When it was logged, RFC 3339 in UTC.
-
-        Raises:
-            UsageError: it is a draft.
-        """
-        return format_time_ns(self.get_version("created_at").time_ns)
-
-    @property
-    def author(self) -> str:
-        """Who logged it.
-
-        Raises:
-            UsageError: it is a draft.
-        """
-        return self.get_version("author").author
-
-    @property
-    def message(self) -> str:
-        """The log message.
-
-        Raises:
-            UsageError: it is a draft.
-        """
-        return self.get_version("message").message
-
-    @property
-    def description(self) -> str:
-        """Text about the data. `save` records a change of a logged artifact."""
-        return self._description
-
-    @description.setter
-    def description(self, text: str | None) -> None:
-        self._description = text or ""
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """JSON values by key. `save` records a change of a logged artifact."""
-        return self._metadata
-
-    @metadata.setter
-    def metadata(self, values: Mapping[str, Any]) -> None:
-        self._metadata = changes.check_metadata(values)
-
-    @property
-    def tags(self) -> list[str]:
-        """Words. `save` records a change of a logged artifact."""
-        return self._tags
-
-    @tags.setter
-    def tags(self, words: Iterable[str]) -> None:
-        self._tags = list(words)
-
-    @property
-    def aliases(self) -> list[str]:
-        """The aliases that named it when it was logged or looked up. `save` records a change of a logged artifact.
-
-        Raises:
-            UsageError: it is a draft: aliases are given to `Run.log_artifact`.
-        """
-        self.get_version("aliases")
-        return self._aliases
-
-    @aliases.setter
-    def aliases(self, names: Iterable[str]) -> None:
-        self.get_version("aliases")
-        self._aliases = list(names)
 
     # Filling a draft.
 
@@ -436,40 +286,7 @@ class Artifact:
         run = self.get_version("logged_by").run
         return None if run is None else self.get_workspace().runs.get_run(run)
 
-    # For `Run` and `Api`.
-
-    def get_version(self, what: str) -> Version:
-        """Return the version that it is.
-
-        Raises:
-            UsageError: it is a draft, which has no `what`.
-        """
-        if self._version is None:
-            msg = f"{self._name!r} is a draft, and {what!r} needs a logged artifact"
-            raise UsageError(msg, hint="call run.log_artifact(artifact) first", subject=self._name)
-        return self._version
-
-    def get_draft(self, doing: str) -> Draft:
-        """Return what a draft holds.
-
-        Raises:
-            ReadOnlyError: it is logged, so `doing` is too late.
-        """
-        if self._draft is None:
-            msg = f"cannot {doing}: {self.name} is logged, and a version never changes"
-            raise ReadOnlyError(msg, hint=f"make a new one with Artifact({self._name!r}, ...)", subject=self.name)
-        return self._draft
-
-    def get_workspace(self) -> Workspace:
-        """Return where it is stored.
-
-        Raises:
-            UsageError: it is a draft.
-        """
-        if self._workspace is None:
-            self.get_version("repository")
-        assert self._workspace is not None  # noqa: S101 (set with the version)
-        return self._workspace
+    # For `Run`.
 
     def take_result(self, workspace: Workspace, result: CommitResult) -> None:
         """Become the version that a commit made or found."""
