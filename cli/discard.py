@@ -6,7 +6,7 @@ import click
 
 from .completing import complete_name
 from .options import Command
-from .output import print_json
+from .output import format_count, print_json
 from .session import current_session
 from .staging import end_staging, find_staging_name, get_staging
 
@@ -14,7 +14,7 @@ from .staging import end_staging, find_staging_name, get_staging
 @click.command("discard", cls=Command)
 @click.argument("ref", required=False, metavar="[NAME[:@STAGING]]", shell_complete=complete_name)
 def command(ref: str | None) -> None:
-    """Remove a staging directory; what was changed in it and not committed is lost.
+    """Remove a staging directory; what was changed in it and not committed is lost, so it asks.
 
     Inside a staging directory no name is needed, but a shell that stays inside keeps it in use.
     """
@@ -25,6 +25,11 @@ def command(ref: str | None) -> None:
     with session.open_repository() as repository:
         area = StagingArea(repository)
         staging = get_staging(area, collection, name)
+        changed = len(area.changes(staging))
+        if changed:
+            session.confirm(
+                f"Discard {staging} with {format_count(changed, 'change')} that {'is' if changed == 1 else 'are'} not committed?"
+            )
         end_staging(session, repository, staging, area)
     if session.json:
         print_json({"discarded": str(staging)})

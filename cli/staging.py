@@ -68,6 +68,7 @@ def staging_fields(session: Session, repository: Repository, staging: Staging) -
         "base": None if info.base is None else f"{info.collection}:v{info.base}",
         "committed": None if info.committed is None else f"{info.collection}:v{info.committed}",
         "followed": info.followed,
+        **name_fields("upper", staging.upper),
         **({"path": None} if path is None else name_fields("path", path)),
     }
 

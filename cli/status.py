@@ -37,3 +37,4 @@ def command(ref: str | None) -> None:
     place = "not mounted" if fields["path"] is None else f"at {printable(fields['path'].encode())}"
     since = fields["committed"] or fields["base"] or "it was empty"
     session.note(f"{staging} ({place}): {format_count(len(found), 'change')} since {since}")
+    session.note(f"what was written is kept in {printable(staging.upper)}")

@@ -186,11 +186,12 @@ def test_edit_changes_only_what_is_given(animals: Cli) -> None:
 
 
 def test_rm_a_version(animals: Cli) -> None:
-    animals("rm", "animals:v0")
+    assert "--yes" in animals("rm", "animals:v0", code=2).stderr
+    animals("rm", "animals:v0", "--yes")
     assert animals("ls", "animals").stdout == "v1  latest best\n"
     animals("rm", "animals:v1", code=22)
     animals("rm", "animals", code=2)
-    assert animals.json("rm", "animals:v1", "--force")["removed"] == "animals:v1"
+    assert animals.json("rm", "animals:v1", "--force", "--yes")["removed"] == "animals:v1"
     animals("show", "animals:v1", code=11)
 
 
@@ -264,13 +265,14 @@ def test_completion_offers_names(animals: Cli) -> None:
 def test_doctor_lists_findings(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [Finding("device", ok=True, message="fine")]
     monkeypatch.setattr(api, "diagnose", lambda places: found)
-    assert cli.json("doctor") == {
-        "schema": 1,
-        "ok": True,
-        "findings": [{"name": "device", "ok": True, "message": "fine", "mend": ""}],
-    }
+    document = cli.json("doctor")
+    assert document["ok"] is True
+    assert document["findings"] == [{"name": "device", "ok": True, "message": "fine", "mend": ""}]
+    assert document["places"].keys() == {"repository", "state", "cache", "runtime"}
     found.append(Finding("libfuse", ok=False, message="missing", mend="install it"))
-    assert cli("doctor", code=60).stdout == "ok   device: fine\nBAD  libfuse: missing\n     mend: install it\n"
+    shown = cli("doctor", code=60).stdout
+    assert f"     repository: {document['places']['repository']}\n" in shown
+    assert shown.endswith("ok   device: fine\nBAD  libfuse: missing\n     mend: install it\n")
 
 
 def test_mounts_without_any(cli: Cli) -> None:

@@ -67,7 +67,7 @@ def test_what_is_removed_vanishes_from_the_mount(mounted: Path) -> None:
     assert (mounted / "animals" / "old" / "cat.txt").read_text() == "cat\n"
     text("alias", "rm", "animals", "old")
     assert not os.path.lexists(mounted / "animals" / "old")
-    text("rm", "animals:v0")
+    text("rm", "animals:v0", "--yes")
     assert not (mounted / "animals" / "v0").exists()
 
 
@@ -84,7 +84,7 @@ def test_stage_change_commit_and_discard(mounted: Path) -> None:
     assert text("commit", "animals", "-m", "changed", "--expect-base") == "animals:v2\n"
     assert (mounted / "animals" / "latest" / "new.txt").read_text() == "new\n"
     assert text("status", "animals") == ""
-    assert text("discard", "animals:@staging") == ""
+    assert text("discard", "animals:@staging", "--yes") == ""
     assert not os.path.lexists(staging)
     text("status", "animals", code=13)
 
@@ -141,4 +141,4 @@ def test_without_a_mount_stage_says_how_to_see_it(animals: Cli) -> None:
     assert (done.returncode, done.stdout) == (0, b"")
     assert b"artifactfs mount" in done.stderr
     assert text("commit", "animals", "--if-changed") == "animals:v1\n"
-    text("discard", "animals")
+    text("discard", "animals", "--yes")
