@@ -189,9 +189,9 @@ def test_rm_a_version(animals: Cli) -> None:
     assert "--yes" in animals("rm", "animals:v0", code=2).stderr
     animals("rm", "animals:v0", "--yes")
     assert animals("ls", "animals").stdout == "v1  latest best\n"
-    animals("rm", "animals:v1", code=22)
-    animals("rm", "animals", code=2)
-    assert animals.json("rm", "animals:v1", "--force", "--yes")["removed"] == "animals:v1"
+    assert "is named by latest, best" in animals("rm", "animals:v1", "-y", code=22).stderr
+    animals("rm", "animals", "-y", code=2)
+    assert animals.json("rm", "animals:v1", "--force", "-y")["removed"] == "animals:v1"
     animals("show", "animals:v1", code=11)
 
 
