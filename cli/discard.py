@@ -32,8 +32,8 @@ def command(ref: str | None) -> None:
     with session.open_repository() as repository:
         area = StagingArea(repository)
         staging = get_staging(area, collection, name)
-        lost = _describe_loss(area, staging)
-        if lost:
+        changed = len(area.changes(staging))
+        if changed:
             session.confirm(f"Discard {staging}? It has {format_count(changed, 'uncommitted change')}.")
         end_staging(session, repository, staging, area)
     if session.json:
