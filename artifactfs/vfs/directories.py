@@ -22,7 +22,7 @@ from artifactfs.vfs.attributes import Attributes
 from artifactfs.vfs.nodes import DirectoryNode, NodeTable, attributes_of, encode_record, entry_record, shared_key
 
 if TYPE_CHECKING:
-    from artifactfs.index.environment import Writer
+    from artifactfs.index.environment import Reader, Writer
     from artifactfs.manifest import StoredPage
     from artifactfs.model import Entry, Placement
     from artifactfs.repository.trees import Trees
@@ -79,11 +79,9 @@ class Directories:
             self._large = (node, names)
 
     def _load(self, node: int) -> Names | None:
-        with self._nodes.epoch.environment.reading() as get:
-            complete = get(PAGES, page_key(node, _COMPLETE))
-            if complete is None:
-                return None
-            pages = [get(PAGES, page_key(node, number)) for number in range(read_node(complete))]
+        pages = self._nodes.epoch.environment.read(lambda reader: _read_pages(reader, node))
+        if pages is None:
+            return None
         try:
             return {name: found for page in pages for name, found in _decode_page.decode(page or b"")}
         except msgspec.MsgspecError as error:
@@ -102,6 +100,13 @@ class Directories:
             count += 1
         environment.write(lambda writer: writer.put(PAGES, page_key(node, _COMPLETE), node_key(count)))
         return names
+
+
+def _read_pages(reader: Reader, node: int) -> list[bytes | None] | None:
+    complete = reader.get(PAGES, page_key(node, _COMPLETE))
+    if complete is None:
+        return None
+    return [reader.get(PAGES, page_key(node, number)) for number in range(read_node(complete))]
 
 
 class _PagePreparation:
