@@ -22,6 +22,7 @@ from artifactfs.repository.checkout import checkout
 from artifactfs.repository.landing import WORK_NAME, Landing
 from artifactfs.repository.replacing import remove_tree
 from artifactfs.repository.repository import Repository, open_repository
+from artifactfs.repository.treebuilder import TreeBuilder, make_root
 from artifactfs.repository.trees import Trees
 from tests.repository.tree.conftest import Killed, Killer, Recorder, damage, put
 from tests.repository.tree.support import TREES, Tree, snapshot, write
@@ -278,6 +279,22 @@ def test_read_only_directories_of_an_ordinary_user(as_ordinary_user: Path) -> No
     remove_tree(os.fsencode(target))
     remove_tree(os.fsencode(source))
     assert not target.exists()
+
+
+def test_directories_that_nobody_may_enter(as_ordinary_user: Path) -> None:
+    location, state = str(as_ordinary_user / "repository"), str(as_ordinary_user / "state")
+    with open_repository(location, state=state, author="a@h", use_index=False) as repository:
+        with repository.blobs.begin() as batch:
+            builder = TreeBuilder(batch)
+            inner = builder.store_directory(b"inner", mode=0o755, mtime_ns=7, entries=[])
+            sealed = builder.store_directory(b"sealed", mode=0, mtime_ns=8, entries=[inner])
+            root = make_root(builder.store_directory(b"/", mode=0o755, mtime_ns=9, entries=[sealed]))
+            batch.flush()
+        target = as_ordinary_user / "t"
+        checkout(repository, root, os.fsencode(target))
+    assert stat.S_IMODE((target / "sealed").stat().st_mode) == 0
+    os.chmod(target / "sealed", 0o700)
+    assert (target / "sealed" / "inner").stat().st_mtime_ns == 7
 
 
 def test_a_version_with_a_directory_behind_a_link_name(repository: Repository, work: Path) -> None:
