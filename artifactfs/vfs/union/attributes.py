@@ -76,4 +76,8 @@ def lower_attributes(lower: LowerEntry) -> UnionAttributes:
 def _find_mark(status: os.stat_result, upper_path: bytes) -> bytes | None:
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
         return None
-    return find_xattr(upper_path, NODE_MARK)
+    try:
+        return find_xattr(upper_path, NODE_MARK)
+    except (FileNotFoundError, PermissionError):
+        # Removed while its directory is listed; or its owner, an ordinary user, may not read it.
+        return None
