@@ -39,7 +39,7 @@ def attributes_of(found: Found, upper_path: bytes) -> UnionAttributes:
     """Return the attributes of what shows under a name."""
     if found.upper is not None:
         return upper_attributes(found.upper, _find_mark(found.upper, upper_path))
-    assert found.lower is not None  # noqa: S101 (it shows)
+    assert found.lower is not None
     return lower_attributes(found.lower)
 
 
