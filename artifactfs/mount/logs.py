@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from typing import Final
 
@@ -23,6 +24,11 @@ class ServerLog(RotatingFileHandler):
 
     Threading: as its base class.
     """
+
+    def _open(self) -> TextIOWrapper:
+        stream = super()._open()
+        os.fchmod(stream.fileno(), 0o600)
+        return stream
 
     def doRollover(self) -> None:  # noqa: N802
         """Begin a new file, and lead standard output and standard error there too."""
@@ -41,7 +47,6 @@ class ServerLog(RotatingFileHandler):
 def start_log(path: str, *, foreground: bool) -> None:
     """Log to `path`, and in the foreground to standard error as well."""
     handler = ServerLog(path, maxBytes=_SIZE_LIMIT, backupCount=_KEPT, encoding="utf-8", errors="backslashreplace")
-    os.chmod(path, 0o600)
     handlers: list[logging.Handler] = [handler]
     if foreground:
         handlers.append(logging.StreamHandler(sys.stderr))

@@ -23,6 +23,7 @@ from artifactfs.paths import printable
 
 _DEAD: Final = frozenset({errno.ENOTCONN, errno.ECONNABORTED})
 _STACK_LIMIT: Final = 16
+_BUSY: Final = "busy"
 
 
 def resolve_mountpoint(path: str) -> str:
@@ -125,22 +126,28 @@ def detach(path: str, *, lazy: bool) -> None:
         BusyError: a process uses it, named in the message (not with `lazy`).
         MountError: the system refuses for another reason.
     """
+    reason = _try_detach(path, lazy=lazy)
+    if not reason or find_mount(path) is None:
+        return  # also when somebody else was faster
+    if reason == _BUSY:
+        raise busy_error(path)
+    msg = f"{_shown(path)} cannot be unmounted: {reason}"
+    raise MountError(msg, subject=path)
+
+
+def _try_detach(path: str, *, lazy: bool) -> str:
+    """Return why a mount cannot be unmounted; "" when it was."""
     if may_mount():
         try:
             unmount_privileged(path, lazy=lazy)
         except OSError as error:
-            if error.errno == errno.EBUSY:
-                raise busy_error(path) from None
-            raise _refused(path, os.strerror(error.errno or errno.EIO)) from error
-        return
+            return _BUSY if error.errno == errno.EBUSY else os.strerror(error.errno or errno.EIO)
+        return ""
     try:
         said = unmount_by_helper(path, lazy=lazy)
     except FileNotFoundError:
-        raise _refused(path, "fusermount3 is not installed") from None
-    if said and "busy" in said:
-        raise busy_error(path)
-    if said:
-        raise _refused(path, said)
+        return "fusermount3 is not installed"
+    return _BUSY if "busy" in said else said
 
 
 def busy_error(path: str) -> BusyError:
@@ -152,10 +159,6 @@ def busy_error(path: str) -> BusyError:
         hint="let these processes leave it, or use --lazy",
         subject=path,
     )
-
-
-def _refused(path: str, reason: str) -> MountError:
-    return MountError(f"{_shown(path)} cannot be unmounted: {reason}", subject=path)
 
 
 def _shown(path: str) -> str:

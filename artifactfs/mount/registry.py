@@ -28,6 +28,7 @@ from dataclasses import dataclass
 
 from artifactfs.errors import BusyError, MountError
 from artifactfs.mount.options import MountInfo, Places
+from artifactfs.places import make_runtime_directory
 
 _LOG_FOLDER = "mounts"
 _FOLDER = "mounts"
@@ -67,8 +68,10 @@ def prepare_folders(places: Places) -> None:
     """Make the directories for records, staging mounts and logs, closed to other users.
 
     Raises:
+        AccessDeniedError: the runtime directory belongs to somebody else.
         MountError: one cannot be made.
     """
+    make_runtime_directory(places.runtime, uid=os.geteuid())
     for folder in (
         os.path.join(places.runtime, _FOLDER),
         os.path.join(places.runtime, _STAGING_FOLDER),
@@ -152,9 +155,14 @@ def read_record(path: str) -> MountInfo | None:
 
 
 def iter_live(places: Places) -> Iterator[MountInfo]:
-    """Yield the mounts that have a living server, and remove the records of the others."""
+    """Yield the mounts that have a living server, and remove the records of the others.
+
+    Records that somebody else may have written are not believed.
+    """
     folder = os.path.join(places.runtime, _FOLDER)
     try:
+        if os.lstat(folder).st_uid != os.geteuid():
+            return
         names = sorted(os.listdir(folder))
     except FileNotFoundError:
         return

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, ClassVar
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
+from artifactfs.mount.control import Message
 from artifactfs.mount.daemon import Daemon, InfoSession, Served, detach_from_caller
 from artifactfs.mount.orders import Order
 
@@ -19,8 +22,23 @@ def build(stack: ExitStack, order: Order, on_ready: Callable[[], None]) -> Serve
     from artifactfs.mount.fusepy.transport import read_only_options
     from tests.mount.memory_view import SAMPLE, MemoryView
 
+    class CountingOperations(ReadOperations):
+        counts: ClassVar[Counter[str]] = Counter()
+
+        def __call__(self, operation: str, *args: Any) -> Any:
+            self.counts[operation] += 1
+            return super().__call__(operation, *args)
+
+    class CountSession(InfoSession):
+        """Answers `counts` with the number of calls since it was asked last."""
+
+        def handle(self, request: Message) -> Message:
+            found = dict(CountingOperations.counts)
+            CountingOperations.counts.clear()
+            return {"counts": found}
+
     view = MemoryView(SAMPLE)
-    operations = ReadOperations(
+    operations = CountingOperations(
         view,
         details=view,
         uid=os.getuid() if order.uid is None else order.uid,
@@ -30,7 +48,7 @@ def build(stack: ExitStack, order: Order, on_ready: Callable[[], None]) -> Serve
     return Served(
         operations,
         read_only_options(allow_other=order.allow_other),
-        InfoSession,
+        CountSession,
         repository_id="0" * 32,
         location=order.repository,
     )

@@ -7,13 +7,17 @@ import os
 import signal
 import stat
 import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from artifactfs.errors import BusyError, MountError
-from artifactfs.mount import api, launch
+from artifactfs.mount import api
+from artifactfs.mount.control import find_client
 from artifactfs.mount.mountinfo import find_mount
 from artifactfs.mount.options import MountInfo, MountOptions
 from tests.mount.conftest import Folders, errno_of, wait_until
@@ -210,12 +214,85 @@ def test_foreground_serves_in_the_process_itself(folders: Folders, mountpoint: P
     )
     top = str(Path(__file__).parent.parent.parent)
     places = [folders.repository, folders.state, folders.cache, folders.runtime]
-    process = subprocess.Popen([launch.sys.executable, "-c", script, top, str(mountpoint), *places])
-    wait_until(lambda: any(info.pid == process.pid for info in api.iter_mounts(folders)))
-    assert (mountpoint / "README").read_bytes() == b"hello\n"
-    process.terminate()
-    assert process.wait(20) == 0
+    with subprocess.Popen([sys.executable, "-c", script, top, str(mountpoint), *places]) as process:
+        try:
+            wait_until(lambda: any(info.pid == process.pid for info in api.iter_mounts(folders)))
+            assert (mountpoint / "README").read_bytes() == b"hello\n"
+        finally:
+            process.terminate()
+        assert process.wait(20) == 0
     assert os.listdir(mountpoint) == []
+
+
+def read_counts(mount: MountInfo) -> dict[str, int]:
+    """Return how often the server was asked what since the last time."""
+    client = find_client(mount.socket)
+    assert client is not None
+    with client:
+        counts: dict[str, int] = client.ask("counts")["counts"]
+    return counts
+
+
+def test_what_the_kernel_asks(memory_mount: MountInfo) -> None:
+    """Request counts, as exact as they can be: time depends on the machine, these do not."""
+    folder = Path(memory_mount.mountpoint, "many")
+    names = sorted(os.listdir(folder))
+    read_counts(memory_mount)
+
+    for name in names:
+        os.stat(folder / name)
+    assert read_counts(memory_mount) == {"getattr": 1000}
+
+    for name in names:
+        (folder / name).read_bytes()
+    first = read_counts(memory_mount)
+    assert first.pop("open") == 1
+    assert first == {"read": 1000}
+
+    for name in names:
+        os.stat(folder / name)
+        (folder / name).read_bytes()
+    assert read_counts(memory_mount) == {}
+
+    assert sorted(os.listdir(folder)) == names
+    assert read_counts(memory_mount) == {"opendir": 1, "readdir": 1}
+
+
+def test_it_drains_before_it_ends(memory_mount: MountInfo) -> None:
+    """Readers get all of a file or an error that says the mount is gone, never something else."""
+    path = Path(memory_mount.mountpoint, "images", "cat.png")
+    content = SAMPLE[b"images"][b"cat.png"]
+    seen: list[bytes | int | None] = []
+
+    def read_until_gone() -> None:
+        while not seen or seen[-1] == content:
+            try:
+                with open(path, "rb") as file:
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                    seen.append(file.read())
+            except OSError as error:
+                seen.append(error.errno)
+
+    readers = [threading.Thread(target=read_until_gone) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    wait_until(lambda: len(seen) > 20)
+    os.kill(memory_mount.pid, signal.SIGTERM)
+    for reader in readers:
+        reader.join(20)
+    assert {value for value in seen if value != content} <= {errno.ENOTCONN, errno.ECONNABORTED, errno.ENOENT}
+    wait_until(lambda: not os.path.exists(memory_mount.socket))
+
+
+def test_two_at_once(folders: Folders, mountpoint: Path, memory_server: None) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(api.mount, folders, str(mountpoint), options=MountOptions()) for _ in range(2)]
+    failed = [error for call in calls if (error := call.exception()) is not None]
+    assert len(failed) == 1
+    assert isinstance(failed[0], MountError | BusyError)
+    assert (mountpoint / "README").read_bytes() == b"hello\n"
+    text = Path("/proc/self/mounts").read_text()
+    assert text.count(f" {mountpoint} ") == 1
 
 
 def test_already_mounted(folders: Folders, memory_mount: MountInfo) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import mmap
 import os
 import shutil
@@ -89,6 +90,30 @@ def test_without_a_mount_nothing_is_started(folders: Folders, repository: Reposi
 
 def test_it_shows_at_the_next_mount(folders: Folders, staging: Staging, mounted: MountInfo) -> None:
     assert Path(mounted.mountpoint, "animals", "@staging", "README").read_text() == "hello\n"
+
+
+def test_it_shows_in_a_foreground_mount(
+    folders: Folders, mountpoint: Path, repository: Repository, staging: Staging
+) -> None:
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from artifactfs.mount import api\n"
+        "from artifactfs.mount.options import MountOptions\n"
+        "from tests.mount.conftest import Folders\n"
+        "api.mount(Folders(*sys.argv[3:]), sys.argv[2], options=MountOptions(foreground=True))\n"
+    )
+    top = str(Path(__file__).parent.parent.parent)
+    places = [folders.repository, folders.state, folders.cache, folders.runtime]
+    command = [sys.executable, "-c", script, top, str(mountpoint), *places]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        try:
+            wait_until(lambda: errno_of((mountpoint / "animals" / "@staging" / "README").read_text) is None)
+        finally:
+            process.terminate()
+        _, said = process.communicate()
+    assert process.returncode == 0
+    assert f"mounted {mountpoint}" in said.decode()
+    assert list(api.iter_mounts(folders)) == []
 
 
 def test_writing(staged: Path) -> None:
@@ -189,6 +214,13 @@ def test_extended_attributes(staged: Path) -> None:
     assert os.listxattr(staged / "README") == ["user.mine"]
     os.removexattr(staged / "README", "user.mine")
     assert os.listxattr(staged / "README") == []
+
+
+def test_locks(staged: Path) -> None:
+    with open(staged / "README", "r+b") as one, open(staged / "README", "r+b") as two:
+        fcntl.flock(one, fcntl.LOCK_EX)
+        assert errno_of(lambda: fcntl.flock(two, fcntl.LOCK_EX | fcntl.LOCK_NB)) == errno.EAGAIN
+        fcntl.lockf(one, fcntl.LOCK_EX)
 
 
 def test_statfs(staged: Path, folders: Folders) -> None:
