@@ -128,8 +128,10 @@ class Layout:
 
     @property
     def is_ended(self) -> bool:
-        """Whether there is no staging directory, but the note that one was to begin or to end."""
-        return os.path.exists(self.unpin) and not os.path.exists(self.info)
+        """Whether what lies here is no staging directory, but the remains of one that was to begin or to end."""
+        if os.path.exists(self.info):
+            return False
+        return os.path.exists(self.unpin) or not any(name.startswith(b"upper-") for name in os.listdir(self.directory))
 
     def upper(self, info: StagingInfo) -> bytes:
         """Return the path of the present upper directory."""

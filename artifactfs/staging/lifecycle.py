@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def iter_ended(state_directory: str, collection: str) -> Iterator[Layout]:
     """Yield the places of a collection at which something was interrupted while it began or ended."""
     for name in list_names(os.path.join(state_directory, FOLDER, collection)):
-        with suppress(ArtifactFSError):
+        with suppress(ArtifactFSError, OSError):
             layout = Layout(state_directory, collection=collection, name=name)
             if layout.is_ended:
                 yield layout
