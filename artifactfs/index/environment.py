@@ -112,7 +112,8 @@ class Environment:
         Raises:
             IndexCorruptError: the file is damaged.
         """
-        return self.read(lambda reader: reader.get(table, key))
+        found: bytes | None = self._run(lambda txn, tables: txn.get(key, db=tables[table]), write=False)
+        return found
 
     def read(self, action: Callable[[Reader], Result]) -> Result:
         """Return what `action` returns, run in one read transaction, and perhaps again from the start.

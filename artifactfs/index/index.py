@@ -38,7 +38,6 @@ _OWNER: Final = b"owner"
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
-Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Collection)
@@ -105,7 +104,7 @@ class Index:
             states, pending = dict(self._states), dict(self._pending)
         if states or pending:
             encoded = {name.encode(): _encoder.encode(state) for name, state in states.items()}
-            self._try(lambda: self._environment.write(lambda writer: _put_all(writer, encoded, pending)))
+            self._try_write(lambda writer: _put_all(writer, encoded, pending))
         with self._guard:
             _forget(self._states, states)
             _forget(self._pending, pending)
@@ -128,24 +127,31 @@ class Index:
     def bind(self) -> None:
         """Empty the index if it was filled for another repository, or by another release."""
         if self._find(_META, _OWNER) != self._owner:
-            self._try(lambda: self._environment.write(self._begin))
+            self._try_write(self._begin)
 
     def _begin(self, writer: Writer) -> None:
         writer.clear()
         writer.put(_META, _OWNER, self._owner)
 
     def _find(self, table: str, key: bytes) -> bytes | None:
-        return self._try(lambda: self._environment.get(table, key))
-
-    def _try(self, action: Callable[[], Result]) -> Result | None:
         try:
-            return action()
-        except IndexCorruptError as error:
+            return self._environment.get(table, key)
+        except ArtifactFSError as error:
+            self._recover(error)
+            return None
+
+    def _try_write(self, action: Callable[[Writer], None]) -> None:
+        try:
+            self._environment.write(action)
+        except ArtifactFSError as error:
+            self._recover(error)
+
+    def _recover(self, error: ArtifactFSError) -> None:
+        if isinstance(error, IndexCorruptError):
             _log.warning("%s; it is set aside and fills again", error.message)
             self._replace()
-        except ArtifactFSError as error:
+        else:
             _log.warning("the index could not be used: %s", error)
-        return None
 
     def _replace(self) -> None:
         try:

@@ -22,7 +22,7 @@ from artifactfs.vfs.attributes import Attributes, Kind
 if TYPE_CHECKING:
     from artifactfs.index.environment import Writer
 
-CACHED_RECORDS: Final = 16_384
+CACHED_RECORDS: Final = 32_768
 _MODE_AND_TIME = struct.Struct(">Hq")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from artifactfs.errors import (
     ArtifactFSError,
@@ -39,13 +39,17 @@ if TYPE_CHECKING:
     from artifactfs.vfs.nodes import Record
 
 
+TREE_CACHE: Final = 1 << 20
+"""Stored pages are prepared once and not looked at again; only upper pages are met more than once."""
+
+
 class TreeView:
     """Nodes of versions. A context manager; may be shared by threads."""
 
     def __init__(self, repository: Repository, epoch: Epoch) -> None:
         self.repository = repository
         self.nodes = NodeTable(epoch)
-        self._directories = Directories(self.nodes, Trees(repository.blobs))
+        self._directories = Directories(self.nodes, Trees(repository.blobs, cache_size=TREE_CACHE))
         self._contents = Contents(repository)
 
     def __enter__(self) -> Self:

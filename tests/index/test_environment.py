@@ -116,21 +116,51 @@ def wait_in_transaction(done: int) -> Callable[[Reader], None]:
     return wait
 
 
-def test_slots_of_killed_readers_are_freed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def kill_readers(environment: Environment, count: int) -> list[int]:
+    """Leave the slots of so many readers behind, all of which were alive at once."""
+    killed = []
+    for _ in range(count):
+        ready, done = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            environment.read(wait_in_transaction(done))
+        os.read(ready, 1)
+        os.close(ready)
+        os.close(done)
+        killed.append(pid)
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    return killed
+
+
+def test_slots_of_killed_readers_are_freed_when_they_are_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(handles, "MAX_READERS", 4)
     with open_at(tmp_path / "e") as environment:
         put(environment, b"a", b"1")
-        for _ in range(8):
-            ready, done = os.pipe()
-            pid = os.fork()
-            if pid == 0:
-                environment.read(wait_in_transaction(done))
-            os.read(ready, 1)
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            os.close(ready)
-            os.close(done)
+        for _ in range(3):
+            kill_readers(environment, 3)
+            threads = [threading.Thread(target=environment.get, args=("t", b"a")) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(20)
             assert environment.get("t", b"a") == b"1"
+
+
+def test_slots_of_killed_readers_are_freed_when_it_is_opened(tmp_path: Path) -> None:
+    with open_at(tmp_path / "e") as environment:
+        put(environment, b"a", b"1")
+        killed = kill_readers(environment, 3)
+
+        def child() -> None:
+            environment.get("t", b"a")
+            listed = environment._handle.env.readers()
+            os._exit(8 if any(str(pid) in listed.split() for pid in killed) else 7)
+
+        assert in_child(child) == 7
 
 
 @pytest.mark.parametrize("damage", [b"", b"not lmdb" * 2000, b"\0" * 16384], ids=["empty", "garbage", "zeros"])
@@ -288,6 +318,32 @@ def test_the_map_is_resized_only_while_no_thread_is_in_a_transaction(
         assert failed == []
 
 
+def test_growth_waits_for_the_transactions_of_other_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handles, "MAP_SIZES", (1 << 20,))
+    with open_at(tmp_path / "e") as environment:
+        put(environment, b"a", b"1")
+        inside, go_on, grown = threading.Event(), threading.Event(), threading.Event()
+
+        def read(reader: Reader) -> None:
+            inside.set()
+            go_on.wait(20)
+            reader.get("t", b"a")
+
+        def grow() -> None:
+            put(environment, b"big", b"x" * (8 << 20))
+            grown.set()
+
+        threads = [threading.Thread(target=environment.read, args=(read,)), threading.Thread(target=grow)]
+        threads[0].start()
+        inside.wait(20)
+        threads[1].start()
+        assert not grown.wait(0.2)
+        go_on.set()
+        for thread in threads:
+            thread.join(20)
+        assert grown.is_set()
+
+
 def test_a_thread_that_holds_the_gate_keeps_others_from_closing(tmp_path: Path) -> None:
     environment = open_at(tmp_path / "e")
     environment.open()
@@ -322,12 +378,16 @@ def test_a_child_may_be_forked_while_locks_are_held(tmp_path: Path) -> None:
         def child() -> None:
             os._exit(7 if environment.get("t", b"a") == b"1" else 8)
 
-        def fork(reader: Reader) -> tuple[int, bytes | None]:
-            with handles._registry().guard, handles._registry().handles[str(tmp_path / "e")].gate._changed:
-                status = in_child(child)
-            return status, reader.get("t", b"a")
+        def close() -> None:
+            environment.close()
+            os._exit(7)
 
-        assert environment.read(fork) == (7, b"1")
+        def fork(reader: Reader) -> tuple[int, int, bytes | None]:
+            with handles._registry().guard, handles._registry().handles[str(tmp_path / "e")].gate._changed:
+                status = in_child(child), in_child(close)
+            return *status, reader.get("t", b"a")
+
+        assert environment.read(fork) == (7, 7, b"1")
         put(environment, b"b", b"2")
 
 
