@@ -24,7 +24,7 @@ from artifactfs.mount.kernel.encoding import (
     encode_entry,
     encode_record,
 )
-from artifactfs.mount.kernel.pages import iter_pages, slice_page
+from artifactfs.mount.kernel.pages import copy_records, iter_pages
 from artifactfs.mount.kernel.source import ChangeSource, Source, Space
 
 if TYPE_CHECKING:
@@ -109,14 +109,7 @@ class TreeSource:
         found = self._get(node)
         if found.pages is None:
             found.pages = list(iter_pages(self._iter_records(node, found)))
-        filled = 0
-        for first, page in found.pages:
-            data, count = slice_page(memoryview(page), skip=max(offset - first, 0), room=len(into) - filled)
-            if offset < first + count:
-                into[filled : filled + len(data)] = data
-                filled += len(data)
-                offset += count
-        return filled
+        return copy_records(((first, memoryview(page)) for first, page in found.pages), offset=offset, into=into)
 
     def _iter_records(self, number: int, node: _Node) -> Iterator[bytes]:
         yield encode_record(b".", NO_ATTRIBUTES, mode=stat.S_IFDIR, node=number, offset=1)

@@ -70,6 +70,25 @@ def slice_page(page: memoryview, *, skip: int, room: int) -> tuple[memoryview, i
     return page[base + start : base + ends[stop_at - 1]], stop_at - skip
 
 
+def copy_records(pages: Iterable[tuple[int, memoryview]], *, offset: int, into: memoryview) -> int:
+    """Copy a directory's records from number `offset` on, as many as fit; return the bytes copied.
+
+    Args:
+        pages: (number of the first record, page) in order, from one that is not after `offset`.
+        offset: number of the first record to copy.
+        into: where to.
+    """
+    filled = 0
+    for first, page in pages:
+        skip = max(offset - first, 0)
+        data, count = slice_page(page, skip=skip, room=len(into) - filled)
+        into[filled : filled + len(data)] = data
+        filled += len(data)
+        if skip + count < record_count(page):
+            break
+    return filled
+
+
 def find_in_page(page: memoryview, name: bytes) -> memoryview | None:
     """Return the `fuse_entry_out` of `name` in a page, by bisection; None when it is not there.
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from artifactfs.errors import MountError
@@ -24,36 +23,34 @@ _log = logging.getLogger(__name__)
 CHECK_SECONDS: Final = 20.0
 
 
-def check_installed(module: str) -> None:
-    """Return when the installed version starts; otherwise it would end the mount.
+def check_installed(command: list[str]) -> None:
+    """Return when the installed version starts; otherwise the upgrade would end the mount.
+
+    Args:
+        command: one that imports everything that serving needs, and ends with status 0.
 
     Raises:
-        MountError: it does not.
+        MountError: it does not start; nothing has changed.
     """
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", module, "--check"], capture_output=True, timeout=CHECK_SECONDS, check=False
-    )
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=CHECK_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        msg = f"the installed version does not start: {error}"
+        raise MountError(msg, hint="the mount goes on with the version that serves it") from error
     if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it ends at once"]
-        msg = f"the installed version does not start: {reason[0]}"
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        msg = f"the installed version does not start: {said[-1] if said else 'it ends at once'}"
         raise MountError(msg, hint="the mount goes on with the version that serves it")
 
 
-def upgrade(supervisor: Supervisor, *, module: str, started_ns: int, keep: tuple[int, ...] = (),
-            extra: dict[str, str] | None = None) -> NoReturn:  # fmt: skip
-    """Replace this process's program by the installed version. Does not return.
+def handover_of(supervisor: Supervisor, *, started_ns: int, extra: dict[str, str] | None = None) -> int:
+    """Return a memfd with all that the next program needs; the descriptors in it go through exec.
 
     Args:
         supervisor: what serves now.
-        module: what is run, with `--resume N`.
         started_ns: when the mount came up.
-        keep: descriptors besides those of the mount that the new program needs.
         extra: what the daemon around wants to find again.
-
-    Raises:
-        MountError: the installed version does not start; nothing has changed.
     """
-    check_installed(module)
     mounted = supervisor.mounted
     handover = Handover(
         mounted.settings,
@@ -66,9 +63,14 @@ def upgrade(supervisor: Supervisor, *, module: str, started_ns: int, keep: tuple
         started_ns,
         extra or {},
     )
-    descriptor = store_handover(handover)
-    for number in (descriptor, mounted.device, mounted.counters.descriptor, mounted.backings.descriptor, *keep):
+    for number in (mounted.device, mounted.counters.descriptor, mounted.backings.descriptor):
         os.set_inheritable(number, True)  # noqa: FBT003 - the only way to say it
-    _log.info("upgrading: process %d runs the installed version from here", os.getpid())
-    logging.shutdown()
-    os.execv(sys.executable, [sys.executable, "-P", "-m", module, "--resume", str(descriptor)])
+    return store_handover(handover)
+
+
+def replace_program(command: list[str]) -> NoReturn:
+    """Replace this process's program. Does not return."""
+    _log.info("process %d goes on with the installed version", os.getpid())
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    os.execv(command[0], command)
