@@ -1,0 +1,1 @@
+"""Rebuildable lookup tables in LMDB."""

@@ -1,0 +1,228 @@
+"""Epochs: node numbers and prepared directories, which a kernel holds on to while a mount lives.
+
+    epochs/current           the five hex digits of the epoch that new mounts use
+    epochs/<hex>/            one LMDB environment
+    epochs/<hex>/lock        a shared lock is held by everyone who uses the epoch
+    epochs/<hex>/boot        the boot of the machine in which it began
+
+A node number is the 20 random bits of its epoch and a counter: never used twice, and one of another epoch is
+recognised. What the tables hold is up to the caller; here are numbers, keys and transactions.
+
+An epoch is not synced to disk: it survives every process, but not a crash of the machine, after which no kernel
+remembers a node. So an epoch of an earlier boot is not used again.
+
+Used by `vfs`. Threading: an Epoch may be shared by threads.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import struct
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final, Self
+
+from artifactfs.errors import ConflictError, translate_os_error
+from artifactfs.index.environment import Environment, find_local_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from artifactfs.index.environment import Writer
+
+FOLDER: Final = "epochs"
+EPOCH_BITS: Final = 20
+COUNTER_BITS: Final = 44
+ROOT_NODE: Final = 1
+NODES, NAMES, PAGES, SHARED, META = "nodes", "names", "pages", "shared", "meta"
+BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
+_COUNTER: Final = b"counter"
+_NODE = struct.Struct(">Q")
+
+
+class UnknownNodeError(ConflictError):
+    """A node number that this epoch did not give out: ESTALE, never a guess."""
+
+
+def node_key(node: int) -> bytes:
+    """Return a node number as a key: 8 bytes, big-endian."""
+    return _NODE.pack(node)
+
+
+def name_key(parent: int, name: bytes) -> bytes:
+    """Return the key of a name in a directory."""
+    return _NODE.pack(parent) + name
+
+
+def page_key(directory: int, ordinal: int) -> bytes:
+    """Return the key of the directory page that begins with entry number `ordinal`."""
+    return _NODE.pack(directory) + _NODE.pack(ordinal)
+
+
+def read_node(value: bytes) -> int:
+    """Return the node number that 8 bytes stand for."""
+    number: int = _NODE.unpack_from(value)[0]
+    return number
+
+
+class Epoch:
+    """One generation of node numbers. A context manager; may be shared by threads.
+
+    Attributes:
+        number: its 20 bits.
+        environment: its tables `nodes`, `names`, `pages`, `shared` and `meta`.
+    """
+
+    def __init__(self, number: int, *, environment: Environment, lock: int) -> None:
+        self.number = number
+        self.environment = environment
+        self._lock: int | None = lock
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    @property
+    def name(self) -> str:
+        """Five hex digits."""
+        return f"{self.number:05x}"
+
+    def get_node(self, node: int) -> bytes:
+        """Return what was stored about a node.
+
+        Raises:
+            UnknownNodeError: this epoch did not give out the number.
+        """
+        found = self.environment.get(NODES, node_key(node))
+        if found is None:
+            msg = f"node {node:#x} is not of the epoch {self.name}"
+            raise UnknownNodeError(msg, hint="the directory was opened under an earlier index")
+        return found
+
+    def allocate(self, writer: Writer, count: int) -> int:
+        """Return the first of `count` new node numbers, inside a write transaction."""
+        used = read_node(writer.get(META, _COUNTER) or _NODE.pack(ROOT_NODE))
+        writer.put(META, _COUNTER, _NODE.pack(used + count))
+        return (self.number << COUNTER_BITS) | (used + 1)
+
+    def close(self) -> None:
+        """Release the epoch; a later rebuild may then remove it."""
+        self.environment.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def open_epoch(directory: str, *, random: Callable[[int], bytes], boot_id: str | None = None) -> Epoch:
+    """Return the epoch that new mounts use, which begins with the first of them.
+
+    Args:
+        directory: the state directory of the repository.
+        random: source of the epoch's number.
+        boot_id: this boot of the machine; None reads it from the kernel.
+
+    Raises:
+        AccessDeniedError, StorageFullError: the directory cannot be used.
+    """
+    folder = find_local_directory(os.path.join(directory, FOLDER))
+    boot = _read_text(BOOT_ID) if boot_id is None else boot_id
+    try:
+        with _exclusive(folder):
+            name = _read_text(os.path.join(folder, "current"))
+            if not name or _read_text(os.path.join(folder, name, "boot")) != boot:
+                name = _begin(folder, random, boot)
+                _sweep(folder, keep=name)
+            return _use(folder, name)
+    except OSError as error:
+        raise translate_os_error(error, doing=f"opening the epoch in {folder}", subject=folder) from error
+
+
+def begin_epoch(directory: str, *, random: Callable[[int], bytes]) -> None:
+    """Begin a new epoch for later mounts, and remove those that nobody holds.
+
+    Raises:
+        AccessDeniedError, StorageFullError: the directory cannot be used.
+    """
+    folder = find_local_directory(os.path.join(directory, FOLDER))
+    try:
+        with _exclusive(folder):
+            _sweep(folder, keep=_begin(folder, random, _read_text(BOOT_ID)))
+    except OSError as error:
+        raise translate_os_error(error, doing=f"beginning an epoch in {folder}", subject=folder) from error
+
+
+def _begin(folder: str, random: Callable[[int], bytes], boot: str) -> str:
+    while True:
+        name = f"{int.from_bytes(random(3), 'big') >> 4:05x}"
+        with suppress(FileExistsError):
+            if name != "00000":  # the root's number has no epoch
+                os.mkdir(os.path.join(folder, name), 0o700)
+                break
+    _write_text(os.path.join(folder, name, "boot"), boot)
+    _write_text(os.path.join(folder, "current"), name)
+    return name
+
+
+def _use(folder: str, name: str) -> Epoch:
+    path = os.path.join(folder, name)
+    lock = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        environment = Environment(path, tables=(NODES, NAMES, PAGES, SHARED, META), durable=False)
+        environment.open()
+    except BaseException:
+        os.close(lock)
+        raise
+    return Epoch(int(name, 16), environment=environment, lock=lock)
+
+
+def _sweep(folder: str, *, keep: str) -> None:
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        if name != keep and os.path.isdir(path) and not _is_held(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_held(path: str) -> bool:
+    try:
+        lock = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+@contextmanager
+def _exclusive(folder: str) -> Iterator[None]:
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    lock = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _read_text(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _write_text(path: str, text: str) -> None:
+    temporary = f"{path}.new"
+    with open(temporary, "w", encoding="ascii") as file:
+        file.write(text + "\n")
+    os.replace(temporary, path)

@@ -1,0 +1,236 @@
+"""Where things are on this machine, and what the configuration file says.
+
+The command line and the SDK compute this from the environment that they read; everything below gets it passed.
+
+Used by `sdk` and the command line. Threading: pure functions; `load_settings` and `make_runtime_directory` look at
+the file system.
+
+Source: XDG Base Directory Specification 0.8.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from artifactfs.errors import AccessDeniedError, ConfigurationError, translate_os_error
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+APP: Final = "artifactfs"
+ROOT_REPOSITORY: Final = "/var/lib/artifactfs"
+ROOT_RUNTIME: Final = "/run/artifactfs"
+AUTHOR_MAX: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The directories of one user. All absolute.
+
+    Attributes:
+        repository: the repository's location.
+        state: what must survive: indexes, staging directories, logs.
+        cache: what can be fetched again.
+        runtime: what lives as long as the machine is up: sockets, the registry of mounts, staging mounts.
+    """
+
+    repository: str
+    state: str
+    cache: str
+    runtime: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the configuration file says; None and "" where it says nothing.
+
+    Attributes:
+        path: of the file, whether or not it exists.
+        repository: the repository's location.
+        author: who changes are recorded as made by.
+        state: directory that replaces the user's state directory.
+        cache: directory that replaces the user's cache directory.
+        runtime: directory that replaces the user's runtime directory.
+    """
+
+    path: str = ""
+    repository: str | None = None
+    author: str | None = None
+    state: str | None = None
+    cache: str | None = None
+    runtime: str | None = None
+
+
+_KEYS: Final = ("repository", "author", "state", "cache", "runtime")
+
+
+def find_settings_path(environ: Mapping[str, str]) -> str:
+    """Return where the configuration file is: ARTIFACTFS_CONFIG, else `config.toml` in the user's configuration."""
+    chosen = environ.get("ARTIFACTFS_CONFIG")
+    return _absolute(chosen, environ) if chosen else os.path.join(_user_directory(environ, "config"), "config.toml")
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Return what the configuration file says; a missing one says nothing.
+
+    Raises:
+        ConfigurationError: it is not TOML, has an unknown key or a value that is not text, or
+            ARTIFACTFS_CONFIG names a file that does not exist.
+        AccessDeniedError: it cannot be read.
+    """
+    path = find_settings_path(environ)
+    try:
+        with open(path, "rb") as file:
+            found = _parse_toml(file.read(), path)
+    except FileNotFoundError:
+        if environ.get("ARTIFACTFS_CONFIG"):
+            msg = f"there is no configuration file {path}"
+            raise ConfigurationError(msg, hint="ARTIFACTFS_CONFIG names it", subject=path) from None
+        return Settings(path)
+    except OSError as error:
+        raise translate_os_error(error, doing=f"reading the configuration file {path}", subject=path) from error
+    return Settings(path, **{key: _check_setting(path, key, value, environ) for key, value in found.items()})
+
+
+def find_places(
+    environ: Mapping[str, str], *, uid: int, repository: str | None = None, settings: Settings | None = None
+) -> Places:
+    """Return where things are: option before environment before configuration file before default.
+
+    Nothing is made here.
+
+    Args:
+        environ: the environment.
+        uid: the user; 0 has system-wide defaults.
+        repository: what an option says.
+        settings: what the configuration file says; None reads it.
+
+    Raises:
+        ConfigurationError: see `load_settings`; or a home directory is needed and not known.
+    """
+    settings = load_settings(environ) if settings is None else settings
+    chosen = repository or environ.get("ARTIFACTFS_REPO") or settings.repository
+    return Places(
+        repository=_absolute(chosen, environ) if chosen else _default_repository(environ, uid),
+        state=_choose(environ, "ARTIFACTFS_STATE", settings.state) or _user_directory(environ, "state"),
+        cache=_choose(environ, "ARTIFACTFS_CACHE", settings.cache) or _user_directory(environ, "cache"),
+        runtime=_choose(environ, "ARTIFACTFS_RUNTIME", settings.runtime) or _default_runtime(environ, uid),
+    )
+
+
+def find_author(environ: Mapping[str, str], settings: Settings, *, user: str, host: str) -> str:
+    """Return who makes changes: ARTIFACTFS_AUTHOR, else the configuration file's `author`, else `user@host`.
+
+    Raises:
+        ConfigurationError: it is over 256 characters, not UTF-8, or has control characters.
+    """
+    author = environ.get("ARTIFACTFS_AUTHOR") or settings.author or f"{user}@{host}"
+    if len(author) > AUTHOR_MAX or not author.isprintable():
+        msg = f"{author[:40]!r} cannot be an author"
+        raise ConfigurationError(msg, hint=f"use up to {AUTHOR_MAX} printable characters")
+    return author
+
+
+def make_runtime_directory(path: str, *, uid: int) -> str:
+    """Return the runtime directory, made if need be, after checking that it belongs to this user alone.
+
+    Raises:
+        AccessDeniedError: somebody else owns it, others may write to it, or it is a symbolic link.
+        ArtifactFSError: it cannot be made.
+    """
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+        status = os.lstat(path)
+    except OSError as error:
+        raise translate_os_error(error, doing=f"making the runtime directory {path}", subject=path) from error
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != uid or status.st_mode & 0o022:
+        msg = f"the runtime directory {path} is not a directory of this user alone"
+        raise AccessDeniedError(msg, hint="remove it, or set ARTIFACTFS_RUNTIME", subject=path)
+    return path
+
+
+def _parse_toml(data: bytes, path: str) -> dict[str, object]:
+    import tomllib  # noqa: PLC0415 (costs 10 ms, and most users have no configuration file)
+
+    try:
+        return tomllib.loads(data.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        msg = f"the configuration file {path} is not TOML: {error}"
+        raise ConfigurationError(msg, subject=path) from error
+
+
+def _check_setting(path: str, key: str, value: object, environ: Mapping[str, str]) -> str:
+    if key not in _KEYS:
+        msg = f"the configuration file {path} has the unknown key {key!r}"
+        raise ConfigurationError(msg, hint=f"known are {', '.join(_KEYS)}", subject=path)
+    if not isinstance(value, str) or not value:
+        msg = f"in the configuration file {path} {key} is not a text"
+        raise ConfigurationError(msg, subject=path)
+    # A relative path in a file means the same from wherever the command is run.
+    return value if key == "author" else _absolute(value, environ, base=os.path.dirname(path))
+
+
+def _choose(environ: Mapping[str, str], variable: str, setting: str | None) -> str | None:
+    chosen = environ.get(variable) or setting
+    return _absolute(chosen, environ) if chosen else None
+
+
+def _absolute(path: str, environ: Mapping[str, str], *, base: str = "") -> str:
+    if "://" in path:
+        return path
+    if path == "~" or path.startswith("~/"):
+        path = _home(environ) + path[1:]
+    return os.path.abspath(os.path.join(base, path))
+
+
+def _home(environ: Mapping[str, str]) -> str:
+    home = environ.get("HOME") or os.path.expanduser("~")
+    if not os.path.isabs(home):
+        msg = "the home directory is not known"
+        raise ConfigurationError(msg, hint="set HOME, or ARTIFACTFS_REPO and ARTIFACTFS_STATE")
+    return home
+
+
+def _default_repository(environ: Mapping[str, str], uid: int) -> str:
+    return ROOT_REPOSITORY if uid == 0 else os.path.join(_user_directory(environ, "data"), "repository")
+
+
+def _default_runtime(environ: Mapping[str, str], uid: int) -> str:
+    if uid == 0:
+        return ROOT_RUNTIME
+    chosen = environ.get("XDG_RUNTIME_DIR")
+    if chosen and os.path.isabs(chosen):
+        return os.path.join(chosen, APP)
+    # macOS has no such directory, and neither has a container or a cron job.
+    return f"/tmp/{APP}-{uid}"  # noqa: S108 (checked by make_runtime_directory)
+
+
+_XDG: Final = {"config": ".config", "data": ".local/share", "state": ".local/state", "cache": ".cache"}
+
+
+def _user_directory(environ: Mapping[str, str], kind: str) -> str:
+    chosen = environ.get(f"XDG_{kind.upper()}_HOME")
+    if chosen and os.path.isabs(chosen):
+        return os.path.join(chosen, APP)
+    if sys.platform == "darwin":
+        return _mac_directory(kind)
+    return os.path.join(_home(environ), _XDG[kind], APP)
+
+
+def _mac_directory(kind: str) -> str:
+    import platformdirs  # noqa: PLC0415 (costs every command 10 ms, and Linux does not need it)
+
+    folders = {
+        "config": platformdirs.user_config_dir,
+        "data": platformdirs.user_data_dir,
+        "state": platformdirs.user_state_dir,
+        "cache": platformdirs.user_cache_dir,
+    }
+    return folders[kind](APP, appauthor=False)

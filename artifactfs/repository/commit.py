@@ -1,0 +1,178 @@
+"""Committing: one log record that makes a stored tree the next version.
+
+Used by put and by the commit of staging directories. Threading: pure functions over a Repository.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from artifactfs.model import NO_METADATA, Collection, Root, Version
+from artifactfs.paths import LATEST, check_alias_name
+from artifactfs.repository import changes
+from artifactfs.repository.records import Commit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from artifactfs.repository.records import Body, SetAliases
+    from artifactfs.repository.repository import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class CommitOptions:
+    """What a commit records besides the tree.
+
+    Attributes:
+        type: the collection's type; None takes the one it has, or `dataset`.
+        aliases: names for the version besides `latest`.
+        message: the log message.
+        description: text about the data.
+        metadata: JSON values by key.
+        tags: words, in any order.
+        if_changed: make no version when the content is that of `base`, or without one of `latest`.
+        base: number of the version that this one was made from.
+        expect_base: an alias and the version that it must still point to (None: that it must not exist).
+        run: id of the run that makes it.
+        inputs: versions it was made from, each `NAME:vN`.
+        expires_ns: when it may be removed, nanoseconds since 1970 UTC.
+    """
+
+    type: str | None = None
+    aliases: tuple[str, ...] = ()
+    message: str = ""
+    description: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=lambda: NO_METADATA)
+    tags: tuple[str, ...] = ()
+    if_changed: bool = False
+    base: int | None = None
+    expect_base: tuple[str, int | None] | None = None
+    run: str | None = None
+    inputs: tuple[str, ...] = ()
+    expires_ns: int | None = None
+
+
+DEFAULT_OPTIONS = CommitOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedXattrs:
+    """Extended attributes of one local file that a version does not keep.
+
+    Attributes:
+        path: the entry path.
+        names: of the attributes.
+    """
+
+    path: bytes
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CommitResult:
+    """What a commit did.
+
+    Attributes:
+        collection: its state now.
+        version: the new version, or with `if_changed` the one that has this content already.
+        created: whether the version is new.
+        dropped_xattrs: the first thousand paths whose extended attributes were not kept.
+        dropped_count: how many such paths there were.
+        skipped: entry paths of sockets, FIFOs and devices that were left out.
+        layout: one line for each source: what was laid out how.
+    """
+
+    collection: Collection
+    version: Version
+    created: bool
+    dropped_xattrs: tuple[DroppedXattrs, ...] = ()
+    dropped_count: int = 0
+    skipped: tuple[bytes, ...] = ()
+    layout: tuple[str, ...] = ()
+
+
+class _Unchanged(Exception):  # noqa: N818 (an answer, not an error)
+    """The content is that of this version."""
+
+    def __init__(self, collection: Collection, version: Version) -> None:
+        super().__init__()
+        self.collection = collection
+        self.version = version
+
+
+def commit_root(
+    repository: Repository, name: str, root: Root, options: CommitOptions = DEFAULT_OPTIONS
+) -> CommitResult:
+    """Make a stored tree the next version of a collection, and move `latest` to it, in one durable step.
+
+    With `if_changed` and equal content no version is made; aliases that were asked for move to the version that
+    has the content already, and the rest of the options is dropped.
+
+    Args:
+        repository: where to; blobs and trees of `root` must have been flushed.
+        name: of the collection, which need not exist yet.
+        root: the tree.
+        options: what else to record.
+
+    Raises:
+        InvalidNameError: a name, alias, type or tag that cannot be one.
+        UsageError: another type than the collection has, or metadata that is not JSON.
+        ConflictError: the alias of `expect_base` has moved.
+        StorageFullError, ArtifactFSError: the record could not be written; there is no new version.
+    """
+    try:
+        collection, record = repository.append(
+            name, lambda state: _change(state, root, options), message=options.message, run=options.run
+        )
+    except _Unchanged as found:
+        return CommitResult(found.collection, found.version, created=False)
+    # A record that only sets aliases points them to the version that has the content already.
+    body = cast("Commit | SetAliases", record.body)
+    return CommitResult(collection, collection.versions[body.version], created=isinstance(body, Commit))
+
+
+def check_options(collection: Collection, options: CommitOptions) -> None:
+    """Check what a commit would be refused for, so that nothing large is stored first.
+
+    Raises:
+        InvalidNameError, UsageError, ConflictError: see `commit_root`.
+    """
+    _commit_body(collection, Root("", "", 0, 0, 0, 0), options)
+
+
+def find_followed(collection: Collection, base: int | None) -> Version | None:
+    """Return the version that a commit would follow: its base, or without one `latest`; None when there is none."""
+    number = collection.aliases.get(LATEST) if base is None else base
+    return None if number is None else collection.versions.get(number)
+
+
+def _change(collection: Collection, root: Root, options: CommitOptions) -> Body:
+    body = _commit_body(collection, root, options)
+    followed = find_followed(collection, options.base) if options.if_changed else None
+    if followed is None or followed.root.content != root.content:
+        return body
+    missing = [
+        alias
+        for alias in options.aliases
+        if alias != LATEST and collection.aliases.get(check_alias_name(alias)) != followed.number
+    ]
+    if not missing:
+        raise _Unchanged(collection, followed)
+    return changes.set_aliases(collection, version=followed.number, aliases=missing)
+
+
+def _commit_body(collection: Collection, root: Root, options: CommitOptions) -> Commit:
+    return changes.commit(
+        collection,
+        root=root,
+        type=options.type,
+        aliases=options.aliases,
+        description=options.description,
+        metadata=options.metadata,
+        tags=options.tags,
+        base=options.base,
+        inputs=options.inputs,
+        expires_ns=options.expires_ns,
+        expected=options.expect_base,
+    )

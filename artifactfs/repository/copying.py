@@ -1,0 +1,106 @@
+"""Copying verified content into a file: shared with the store where the file system can, else copied.
+
+Used by checkout. Threading: a Copier may be shared by threads.
+
+Source: ioctl_ficlone(2), copy_file_range(2), sendfile(2).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+from artifactfs.digest import CHUNK_SIZE
+from artifactfs.errors import DigestMismatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from artifactfs.blobstore.verifying import ReadableFile
+
+FICLONE: Final = 0x40049409
+"""_IOW(0x94, 9, int), linux/fs.h."""
+_STEP: Final = 64 << 20
+_NOT_SUPPORTED = frozenset(
+    {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM, errno.EBADF, errno.ETXTBSY}
+)
+
+
+class Copier:
+    """Copies content. Learns what the two file systems can do. May be shared by threads."""
+
+    def __init__(self, tell: Callable[[int], None]) -> None:
+        """Store whom to tell how many bytes were written."""
+        self._tell = tell
+        self._can_clone = sys.platform.startswith("linux")
+        self._can_copy_range = hasattr(os, "copy_file_range")
+
+    def copy(self, file: ReadableFile, target: int) -> bool:
+        """Write all of a file's content to an empty file, and return whether the two now share their blocks.
+
+        Raises:
+            DigestMismatchError: what is stored is damaged; what was written must not be used.
+            OSError: from writing.
+        """
+        if not file.size:
+            return False
+        if self._can_clone and file.fileno() is None:
+            # Read it once to verify it; then nothing has to be written.
+            for offset in range(0, file.size, CHUNK_SIZE):
+                file.read_at(offset, CHUNK_SIZE)
+        source = file.fileno()
+        if source is None:
+            self._copy_by_reading(file, target)
+            return False
+        if self._can_clone and self._clone(source, target, file.size):
+            return True
+        if not self._can_copy_range or not self._copy_range(source, target, file.size):
+            self._copy_by_reading(file, target)
+        return False
+
+    def _clone(self, source: int, target: int, size: int) -> bool:
+        try:
+            fcntl.ioctl(target, FICLONE, source)
+        except OSError as error:
+            if error.errno not in _NOT_SUPPORTED:
+                raise
+            self._can_clone = False
+            return False
+        self._check_size(os.fstat(target).st_size, size)
+        self._tell(size)
+        return True
+
+    def _copy_range(self, source: int, target: int, size: int) -> bool:
+        done = 0
+        while done < size:
+            try:
+                count = os.copy_file_range(source, target, min(_STEP, size - done), done, done)
+            except OSError as error:
+                if done or error.errno not in _NOT_SUPPORTED:
+                    raise
+                self._can_copy_range = False
+                return False
+            if not count:
+                break
+            done += count
+            self._tell(count)
+        self._check_size(done, size)
+        return True
+
+    def _copy_by_reading(self, file: ReadableFile, target: int) -> None:
+        done = 0
+        while data := file.read_at(done, CHUNK_SIZE):
+            view = memoryview(data)
+            while view:
+                count = os.pwrite(target, view, done)
+                done, view = done + count, view[count:]
+            self._tell(len(data))
+        self._check_size(done, file.size)
+
+    def _check_size(self, found: int, size: int) -> None:
+        if found != size:
+            msg = f"a stored file has {found} bytes instead of {size}"
+            raise DigestMismatchError(msg, hint="run `artifactfs verify` to find what is damaged")

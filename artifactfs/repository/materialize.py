@@ -1,0 +1,257 @@
+"""Writing stored directories, files and links into a destination, with a few threads.
+
+Directories get their permission bits and times last, the deepest first, so that read-only ones can be filled and
+filling does not change their time.
+
+Used by checkout. Threading: a Materializer belongs to one thread and has its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from artifactfs.digest import CHUNK_SIZE
+from artifactfs.errors import NewerFormatError
+from artifactfs.model import DirectoryEntry, FileEntry, SymlinkEntry
+from artifactfs.paths import join_path, printable
+from artifactfs.repository.copying import Copier
+
+if TYPE_CHECKING:
+    from artifactfs.model import Entry, Placement, ReferenceEntry
+    from artifactfs.repository.landing import Landing
+    from artifactfs.repository.progress import Progress
+    from artifactfs.repository.repository import Repository
+    from artifactfs.repository.trees import Trees
+
+THREADS: Final = 2
+JOB_FILES: Final = 32
+JOB_SIZE: Final = 4 << 20
+WAITING_JOBS: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is to be written.
+
+    Attributes:
+        paths: all of them, with the directories that lead there; None means everything.
+        files: how many files and links.
+        size: how many bytes.
+    """
+
+    paths: frozenset[bytes] | None
+    files: int
+    size: int
+
+    def has_path(self, path: bytes) -> bool:
+        """Return whether this path is to be written."""
+        return self.paths is None or path in self.paths
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was written. Changed under a lock."""
+
+    files: int = 0
+    size: int = 0
+    cloned: int = 0
+    copied: int = 0
+    kept: int = 0
+
+
+class Materializer:
+    """Writes entries. Belongs to one thread.
+
+    Attributes:
+        trees: reads directories.
+        counts: what was written so far.
+    """
+
+    def __init__(self, repository: Repository, trees: Trees, progress: Progress) -> None:
+        self._repository = repository
+        self._progress = progress
+        self._copier = Copier(lambda size: progress.advance(size=size))
+        self._guard = threading.Lock()
+        self._running: deque[Future[None]] = deque()
+        self.trees = trees
+        self.counts = Counts()
+
+    def write(
+        self, landing: Landing, directory: DirectoryEntry, selection: Selection, placement: Placement | None = None
+    ) -> None:
+        """Write the contents of a directory into an open landing, and finish it.
+
+        Raises:
+            ArtifactFSError: see `checkout`.
+        """
+        self._progress.begin(files=selection.files, size=selection.size)
+        pool = ThreadPoolExecutor(THREADS, "get")
+        try:
+            made = self._write_tree(landing, directory, selection, (pool, placement))
+            while self._running:
+                self._running.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        for path, entry in reversed(made):
+            self._finish_directory(landing, path, entry)
+        try:
+            landing.finish(mode=directory.mode, mtime_ns=directory.mtime_ns)
+        except OSError as error:
+            raise landing.failed(error) from error
+
+    def write_one(self, landing: Landing, entry: Entry) -> None:
+        """Write one file or link into an open landing.
+
+        Raises:
+            ArtifactFSError: see `checkout`.
+        """
+        self._progress.begin(files=1, size=getattr(entry, "size", 0))
+        self._write_batch(landing, b"", [entry])
+
+    def _write_tree(
+        self,
+        landing: Landing,
+        directory: DirectoryEntry,
+        selection: Selection,
+        context: tuple[ThreadPoolExecutor, Placement | None],
+    ) -> list[tuple[bytes, DirectoryEntry]]:
+        """Make all directories, hand all files to threads, and return the directories made, parents first."""
+        pool, placement = context
+        made: list[tuple[bytes, DirectoryEntry]] = []
+        waiting: list[tuple[bytes, DirectoryEntry, Placement | None]] = [(b"", directory, placement)]
+        while waiting:
+            path, current, place = waiting.pop()
+            below: list[tuple[bytes, DirectoryEntry, Placement | None]] = []
+            others: list[Entry] = []
+            for entry, where in self.trees.load_entries(current, place):
+                entry_path = join_path(path, entry.name)
+                if not selection.has_path(entry_path):
+                    continue
+                if isinstance(entry, DirectoryEntry):
+                    below.append((entry_path, entry, where))
+                else:
+                    others.append(entry)
+            self._make_directories(landing, path, [entry for _, entry, _ in below])
+            self._submit(pool, landing, path, others)
+            made += [(entry_path, entry) for entry_path, entry, _ in below]
+            waiting += reversed(below)
+        return made
+
+    def _make_directories(self, landing: Landing, path: bytes, entries: list[DirectoryEntry]) -> None:
+        if not entries:
+            return
+        try:
+            with landing.directory(path) as parent:
+                for entry in entries:
+                    landing.make_directory(parent, entry.name)
+        except OSError as error:
+            raise landing.failed(error, path) from error
+
+    def _submit(self, pool: ThreadPoolExecutor, landing: Landing, path: bytes, entries: list[Entry]) -> None:
+        """Hand the files of one directory to threads, in batches."""
+        batch: list[Entry] = []
+        size = 0
+        for number, entry in enumerate(entries, 1):
+            batch.append(entry)
+            size += getattr(entry, "size", 0)
+            if len(batch) >= JOB_FILES or size >= JOB_SIZE or number == len(entries):
+                self._running.append(pool.submit(self._write_batch, landing, path, batch))
+                batch, size = [], 0
+                if len(self._running) > WAITING_JOBS:
+                    self._running.popleft().result()
+
+    def _write_batch(self, landing: Landing, path: bytes, batch: list[Entry]) -> None:
+        current = path
+        try:
+            with landing.directory(path) as parent:
+                for entry in batch:
+                    current = join_path(path, entry.name)
+                    self._write_entry(landing, parent, entry)
+        except OSError as error:
+            raise landing.failed(error, current) from error
+
+    def _write_entry(self, landing: Landing, parent: int, entry: Entry) -> None:
+        match entry:
+            case FileEntry():
+                if landing.resumed and self._keep_file(parent, entry):
+                    return
+                self._write_file(landing, parent, entry)
+            case SymlinkEntry():
+                landing.make_link(parent, entry.name, target=entry.target, mtime_ns=entry.mtime_ns)
+                self._count(files=1)
+            case _:
+                raise _no_references(entry)
+
+    def _write_file(self, landing: Landing, parent: int, entry: FileEntry) -> None:
+        file = self._repository.open_file(entry)
+        try:
+            with landing.new_file(parent, entry.name) as target:
+                cloned = self._copier.copy(file, target)
+                _finish_file(target, entry)
+        finally:
+            file.close()
+        self._count(files=1, size=entry.size, cloned=int(cloned), copied=int(not cloned))
+
+    def _keep_file(self, parent: int, entry: FileEntry) -> bool:
+        """Return whether an unfinished call has left this file complete."""
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        try:
+            descriptor = os.open(entry.name, flags, dir_fd=parent)
+        except OSError:
+            return False  # missing, or not ours: writing it will tell
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_size != entry.size or status.st_nlink != 1:
+                return False
+            # Not by size and time alone: after a loss of power these can be right and the content missing.
+            if _hash_file(descriptor) != entry.sha256:
+                return False
+            _finish_file(descriptor, entry)
+        finally:
+            os.close(descriptor)
+        self._progress.advance(size=entry.size)
+        self._count(files=1, size=entry.size, kept=1)
+        return True
+
+    def _finish_directory(self, landing: Landing, path: bytes, entry: DirectoryEntry) -> None:
+        try:
+            with landing.directory(path) as descriptor:
+                os.fchmod(descriptor, entry.mode)
+                os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
+        except OSError as error:
+            raise landing.failed(error, path) from error
+
+    def _count(self, *, files: int, size: int = 0, cloned: int = 0, copied: int = 0, kept: int = 0) -> None:
+        with self._guard:
+            self.counts.files += files
+            self.counts.size += size
+            self.counts.cloned += cloned
+            self.counts.copied += copied
+            self.counts.kept += kept
+        self._progress.advance(files=files)
+
+
+def _finish_file(descriptor: int, entry: FileEntry) -> None:
+    os.fchmod(descriptor, entry.mode)
+    os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
+
+
+def _hash_file(descriptor: int) -> bytes:
+    hasher = hashlib.sha256()
+    offset = 0
+    while data := os.pread(descriptor, CHUNK_SIZE, offset):
+        hasher.update(data)
+        offset += len(data)
+    return hasher.digest()
+
+
+def _no_references(entry: ReferenceEntry | DirectoryEntry) -> NewerFormatError:
+    msg = f"{printable(entry.name)} is a reference to content elsewhere, which this release does not fetch"
+    return NewerFormatError(msg, hint="install a newer artifactfs", subject=printable(entry.name))

@@ -1,0 +1,108 @@
+"""Put: a version of exactly the local paths given.
+
+Used by the command line and the SDK. Threading: functions over a Repository; several may run at once.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from artifactfs.paths import check_collection_name
+from artifactfs.repository.commit import DEFAULT_OPTIONS, check_options, commit_root
+from artifactfs.repository.ingest import Ingest, IngestOptions, count_plan
+from artifactfs.repository.reading import HashingSink
+from artifactfs.repository.sources import Source, describe_plan, make_plan
+from artifactfs.repository.treebuilder import make_root
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from artifactfs.model import DirectoryEntry
+    from artifactfs.repository.commit import CommitOptions, CommitResult
+    from artifactfs.repository.progress import Progress
+    from artifactfs.repository.repository import Repository
+
+__all__ = ["Source", "hash_paths", "put_paths"]
+
+
+def put_paths(
+    repository: Repository,
+    name: str,
+    sources: Sequence[Source],
+    options: CommitOptions = DEFAULT_OPTIONS,
+    *,
+    exclude: Sequence[str | bytes] = (),
+    skip_special: bool = False,
+    progress: Progress | None = None,
+) -> CommitResult:
+    """Store local paths and commit them as the next version of a collection.
+
+    When it raises, there is no new version; content that was stored already may be left over, named by nothing.
+
+    Args:
+        repository: where to.
+        name: of the collection, which need not exist yet.
+        sources: what goes where.
+        options: what to record besides.
+        exclude: patterns as in gitignore(5), on entry paths; they come before those of `.artifactignore` files.
+        skip_special: leave sockets, FIFOs and devices out instead of refusing them.
+        progress: is told of bytes and files; asking for it costs a walk for the totals.
+
+    Raises:
+        InvalidNameError: a name, alias, type or tag that cannot be one.
+        UsageError: sockets, FIFOs or devices (all named), another type than the collection has, metadata that is
+            not JSON, or a pattern that cannot be understood.
+        AlreadyExistsError: a name comes from two sources.
+        SourceNotFoundError: a source does not exist.
+        AccessDeniedError: something may not be read.
+        SourceChangedError: something changed or vanished while it was read.
+        ConflictError: the alias of `expect_base` has moved.
+        StorageFullError: there is no room.
+    """
+    repository.check_writable()
+    check_options(repository.load_state(check_collection_name(name)), options)
+    ingest_options = IngestOptions(tuple(exclude), skip_special, _identify(repository.location))
+    plan = make_plan(sources)
+    if progress is not None:
+        files, size = count_plan(plan, ingest_options)
+        progress.begin(files=files, size=size)
+    with repository.blobs.begin() as batch:
+        ingest = Ingest(batch, ingest_options, now_ns=repository.clock.now_ns(), progress=progress)
+        root = make_root(ingest.store(plan))
+        batch.flush()
+        result = commit_root(repository, name, root, options)
+    return replace(
+        result,
+        dropped_xattrs=tuple(sorted(ingest.dropped.examples, key=lambda dropped: dropped.path)),
+        dropped_count=ingest.dropped.count,
+        skipped=ingest.special,
+        layout=describe_plan(sources),
+    )
+
+
+def hash_paths(
+    sources: Sequence[Source], *, now_ns: int, exclude: Sequence[str | bytes] = (), skip_special: bool = False
+) -> DirectoryEntry:
+    """Return the root that `put_paths` would commit, without storing anything.
+
+    Args:
+        sources: what goes where.
+        now_ns: time of a root that is empty.
+        exclude: patterns as in gitignore(5), on entry paths.
+        skip_special: leave sockets, FIFOs and devices out.
+
+    Raises:
+        ArtifactFSError: as `put_paths`, for what concerns sources.
+    """
+    options = IngestOptions(tuple(exclude), skip_special)
+    return Ingest(HashingSink(), options, now_ns=now_ns).store(make_plan(sources))
+
+
+def _identify(location: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(location)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,199 @@
+"""Reading local files into entries, so that what is stored is what was there at one moment.
+
+A file's status is taken before and after it is read; when it changed in between, it is read again. Bytes are hashed
+as they are stored, so even a change that no status shows cannot give bytes a wrong name.
+
+Used by put and the SDK. Threading: a FileReader may be shared by threads.
+
+Source: open(2), fstat(2), listxattr(2).
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import stat
+import threading
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
+
+from artifactfs.blobstore.blobs import SMALL, StoredBlob
+from artifactfs.blobstore.hashing import StreamHasher
+from artifactfs.digest import CHUNK_SIZE
+from artifactfs.errors import SourceChangedError
+from artifactfs.model import FileEntry, SymlinkEntry
+from artifactfs.paths import printable
+from artifactfs.repository.commit import DroppedXattrs
+from artifactfs.repository.progress import counting
+from artifactfs.repository.scan import source_failed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from artifactfs.manifest import Page
+    from artifactfs.model import Placement
+    from artifactfs.repository.scan import Found
+
+ATTEMPTS: Final = 3
+DROPPED_LIMIT: Final = 1000
+
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO put in its place must not block
+_SYSTEM_XATTRS = frozenset({"security.selinux", "security.SMACK64", "security.ima", "security.evm"})
+
+
+class Sink(Protocol):
+    """Where blobs and trees go; `ContentBatch` is one."""
+
+    def store_bytes(self, data: bytes) -> StoredBlob:
+        """Store a blob that is in memory."""
+
+    def store_blob(self, source: BinaryIO, *, size_hint: int = 0) -> StoredBlob:
+        """Store all bytes that `source` still has."""
+
+    def store_tree(self, page: Page, placements: Sequence[Placement | None] = ()) -> None:
+        """Store one page of a directory."""
+
+
+class HashingSink:
+    """Stores nothing, and tells what would be stored. May be shared by threads."""
+
+    def store_bytes(self, data: bytes) -> StoredBlob:
+        """Return what the blob would be."""
+        return StoredBlob(hashlib.sha256(data).digest(), len(data))
+
+    def store_blob(self, source: BinaryIO, *, size_hint: int = 0) -> StoredBlob:
+        """Return what the blob would be."""
+        del size_hint
+        with StreamHasher(source) as hasher:
+            for _ in hasher.iter_blocks():
+                pass
+            sha256, sums = hasher.finish()
+        return StoredBlob(sha256, hasher.size, hashlib.sha256(sums).digest() if hasher.size > CHUNK_SIZE else None)
+
+    def store_tree(self, page: Page, placements: Sequence[Placement | None] = ()) -> None:
+        """Do nothing."""
+
+
+class Dropped:
+    """Collects extended attributes that are not kept. May be shared by threads.
+
+    Attributes:
+        count: paths that have some.
+        examples: the first of them.
+    """
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self.count = 0
+        self.examples: list[DroppedXattrs] = []
+
+    def note(self, path: bytes, file: int | bytes) -> None:
+        """Look at a file or directory, by descriptor or by path, that stands at an entry path."""
+        names = _list_xattrs(file)
+        if names:
+            with self._guard:
+                self.count += 1
+                if len(self.examples) < DROPPED_LIMIT:
+                    self.examples.append(DroppedXattrs(path, names))
+
+
+class FileReader:
+    """Reads files and links. May be shared by threads.
+
+    Args:
+        sink: where content goes.
+        dropped: learns of extended attributes.
+        tell: called with the number of bytes read from large files, as they are read.
+    """
+
+    def __init__(self, sink: Sink, dropped: Dropped, *, tell: Callable[[int], None] | None = None) -> None:
+        self._sink = sink
+        self._dropped = dropped
+        self._tell = tell
+
+    def read_file(self, found: Found) -> FileEntry:
+        """Store a file's content and return its entry.
+
+        Raises:
+            SourceChangedError: it changed each time it was read, or is gone.
+            AccessDeniedError: it may not be read.
+            StorageFullError: there is no room.
+        """
+        for _ in range(ATTEMPTS):
+            entry = self._read_once(found)
+            if entry is not None:
+                return entry
+        msg = f"{printable(found.local)} changed while it was read, {ATTEMPTS} times"
+        raise SourceChangedError(msg, hint="try again when nothing writes to it", subject=os.fsdecode(found.local))
+
+    def read_link(self, found: Found) -> SymlinkEntry:
+        """Return the entry of a symbolic link.
+
+        Raises:
+            SourceChangedError: it is gone or no link any more.
+        """
+        assert found.status is not None  # noqa: S101 (it was listed as a link)
+        try:
+            target = os.readlink(found.local)
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                raise _replaced(found) from error
+            raise source_failed(error, found.local) from error
+        return SymlinkEntry(found.name, 0o777, found.status.st_mtime_ns, target)
+
+    def _read_once(self, found: Found) -> FileEntry | None:
+        """Return the entry, or None when the file changed meanwhile."""
+        try:
+            descriptor = os.open(found.local, _FLAGS)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO):
+                raise _replaced(found) from error
+            raise source_failed(error, found.local) from error
+        try:
+            before = os.fstat(descriptor)
+            if not stat.S_ISREG(before.st_mode):
+                raise _replaced(found)
+            blob = self._store(descriptor, before.st_size)
+            if blob.size != before.st_size or _changed(before, os.fstat(descriptor)):
+                return None
+            self._dropped.note(found.path, descriptor)
+        except OSError as error:
+            raise source_failed(error, found.local) from error
+        finally:
+            os.close(descriptor)
+        mode = before.st_mode & 0o777
+        return FileEntry(found.name, mode, before.st_mtime_ns, blob.size, blob.sha256, blob.sums)
+
+    def _store(self, descriptor: int, size: int) -> StoredBlob:
+        if size <= SMALL:
+            data = os.read(descriptor, size + 1)
+            if len(data) == size:
+                return self._sink.store_bytes(data)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        with io.FileIO(descriptor, closefd=False) as file:
+            return self._sink.store_blob(counting(file, self._tell), size_hint=size)
+
+
+def _changed(before: os.stat_result, after: os.stat_result) -> bool:
+    return (before.st_size, before.st_mtime_ns, before.st_ctime_ns) != (
+        after.st_size,
+        after.st_mtime_ns,
+        after.st_ctime_ns,
+    )
+
+
+def _replaced(found: Found) -> SourceChangedError:
+    msg = f"{printable(found.local)} was replaced by something else while it was read"
+    return SourceChangedError(msg, hint="try again when nothing writes to it", subject=os.fsdecode(found.local))
+
+
+def _list_xattrs(file: int | bytes) -> tuple[str, ...]:
+    listxattr = getattr(os, "listxattr", None)  # Linux only
+    if listxattr is None:
+        return ()
+    try:
+        names = listxattr(file) if isinstance(file, int) else listxattr(file, follow_symlinks=False)
+    except OSError:
+        return ()  # no such thing on this file system
+    return tuple(name for name in names if name not in _SYSTEM_XATTRS) if names else ()

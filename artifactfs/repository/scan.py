@@ -1,0 +1,193 @@
+"""Walking local directories: what is there, in name order, without what is left out.
+
+Links are not followed. Sockets, FIFOs and devices are collected, so that all of them can be named at once. A file
+system that changes meanwhile gives an error, never half a listing.
+
+Used by put and verify. Threading: a Scanner belongs to one thread.
+
+Source: scandir is readdir(3) with lstat(2).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from artifactfs.errors import AlreadyExistsError, SourceChangedError, UsageError, translate_os_error
+from artifactfs.paths import check_name, join_path, printable
+from artifactfs.repository.ignore import IGNORE_FILE, Ignored
+from artifactfs.repository.sources import Planned
+
+if TYPE_CHECKING:
+    from artifactfs.errors import ArtifactFSError
+
+PLAIN_MODE = 0o755
+"""Permission bits of a directory that no local directory stands for."""
+
+
+@dataclass(slots=True)
+class Found:
+    """Something in a directory.
+
+    Attributes:
+        name: its name in the version.
+        path: its entry path.
+        local: its local path; b"" for a directory that sources lay out and that exists nowhere.
+        status: what lstat(2) says; None for such a directory.
+        planned: of a directory, what lies in it.
+    """
+
+    name: bytes
+    path: bytes
+    local: bytes
+    status: os.stat_result | None
+    planned: Planned | None = None
+
+
+@dataclass(slots=True)
+class Listing:
+    """One directory.
+
+    Attributes:
+        found: what is in it, in name order.
+        ignored: what is left out in its directories.
+        mode: permission bits.
+        mtime_ns: modification time; None for a directory that exists nowhere.
+        local: the local directory; b"" if there is none.
+    """
+
+    found: list[Found]
+    ignored: Ignored
+    mode: int
+    mtime_ns: int | None
+    local: bytes
+
+
+class Scanner:
+    """Lists directories, and remembers what cannot be stored. Belongs to one thread.
+
+    Attributes:
+        special: entry paths of sockets, FIFOs and devices that were met.
+        kinds: what each of them is.
+    """
+
+    def __init__(self, *, forbidden: tuple[int, int] | None = None) -> None:
+        """Store the device and inode of a directory that must not be met: the repository."""
+        self._forbidden = forbidden
+        self.special: list[bytes] = []
+        self.kinds: dict[bytes, str] = {}
+
+    def list_directory(self, planned: Planned, path: bytes, ignored: Ignored) -> Listing:
+        """Return what is in a planned directory.
+
+        Raises:
+            AlreadyExistsError: a name comes from two sources.
+            SourceChangedError: a directory vanished, or was replaced by something else.
+            AccessDeniedError: one may not be read.
+            NameTooLongError: a path is longer than the system takes.
+            UsageError: the repository itself lies there.
+        """
+        status: os.stat_result | None = None
+        names: dict[bytes, Found] = {}
+        for local in planned.contents:
+            seen = self._check_directory(local)
+            status = status or seen
+            ignored = self._enter(local, path, ignored)
+            self._list_local(local, path, names)
+        for name, child in planned.children.items():
+            names[name] = self._merge(names.get(name), name, path, child)
+        found = [names[name] for name in sorted(names) if self._is_wanted(names[name], ignored)]
+        mode, mtime_ns = (PLAIN_MODE, None) if status is None else (status.st_mode & 0o777, status.st_mtime_ns)
+        return Listing(found, ignored, mode, mtime_ns, planned.contents[0] if planned.contents else b"")
+
+    def _check_directory(self, local: bytes) -> os.stat_result:
+        try:
+            status = os.lstat(local)
+        except OSError as error:
+            raise source_failed(error, local) from error
+        if not stat.S_ISDIR(status.st_mode):
+            msg = f"the directory {printable(local)} was replaced while it was read"
+            raise SourceChangedError(msg, hint="try again when nothing writes to it", subject=os.fsdecode(local))
+        if (status.st_dev, status.st_ino) == self._forbidden:
+            msg = f"the repository itself lies in what is to be stored, at {printable(local)}"
+            raise UsageError(msg, hint="leave it out with --exclude", subject=os.fsdecode(local))
+        return status
+
+    def _enter(self, local: bytes, path: bytes, ignored: Ignored) -> Ignored:
+        file = os.path.join(local, IGNORE_FILE)
+        try:
+            with open(file, "rb") as opened:
+                return ignored.enter(opened.read(), path)
+        except (FileNotFoundError, IsADirectoryError):
+            return ignored
+        except OSError as error:
+            raise source_failed(error, file) from error
+
+    def _list_local(self, local: bytes, path: bytes, names: dict[bytes, Found]) -> None:
+        try:
+            with os.scandir(local) as entries:
+                for entry in entries:
+                    if entry.name in names:
+                        raise _double(join_path(path, entry.name), entry.path)
+                    status = entry.stat(follow_symlinks=False)
+                    planned = Planned([entry.path]) if stat.S_ISDIR(status.st_mode) else None
+                    names[entry.name] = Found(entry.name, join_path(path, entry.name), entry.path, status, planned)
+        except OSError as error:
+            raise source_failed(error, local) from error
+
+    def _merge(self, there: Found | None, name: bytes, path: bytes, child: Planned | bytes) -> Found:
+        below = join_path(path, check_name(name))
+        if isinstance(child, bytes):
+            if there is not None:
+                raise _double(below, child)
+            return Found(name, below, child, _lstat(child))
+        if there is None:
+            return Found(name, below, b"", None, child)
+        if there.planned is None or child.contents:
+            raise _double(below, child.contents[0] if child.contents else there.local)
+        return Found(name, below, there.local, there.status, Planned(there.planned.contents, child.children))
+
+    def _is_wanted(self, found: Found, ignored: Ignored) -> bool:
+        if ignored.leaves_out(found.path, is_directory=found.planned is not None):
+            return False
+        if found.planned is None and found.status is not None:
+            kind = _find_special(found.status.st_mode)
+            if kind is not None:
+                self.special.append(found.path)
+                self.kinds[found.path] = kind
+                return False
+        return True
+
+
+def source_failed(error: OSError, local: bytes) -> ArtifactFSError:
+    """Return the error for a local path that was listed before and cannot be read now."""
+    shown = printable(local)
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        msg = f"{shown} vanished while it was read"
+        return SourceChangedError(msg, hint="try again when nothing writes to it", subject=os.fsdecode(local))
+    return translate_os_error(error, doing=f"reading {shown}", subject=os.fsdecode(local))
+
+
+def _lstat(local: bytes) -> os.stat_result:
+    try:
+        return os.lstat(local)
+    except OSError as error:
+        raise source_failed(error, local) from error
+
+
+def _find_special(mode: int) -> str | None:
+    """Return what a file is that cannot be stored, or None for all others."""
+    if stat.S_ISSOCK(mode):
+        return "socket"
+    if stat.S_ISFIFO(mode):
+        return "FIFO"
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        return "device"
+    return None
+
+
+def _double(path: bytes, local: bytes) -> AlreadyExistsError:
+    msg = f"{printable(path)!r} would be there twice; one of them is {printable(local)}"
+    return AlreadyExistsError(msg, hint="leave one of them out with --exclude", subject=os.fsdecode(local))

@@ -1,0 +1,183 @@
+"""Reading stored directories: all entries of one, one entry by its path, or everything in depth-first order.
+
+Used by checkout, diff, verify, commit of staging directories, and the file-system view. Threading: a Trees may be
+shared by threads.
+
+Source: docs/format.md section 4.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Final, Protocol
+
+from cachetools import LRUCache
+
+from artifactfs.digest import Digest
+from artifactfs.errors import EntryNotFoundError
+from artifactfs.model import DirectoryEntry, PageRef, Placement, Root
+from artifactfs.paths import join_path, printable, split_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from artifactfs.manifest import StoredPage
+    from artifactfs.model import Entry
+
+CACHE_SIZE: Final = 16 << 20
+"""Canonical bytes of the pages that are kept decoded (decoded, they take about four times as much)."""
+
+Placed = tuple["Entry", Placement | None]
+
+
+class PageReader(Protocol):
+    """Where stored pages come from; `ContentStore` is one."""
+
+    def read_tree(self, digest: Digest, placement: Placement | None = None) -> StoredPage:
+        """Return a stored page, verified."""
+
+
+def root_placement(root: Root) -> Placement | None:
+    """Return where the top page of a version lies, or None when it is an object of its own."""
+    if root.placement is None:
+        return None
+    pack, offset, size = root.placement
+    return Placement(bytes.fromhex(pack.rpartition(":")[2]), offset, size)
+
+
+class Trees:
+    """Reads directories and keeps the pages used last. May be shared by threads."""
+
+    def __init__(self, reader: PageReader, *, cache_size: int = CACHE_SIZE) -> None:
+        self._reader = reader
+        self._guard = threading.Lock()
+        self._pages: LRUCache[bytes, StoredPage] = LRUCache(cache_size, getsizeof=lambda page: len(page.page.data))
+
+    def load_page(self, tree: bytes, placement: Placement | None = None) -> StoredPage:
+        """Return one stored page, verified.
+
+        Args:
+            tree: its raw tree digest.
+            placement: where it lies, when not as an object of its own.
+
+        Raises:
+            BlobMissingError: it is not in the store.
+            DigestMismatchError, MalformedError: what is there is damaged.
+        """
+        with self._guard:
+            found = self._pages.get(tree)
+        if found is None:
+            found = self._reader.read_tree(Digest(tree), placement)
+            with self._guard:
+                if len(found.page.data) <= self._pages.maxsize:
+                    self._pages[tree] = found
+        return found
+
+    def iter_pages(self, directory: DirectoryEntry, placement: Placement | None = None) -> Iterator[StoredPage]:
+        """Yield the pages of a directory that hold entries, in name order.
+
+        Raises:
+            BlobMissingError, DigestMismatchError, MalformedError: see `load_page`.
+        """
+        waiting: list[tuple[bytes, Placement | None]] = [(directory.tree, placement)]
+        while waiting:
+            stored = self.load_page(*waiting.pop())
+            if stored.page.level == 0:
+                yield stored
+            else:
+                below = zip(stored.page.items, stored.placements, strict=True)
+                waiting += reversed([(item.tree, place) for item, place in below if isinstance(item, PageRef)])
+
+    def load_entries(self, directory: DirectoryEntry, placement: Placement | None = None) -> list[Placed]:
+        """Return all entries of a directory in name order, each with the place of its content.
+
+        Raises:
+            BlobMissingError, DigestMismatchError, MalformedError: see `load_page`.
+        """
+        return [
+            (item, place)
+            for stored in self.iter_pages(directory, placement)
+            for item, place in zip(stored.page.items, stored.placements, strict=True)
+            if not isinstance(item, PageRef)
+        ]
+
+    def find_child(self, directory: DirectoryEntry, name: bytes, placement: Placement | None = None) -> Placed | None:
+        """Return the entry called `name` in a directory, or None. Reads one page of each level.
+
+        Raises:
+            BlobMissingError, DigestMismatchError, MalformedError: see `load_page`.
+        """
+        tree = directory.tree
+        while True:
+            stored = self.load_page(tree, placement)
+            items = stored.page.items
+            index = bisect_left(items, name, key=_last_name)
+            if index == len(items):
+                return None
+            item, placement = items[index], stored.placements[index]
+            if not isinstance(item, PageRef):
+                return (item, placement) if item.name == name else None
+            tree = item.tree
+
+    def find_entry(self, root: Root, path: bytes) -> Entry:
+        """Return the entry at a path; `b""` gives the root as a directory entry. Links are not followed.
+
+        Raises:
+            EntryNotFoundError: there is none; the message names the first name that is missing.
+            InvalidPathError: it is not an entry path.
+            BlobMissingError, DigestMismatchError, MalformedError: see `load_page`.
+        """
+        return self.find_placed(root, path)[0]
+
+    def find_placed(self, root: Root, path: bytes) -> Placed:
+        """Return the entry at a path and the place of its content; otherwise as `find_entry`."""
+        entry: Entry = root.as_entry()
+        placement = root_placement(root)
+        walked = b""
+        for name in split_path(path):
+            if not isinstance(entry, DirectoryEntry):
+                msg = f"there is no {printable(path)!r} in this version: {printable(walked)!r} is not a directory"
+                raise EntryNotFoundError(msg, subject=printable(path))
+            walked = join_path(walked, name)
+            found = self.find_child(entry, name, placement)
+            if found is None:
+                msg = f"there is no {printable(walked)!r} in this version"
+                raise EntryNotFoundError(msg, hint="`artifactfs ls NAME:vN/` lists entries", subject=printable(path))
+            entry, placement = found
+        return entry, placement
+
+    def iter_tree(self, root: Root, path: bytes = b"") -> Iterator[tuple[bytes, Entry]]:
+        """Yield path and entry of everything below a path, depth first in name order.
+
+        A directory comes before what is in it; the one at `path` itself is not yielded, and neither is anything
+        when `path` is not a directory. Memory grows with depth and the size of single directories only.
+
+        Raises:
+            EntryNotFoundError: there is no `path`.
+            BlobMissingError, DigestMismatchError, MalformedError: see `load_page`.
+        """
+        entry, placement = self.find_placed(root, path)
+        if isinstance(entry, DirectoryEntry):
+            yield from self.iter_below(entry, path, placement)
+
+    def iter_below(
+        self, directory: DirectoryEntry, path: bytes = b"", placement: Placement | None = None
+    ) -> Iterator[tuple[bytes, Entry]]:
+        """Yield path and entry of everything in a directory that stands at `path`; otherwise as `iter_tree`."""
+        # A stack instead of recursion: directories nest deeper than Python's stack.
+        levels = [(path, iter(self.load_entries(directory, placement)))]
+        while levels:
+            parent, entries = levels[-1]
+            for entry, place in entries:
+                below = join_path(parent, entry.name)
+                yield below, entry
+                if isinstance(entry, DirectoryEntry):
+                    levels.append((below, iter(self.load_entries(entry, place))))
+                    break
+            else:
+                levels.pop()
+
+
+def _last_name(item: Entry | PageRef) -> bytes:
+    return item.last if isinstance(item, PageRef) else item.name

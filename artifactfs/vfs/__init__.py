@@ -1,0 +1,1 @@
+"""The file-system view: nodes, names, attributes; knows no FUSE."""

@@ -1,0 +1,255 @@
+"""A whole repository: collections, their aliases, versions and staging directories, and the versions' content.
+
+    /                    collections
+    /animals             aliases (symbolic links to versions), versions, @staging
+    /animals/v1/...      a version
+
+The part above versions is read afresh from the logs at each call, which costs one look for a newer record; so a new
+version or a moved alias shows at once. Everything inside a version is `tree_view`'s.
+
+Used by `mount`. Threading: may be shared by threads.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Protocol, Self
+
+from artifactfs.errors import EntryNotFoundError, IntegrityError, InvalidNameError, InvalidPathError
+from artifactfs.paths import find_version_number, format_version, printable
+from artifactfs.repository.trees import root_placement
+from artifactfs.vfs.attributes import Attributes, Kind
+from artifactfs.vfs.base import ROOT_NODE
+from artifactfs.vfs.nodes import AliasNode, CollectionNode, DirectoryNode, StagingNode, attributes_of
+from artifactfs.vfs.tree_view import TreeView, find_in
+from artifactfs.vfs.xattrs import get_from
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from artifactfs.index.epoch import Epoch
+    from artifactfs.model import Collection
+    from artifactfs.repository.repository import Repository
+    from artifactfs.vfs.attributes import StatFs
+    from artifactfs.vfs.nodes import Record
+
+CATALOGUE_MODE = 0o755
+
+
+class StagingPlaces(Protocol):
+    """Which staging directories a collection has, and where a view shows them."""
+
+    def staging_collections(self) -> Sequence[str]:
+        """Return the collections that have a staging directory, also those that have no version yet."""
+
+    def staging_names(self, collection: str) -> Sequence[str]:
+        """Return the names of a collection's staging directories, without `@`."""
+
+    def find_link(self, collection: str, name: str) -> str | None:
+        """Return the path that `@name` links to; None makes it an empty directory to bind over."""
+
+
+class CatalogueView:
+    """The `View` and `DetailView` of a repository. A context manager; may be shared by threads."""
+
+    def __init__(self, repository: Repository, epoch: Epoch, *, staging: StagingPlaces) -> None:
+        self._repository = repository
+        self._tree = TreeView(repository, epoch)
+        self._staging = staging
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close open files."""
+        self._tree.close()
+
+    def lookup(self, parent: int, name: bytes) -> Attributes:
+        """Return the attributes of a name in a directory."""
+        names = self._tree.find_names(parent)
+        if names is not None:
+            return find_in(names, name)
+        if parent == ROOT_NODE:
+            return self._collection_attributes(self._find_collection(name))
+        record = self._tree.nodes.get(parent)
+        if isinstance(record, DirectoryNode):
+            return find_in(self._tree.enter(record), name)
+        if isinstance(record, CollectionNode):
+            return self._lookup_in_collection(record.name, name)
+        raise _missing(name)
+
+    def getattr(self, node: int) -> Attributes:
+        """Return the attributes of a node."""
+        if node == ROOT_NODE:
+            return Attributes(ROOT_NODE, Kind.DIRECTORY, CATALOGUE_MODE, 0, self._root_time())
+        record = self._tree.nodes.get(node)
+        match record:
+            case CollectionNode():
+                return self._collection_attributes(self._get_collection(record.name))
+            case AliasNode():
+                return self._alias_attributes(self._get_collection(record.collection), record.name)
+            case StagingNode():
+                return self._staging_attributes(self._get_collection(record.collection), record.name)
+            case _:
+                return record.attributes
+
+    def read_directory(self, node: int) -> Sequence[tuple[bytes, Attributes]]:
+        """Return names and attributes in name order."""
+        if node == ROOT_NODE:
+            return self._read_root()
+        record = self._tree.nodes.get(node)
+        match record:
+            case CollectionNode():
+                return self._read_collection(self._get_collection(record.name))
+            case DirectoryNode():
+                return list(self._tree.enter(record).items())
+            case StagingNode():
+                return []
+            case _:
+                msg = "not a directory"
+                raise InvalidPathError(msg)
+
+    def readlink(self, node: int) -> bytes:
+        """Return the target of a symbolic link; an alias's is where it points now."""
+        record = self._tree.nodes.get(node)
+        if isinstance(record, AliasNode):
+            return self._alias_target(self._get_collection(record.collection), record.name)
+        if isinstance(record, StagingNode):
+            target = self._staging.find_link(record.collection, record.name)
+            if target is None:
+                raise _missing(b"@" + record.name.encode())
+            return os.fsencode(target)
+        return self._tree.readlink(record)
+
+    def read(self, node: int, *, offset: int, size: int) -> bytes:
+        """Return the overlap of a range with a file, verified."""
+        return self._tree.read(self._tree.nodes.get(node), offset=offset, size=size)
+
+    def list_xattrs(self, node: int) -> Sequence[bytes]:
+        """Return the names of a node's extended attributes."""
+        return list(self._describe(node))
+
+    def get_xattr(self, node: int, name: bytes) -> bytes:
+        """Return the value of an extended attribute."""
+        return get_from(self._describe(node), name)
+
+    def statfs(self) -> StatFs:
+        """Return the figures of the disk below the repository."""
+        return self._tree.statfs()
+
+    def _describe(self, node: int) -> dict[bytes, bytes]:
+        if node == ROOT_NODE:
+            return {b"user.artifactfs.source": os.fsencode(self._repository.location)}
+        record: Record = self._tree.nodes.get(node)
+        name = record.name if isinstance(record, CollectionNode) else None
+        return self._tree.describe(record, collection=record.collection if isinstance(record, DirectoryNode) else name)
+
+    def _read_root(self) -> list[tuple[bytes, Attributes]]:
+        found = []
+        names = {*self._repository.collection_names(), *self._staging.staging_collections()}
+        for name in sorted(names):
+            try:
+                found.append((name.encode(), self._collection_attributes(self._get_collection(name))))
+            except EntryNotFoundError:
+                continue  # deleted since it was listed
+            except IntegrityError:
+                # Its log is damaged: it shows, and entering it says so.
+                node = self._tree.nodes.collection(name)
+                found.append((name.encode(), Attributes(node, Kind.DIRECTORY, CATALOGUE_MODE, 0, 0)))
+        return found
+
+    def _read_collection(self, collection: Collection) -> list[tuple[bytes, Attributes]]:
+        found = [(alias.encode(), self._alias_attributes(collection, alias)) for alias in collection.aliases]
+        found += [
+            (version.name.encode(), self._version_attributes(collection, number))
+            for number, version in collection.versions.items()
+        ]
+        found += [
+            (b"@" + name.encode(), self._staging_attributes(collection, name))
+            for name in self._staging.staging_names(collection.name)
+        ]
+        return sorted(found)
+
+    def _lookup_in_collection(self, collection: str, name: bytes) -> Attributes:
+        state = self._get_collection(collection)
+        try:
+            text = name.decode()
+        except UnicodeDecodeError:
+            raise _missing(name) from None
+        if text.startswith("@"):
+            return self._staging_attributes(state, text[1:])
+        number = find_version_number(text)
+        if number is not None:
+            return self._version_attributes(state, number)
+        return self._alias_attributes(state, text)
+
+    def _find_collection(self, name: bytes) -> Collection:
+        try:
+            return self._get_collection(name.decode())
+        except UnicodeDecodeError:
+            raise _missing(name) from None
+
+    def _get_collection(self, name: str) -> Collection:
+        try:
+            found = self._repository.find_collection(name)
+        except InvalidNameError:
+            found = None
+        if found is not None:
+            return found
+        state = self._find_unborn(name)
+        if state is None:
+            raise _missing(name.encode())
+        return state
+
+    def _find_unborn(self, name: str) -> Collection | None:
+        """Return the state of a collection that has a staging directory but no version yet."""
+        try:
+            return self._repository.load_state(name) if self._staging.staging_names(name) else None
+        except InvalidNameError:
+            return None
+
+    def _root_time(self) -> int:
+        times = [state.time_ns for name in self._repository.collection_names() if (state := self._try_state(name))]
+        return max(times, default=0)
+
+    def _try_state(self, name: str) -> Collection | None:
+        try:
+            return self._repository.find_collection(name)
+        except IntegrityError:
+            return None
+
+    def _collection_attributes(self, collection: Collection) -> Attributes:
+        node = self._tree.nodes.collection(collection.name)
+        return Attributes(node, Kind.DIRECTORY, CATALOGUE_MODE, 0, collection.time_ns)
+
+    def _version_attributes(self, collection: Collection, number: int) -> Attributes:
+        version = collection.versions.get(number)
+        if version is None:
+            raise _missing(format_version(number).encode())
+        node = self._tree.nodes.version(collection.name, version, root_placement(version.root))
+        return attributes_of(node, version.root.as_entry())
+
+    def _alias_attributes(self, collection: Collection, alias: str) -> Attributes:
+        target = self._alias_target(collection, alias)
+        node = self._tree.nodes.alias(collection.name, alias)
+        return Attributes(node, Kind.SYMLINK, 0o777, len(target), collection.time_ns)
+
+    def _alias_target(self, collection: Collection, alias: str) -> bytes:
+        number = collection.aliases.get(alias)
+        if number is None:
+            raise _missing(alias.encode("utf-8", "surrogateescape"))
+        return format_version(number).encode()
+
+    def _staging_attributes(self, collection: Collection, name: str) -> Attributes:
+        if name not in self._staging.staging_names(collection.name):
+            raise _missing(b"@" + name.encode())
+        node = self._tree.nodes.staging(collection.name, name)
+        link = self._staging.find_link(collection.name, name)
+        if link is not None:
+            return Attributes(node, Kind.SYMLINK, 0o777, len(os.fsencode(link)), collection.time_ns)
+        return Attributes(node, Kind.DIRECTORY, CATALOGUE_MODE, 0, collection.time_ns)
+
+
+def _missing(name: bytes) -> EntryNotFoundError:
+    return EntryNotFoundError(f"there is no {printable(name)!r}", subject=printable(name))

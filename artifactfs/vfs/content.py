@@ -1,0 +1,111 @@
+"""Reading file content by node: large files stay open, small ones are opened for each read.
+
+A kernel that caches asks for a small file once, so keeping it open would only use up descriptors.
+
+Used by the views. Threading: Contents may be shared by threads; a file is never closed under a reader.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final, Self
+
+if TYPE_CHECKING:
+    from artifactfs.blobstore.verifying import ReadableFile
+    from artifactfs.repository.repository import Repository
+    from artifactfs.vfs.nodes import FileNode
+
+KEPT_FROM_BYTES: Final = 128 << 10
+"""Size from which a file is asked for in several requests, and is kept open."""
+KEPT_COUNT: Final = 256
+
+
+class _Kept:
+    """An open file and how many threads are reading it. Guarded by the lock of `Contents`."""
+
+    def __init__(self, file: ReadableFile) -> None:
+        self.file = file
+        self.readers = 0
+        self.is_evicted = False
+
+
+class Contents:
+    """Open files of a repository. A context manager; may be shared by threads."""
+
+    def __init__(self, repository: Repository, *, limit: int = KEPT_COUNT) -> None:
+        self._repository = repository
+        self._limit = limit
+        self._guard = threading.Lock()
+        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def read(self, blob: FileNode, *, offset: int, size: int) -> bytes:
+        """Return the overlap of a range with a file, verified.
+
+        Raises:
+            BlobMissingError, DigestMismatchError, MalformedError: its content is missing or damaged.
+        """
+        if blob.size <= KEPT_FROM_BYTES:
+            file = self._repository.open_file(blob)
+            try:
+                return file.read_at(offset, size)
+            finally:
+                file.close()
+        kept = self._acquire(blob)
+        try:
+            return kept.file.read_at(offset, size)
+        finally:
+            self._release(kept)
+
+    def close(self) -> None:
+        """Close every file that nobody reads; the others when their readers are done."""
+        with self._guard:
+            evicted = [self._evict() for _ in range(len(self._kept))]
+        _close(evicted)
+
+    def _acquire(self, blob: FileNode) -> _Kept:
+        with self._guard:
+            kept = self._kept.get(blob.sha256)
+            if kept is not None:
+                self._kept.move_to_end(blob.sha256)
+                kept.readers += 1
+                return kept
+        file = self._repository.open_file(blob)
+        with self._guard:
+            kept = self._kept.get(blob.sha256)
+            spare: list[ReadableFile | None] = []
+            if kept is None:
+                kept = self._kept[blob.sha256] = _Kept(file)
+            else:
+                spare.append(file)  # another thread was faster
+            kept.readers += 1
+            while len(self._kept) > self._limit:
+                spare.append(self._evict())
+        _close(spare)
+        return kept
+
+    def _release(self, kept: _Kept) -> None:
+        with self._guard:
+            kept.readers -= 1
+            unused = kept.is_evicted and kept.readers == 0
+        if unused:
+            kept.file.close()
+
+    def _evict(self) -> ReadableFile | None:
+        _, kept = self._kept.popitem(last=False)
+        kept.is_evicted = True
+        return kept.file if kept.readers == 0 else None
+
+
+def _close(files: list[ReadableFile | None]) -> None:
+    for file in files:
+        if file is not None:
+            file.close()

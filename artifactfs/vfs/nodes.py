@@ -1,0 +1,243 @@
+"""What an epoch remembers about each node, as records in its `nodes` table.
+
+Used by the views. Threading: NodeTable may be shared by threads; records are immutable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import threading
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from cachetools import LRUCache
+from msgspec import Struct
+
+from artifactfs.errors import IndexCorruptError
+from artifactfs.index.epoch import NODES, SHARED, Epoch, node_key, read_node
+from artifactfs.model import DirectoryEntry, Entry, FileEntry, Placement, ReferenceEntry, SymlinkEntry, Version
+from artifactfs.vfs.attributes import Attributes, Kind
+
+if TYPE_CHECKING:
+    from artifactfs.index.environment import Writer
+
+CACHED_RECORDS: Final = 65_536
+_MODE_AND_TIME = struct.Struct(">Hq")
+
+
+class FileNode(Struct, frozen=True, array_like=True, tag=1):
+    """A file of a version; it is a `BlobName`."""
+
+    attributes: Attributes
+    sha256: bytes
+    size: int
+    sums: bytes | None
+
+
+class DirectoryNode(Struct, frozen=True, array_like=True, tag=2):
+    """A directory of a version, at one place."""
+
+    attributes: Attributes
+    tree: bytes
+    content: bytes
+    size: int
+    count: int
+    placement: Placement | None
+    collection: str
+    version: int
+
+
+class LinkNode(Struct, frozen=True, array_like=True, tag=3):
+    """A symbolic link of a version."""
+
+    attributes: Attributes
+    target: bytes
+
+
+class ReferenceNode(Struct, frozen=True, array_like=True, tag=4):
+    """A file of a version whose bytes lie elsewhere."""
+
+    attributes: Attributes
+    content: bytes
+    uri: str
+
+
+class CollectionNode(Struct, frozen=True, array_like=True, tag=5):
+    """A collection."""
+
+    node: int
+    name: str
+
+
+class AliasNode(Struct, frozen=True, array_like=True, tag=6):
+    """An alias."""
+
+    node: int
+    collection: str
+    name: str
+
+
+class StagingNode(Struct, frozen=True, array_like=True, tag=7):
+    """The place of a staging directory."""
+
+    node: int
+    collection: str
+    name: str
+
+
+TreeRecord = FileNode | DirectoryNode | LinkNode | ReferenceNode
+CatalogueRecord = CollectionNode | AliasNode | StagingNode
+Record = TreeRecord | CatalogueRecord
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Record)
+
+
+class NodeTable:
+    """Reads and makes node records. May be shared by threads."""
+
+    def __init__(self, epoch: Epoch) -> None:
+        self.epoch = epoch
+        self._guard = threading.Lock()
+        self._records: LRUCache[int, Record] = LRUCache(CACHED_RECORDS)
+
+    def get(self, node: int) -> Record:
+        """Return the record of a node.
+
+        Raises:
+            UnknownNodeError: the epoch did not give the number out.
+        """
+        with self._guard:
+            found = self._records.get(node)
+        if found is None:
+            found = decode_record(self.epoch.get_node(node))
+            with self._guard:
+                self._records[node] = found
+        return found
+
+    def collection(self, name: str) -> int:
+        """Return the node of a collection."""
+        return self._get_or_make(b"c" + name.encode(), lambda node: CollectionNode(node, name))
+
+    def alias(self, collection: str, name: str) -> int:
+        """Return the node of an alias."""
+        key = _hashed(b"a", collection, name)
+        return self._get_or_make(key, lambda node: AliasNode(node, collection, name))
+
+    def staging(self, collection: str, name: str) -> int:
+        """Return the node of the place of a staging directory."""
+        key = _hashed(b"s", collection, name)
+        return self._get_or_make(key, lambda node: StagingNode(node, collection, name))
+
+    def version(self, collection: str, version: Version, placement: Placement | None) -> int:
+        """Return the node of the top directory of a version."""
+        entry = version.root.as_entry()
+
+        def make(node: int) -> DirectoryNode:
+            return directory_record(node, entry, placement, collection=collection, version=version.number)
+
+        return self._get_or_make(_hashed(b"v", collection, str(version.number)), make)
+
+    def _get_or_make(self, key: bytes, make: Maker) -> int:
+        found = self.epoch.environment.get(SHARED, key)
+        if found is not None:
+            return read_node(found)
+        return self.epoch.environment.write(lambda writer: self._make(writer, key, make))
+
+    def _make(self, writer: Writer, key: bytes, make: Maker) -> int:
+        found = writer.get(SHARED, key)
+        if found is not None:
+            return read_node(found)
+        node = self.epoch.allocate(writer, 1)
+        writer.put(SHARED, key, node_key(node))
+        writer.put(NODES, node_key(node), encode_record(make(node)))
+        return node
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Maker = Callable[[int], Record]
+
+
+def encode_record(record: Record) -> bytes:
+    """Return a record as bytes."""
+    return _encoder.encode(record)
+
+
+def decode_record(data: bytes) -> Record:
+    """Return the record that bytes stand for.
+
+    Raises:
+        IndexCorruptError: they stand for none.
+    """
+    try:
+        record: Record = _decoder.decode(data)
+    except msgspec.MsgspecError as error:
+        msg = f"a node in the index does not decode: {error}"
+        raise IndexCorruptError(msg, hint="run: artifactfs index rebuild, and mount again") from error
+    return record
+
+
+def shared_key(entry: Entry) -> bytes | None:
+    """Return the key under which equal entries share one node, or None for directories.
+
+    Files are equal when content, permission bits and time are. So two versions share pages in the kernel.
+    """
+    match entry:
+        case FileEntry():
+            return b"f" + entry.sha256 + _MODE_AND_TIME.pack(entry.mode, entry.mtime_ns)
+        case SymlinkEntry():
+            target = hashlib.sha256(entry.target).digest()
+            return b"l" + target + _MODE_AND_TIME.pack(entry.mode, entry.mtime_ns)
+        case ReferenceEntry():
+            source = f"{entry.uri}\0{entry.validator.kind}\0{entry.validator.value}\0{entry.size}".encode()
+            digest = hashlib.sha256(entry.content + source).digest()
+            return b"r" + digest + _MODE_AND_TIME.pack(entry.mode, entry.mtime_ns)
+        case DirectoryEntry():
+            return None
+
+
+def entry_record(node: int, entry: Entry, placement: Placement | None, *, collection: str, version: int) -> TreeRecord:
+    """Return the record of an entry of a version."""
+    match entry:
+        case FileEntry():
+            return FileNode(attributes_of(node, entry), entry.sha256, entry.size, entry.sums)
+        case SymlinkEntry():
+            return LinkNode(attributes_of(node, entry), entry.target)
+        case ReferenceEntry():
+            return ReferenceNode(attributes_of(node, entry), entry.content, entry.uri)
+        case DirectoryEntry():
+            return directory_record(node, entry, placement, collection=collection, version=version)
+
+
+def directory_record(
+    node: int, entry: DirectoryEntry, placement: Placement | None, *, collection: str, version: int
+) -> DirectoryNode:
+    """Return the record of a directory of a version."""
+    return DirectoryNode(
+        attributes_of(node, entry),
+        entry.tree,
+        entry.content,
+        entry.size,
+        entry.count,
+        placement,
+        collection,
+        version,
+    )
+
+
+def attributes_of(node: int, entry: Entry) -> Attributes:
+    """Return the attributes that an entry has under a node number."""
+    match entry:
+        case DirectoryEntry():
+            return Attributes(node, Kind.DIRECTORY, entry.mode, 0, entry.mtime_ns)
+        case SymlinkEntry():
+            return Attributes(node, Kind.SYMLINK, 0o777, len(entry.target), entry.mtime_ns)
+        case _:
+            return Attributes(node, Kind.FILE, entry.mode, entry.size, entry.mtime_ns)
+
+
+def _hashed(kind: bytes, *parts: str) -> bytes:
+    return kind + hashlib.sha256("\0".join(parts).encode()).digest()

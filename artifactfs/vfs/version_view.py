@@ -1,0 +1,104 @@
+"""One version as the root of a mount. Nothing in it ever changes.
+
+Used by `mount`. Threading: may be shared by threads.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from artifactfs.errors import InvalidPathError
+from artifactfs.repository.trees import root_placement
+from artifactfs.vfs.base import ROOT_NODE, UnknownNodeError
+from artifactfs.vfs.nodes import CatalogueRecord, DirectoryNode, directory_record
+from artifactfs.vfs.tree_view import TreeView, find_in
+from artifactfs.vfs.xattrs import get_from
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from artifactfs.index.epoch import Epoch
+    from artifactfs.model import Collection, Version
+    from artifactfs.repository.repository import Repository
+    from artifactfs.vfs.attributes import Attributes, StatFs
+    from artifactfs.vfs.nodes import TreeRecord
+
+
+class VersionView:
+    """The `View` and `DetailView` of a single version. A context manager; may be shared by threads."""
+
+    def __init__(self, repository: Repository, epoch: Epoch, *, collection: Collection, version: Version) -> None:
+        self._tree = TreeView(repository, epoch)
+        self._collection = collection
+        self._version = version
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close open files."""
+        self._tree.close()
+
+    def lookup(self, parent: int, name: bytes) -> Attributes:
+        """Return the attributes of a name in a directory."""
+        names = self._tree.find_names(parent)
+        if names is None:
+            names = self._tree.enter(self._directory(parent))
+        return find_in(names, name)
+
+    def getattr(self, node: int) -> Attributes:
+        """Return the attributes of a node."""
+        return self._record(node).attributes
+
+    def read_directory(self, node: int) -> Sequence[tuple[bytes, Attributes]]:
+        """Return names and attributes in name order."""
+        return list(self._tree.enter(self._directory(node)).items())
+
+    def readlink(self, node: int) -> bytes:
+        """Return the target of a symbolic link."""
+        return self._tree.readlink(self._record(node))
+
+    def read(self, node: int, *, offset: int, size: int) -> bytes:
+        """Return the overlap of a range with a file, verified."""
+        return self._tree.read(self._record(node), offset=offset, size=size)
+
+    def list_xattrs(self, node: int) -> Sequence[bytes]:
+        """Return the names of a node's extended attributes."""
+        return list(self._describe(node))
+
+    def get_xattr(self, node: int, name: bytes) -> bytes:
+        """Return the value of an extended attribute."""
+        return get_from(self._describe(node), name)
+
+    def statfs(self) -> StatFs:
+        """Return the figures of the disk below the repository."""
+        return self._tree.statfs()
+
+    def _describe(self, node: int) -> dict[bytes, bytes]:
+        record = self._record(node)
+        collection = self._collection.name if isinstance(record, DirectoryNode) else None
+        return self._tree.describe(record, collection=collection)
+
+    def _directory(self, node: int) -> DirectoryNode:
+        record = self._record(node)
+        if isinstance(record, DirectoryNode):
+            return record
+        msg = "not a directory"
+        raise InvalidPathError(msg)
+
+    def _record(self, node: int) -> TreeRecord:
+        if node == ROOT_NODE:
+            return self._make_root()
+        record = self._tree.nodes.get(node)
+        if isinstance(record, CatalogueRecord):
+            # The epoch is shared with mounts of the whole repository; this one never gave the number out.
+            msg = f"node {node:#x} is not of this version"
+            raise UnknownNodeError(msg)
+        return record
+
+    def _make_root(self) -> DirectoryNode:
+        version, placement = self._version, root_placement(self._version.root)
+        name = self._collection.name
+        node = self._tree.nodes.version(name, version, placement)
+        return directory_record(node, version.root.as_entry(), placement, collection=name, version=version.number)

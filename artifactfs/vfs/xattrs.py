@@ -1,0 +1,64 @@
+"""Extended attributes: what a version, a directory or a file is, as `user.artifactfs.*`.
+
+Used by the views. Threading: pure functions.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from artifactfs.digest import Digest
+from artifactfs.vfs.base import XATTR_PREFIX, NoAttributeError
+from artifactfs.vfs.nodes import CollectionNode, DirectoryNode, FileNode, ReferenceNode
+
+if TYPE_CHECKING:
+    from artifactfs.model import Collection
+    from artifactfs.vfs.nodes import Record
+
+
+def describe_node(record: Record, *, source: str, collection: Collection | None) -> dict[bytes, bytes]:
+    """Return the extended attributes of a node: names with their prefix, values as text.
+
+    Args:
+        record: what the node is.
+        source: where the repository is.
+        collection: the present state of the collection that a directory belongs to, for its type and aliases.
+    """
+    found: dict[str, str] = {}
+    match record:
+        case FileNode():
+            found = {"digest": str(Digest(record.sha256)), "state": "local"}
+        case ReferenceNode():
+            found = {"digest": str(Digest(record.content)), "state": "reference", "uri": record.uri}
+        case DirectoryNode():
+            found = {
+                "version": f"{record.collection}:v{record.version}",
+                "source": source,
+                "digest": str(Digest(record.content)),
+                "tree": str(Digest(record.tree)),
+                "size": str(record.size),
+                "count": str(record.count),
+            }
+            if collection is not None:
+                found |= {"type": collection.type, "aliases": " ".join(collection.aliases_of(record.version))}
+        case CollectionNode():
+            found = {"source": source}
+            if collection is not None:
+                found |= {"type": collection.type, "versions": str(len(collection.versions))}
+        case _:
+            pass
+    return {XATTR_PREFIX + name.encode(): os.fsencode(value) for name, value in found.items()}
+
+
+def get_from(attributes: dict[bytes, bytes], name: bytes) -> bytes:
+    """Return one of the attributes.
+
+    Raises:
+        NoAttributeError: there is none of this name.
+    """
+    try:
+        return attributes[name]
+    except KeyError:
+        raise NoAttributeError(errno.ENODATA, os.strerror(errno.ENODATA)) from None

@@ -1,0 +1,116 @@
+"""What one run of the command line was told by its global options and by the environment.
+
+Threading: belongs to the main thread.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from artifactfs.places import Places
+    from artifactfs.repository.repository import Repository
+
+
+@dataclass(slots=True)
+class Session:
+    """The global options of one run, and what follows from them.
+
+    Attributes:
+        repo: location of the repository; None takes that of the environment or configuration.
+        json: print JSON.
+        quiet: print no notes.
+        verbose: print more notes, and the traceback of errors.
+        yes: take every question as answered with yes.
+    """
+
+    repo: str | None = None
+    json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    yes: bool = False
+    _places: Places | None = field(default=None, repr=False)
+
+    @property
+    def places(self) -> Places:
+        """Where things are on this machine."""
+        if self._places is None:
+            from artifactfs.places import find_places
+
+            self._places = find_places(os.environ, uid=os.getuid(), repository=self.repo)
+        return self._places
+
+    def find_author(self) -> str:
+        """Return who this run's changes are recorded as made by."""
+        from artifactfs.places import find_author, load_settings
+
+        return find_author(os.environ, load_settings(os.environ), user=_user_name(), host=os.uname().nodename)
+
+    @contextmanager
+    def open_repository(self, *, create: bool = False) -> Iterator[Repository]:
+        """Open the repository, and close it afterwards.
+
+        Raises:
+            NotFoundError: there is none, and `create` is False.
+            ArtifactFSError: it cannot be opened.
+        """
+        from artifactfs.repository.repository import open_repository
+
+        places = self.places
+        repository = open_repository(places.repository, state=places.state, author=self.find_author(), create=create)
+        with repository:
+            self.explain(f"repository {repository.location}")
+            yield repository
+
+    def note(self, text: str) -> None:
+        """Print a line for people on standard error, unless --quiet."""
+        if not self.quiet:
+            click.echo(text, err=True)
+
+    def explain(self, text: str) -> None:
+        """Print a line on standard error with --verbose."""
+        if self.verbose:
+            click.echo(text, err=True)
+
+    def warn(self, text: str) -> None:
+        """Print a line on standard error that --quiet does not silence."""
+        click.echo(f"artifactfs: {text}", err=True)
+
+    def confirm(self, question: str) -> None:
+        """Return if the user says yes.
+
+        Raises:
+            UsageError: nobody is there to be asked, and --yes was not given.
+            InterruptedByUserError: the answer was no.
+        """
+        from artifactfs.errors import InterruptedByUserError, UsageError
+
+        if self.yes:
+            return
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            msg = f"not asked without a terminal: {question}"
+            raise UsageError(msg, hint="--yes answers it")
+        if not click.confirm(question, err=True):
+            msg = "not confirmed; nothing was done"
+            raise InterruptedByUserError(msg)
+
+
+def current_session() -> Session:
+    """Return the session of the command that is running."""
+    return click.get_current_context().find_root().ensure_object(Session)
+
+
+def _user_name() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return os.environ.get("USER") or str(os.getuid())
