@@ -36,6 +36,8 @@ EPOCH_BITS: Final = 20
 COUNTER_BITS: Final = 44
 ROOT_NODE: Final = 1
 NODES, NAMES, PAGES, SHARED, META = "nodes", "names", "pages", "shared", "meta"
+WIRE: Final = "wire"
+"""Directory pages as a transport sends them; what is in them is up to the transport."""
 BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 _COUNTER: Final = b"counter"
 _NODE = struct.Struct(">Q")
@@ -71,7 +73,7 @@ class Epoch:
 
     Attributes:
         number: its 20 bits.
-        environment: its tables `nodes`, `names`, `pages`, `shared` and `meta`.
+        environment: its tables `nodes`, `names`, `pages`, `shared`, `meta` and `wire`.
     """
 
     def __init__(self, number: int, *, environment: Environment, lock: int) -> None:
@@ -173,7 +175,7 @@ def _use(folder: str, name: str) -> Epoch:
     lock = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_SH)
-        environment = Environment(path, tables=(NODES, NAMES, PAGES, SHARED, META), durable=False)
+        environment = Environment(path, tables=(NODES, NAMES, PAGES, SHARED, META, WIRE), durable=False)
         environment.open()
     except BaseException:
         os.close(lock)

@@ -97,17 +97,22 @@ class Directories:
         names: Names = {}
         count = 0
         for stored in self._trees.iter_pages(directory, record.placement):
-            page = _PagePreparation(self._nodes, record, stored, count)
+            page = PagePreparation(self._nodes, record, stored, number=count)
             names.update(environment.write(page.write))
             count += 1
         environment.write(lambda writer: writer.put(PAGES, page_key(node, _COMPLETE), node_key(count)))
         return names
 
 
-class _PagePreparation:
-    """Gives nodes to the entries of one stored page. Its `write` runs inside a write transaction."""
+class PagePreparation:
+    """Gives nodes to the entries of one stored page. Its `write` runs inside a write transaction.
 
-    def __init__(self, nodes: NodeTable, directory: DirectoryNode, stored: StoredPage, number: int) -> None:
+    `number` is where names and attributes are kept for the views; None when the caller keeps them in a form of its own.
+    """
+
+    def __init__(
+        self, nodes: NodeTable, directory: DirectoryNode, stored: StoredPage, *, number: int | None
+    ) -> None:
         self._nodes = nodes
         self._directory = directory
         self._number = number
@@ -128,7 +133,8 @@ class _PagePreparation:
             rows.append((entry.name, attributes_of(number, entry)))
             if found is None:
                 self._put(writer, number, entry, place, key)
-        writer.put(PAGES, page_key(node, self._number), _encoder.encode(rows))
+        if self._number is not None:
+            writer.put(PAGES, page_key(node, self._number), _encoder.encode(rows))
         return rows
 
     def _find(self, writer: Writer, entry: Entry, key: bytes | None) -> int | None:

@@ -33,6 +33,8 @@ GRACE_SECONDS: Final = 2.0
 _CRASH_SECONDS: Final = 1.0
 """A child that lived shorter has crashed at its start."""
 _BACKOFF_LIMIT_SECONDS: Final = 5.0
+CRASH_LIMIT: Final = 8
+"""A worker that cannot start so often in a row ends the mount: callers then get an error instead of waiting for ever."""
 _STOPPING: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
@@ -156,6 +158,9 @@ class Supervisor:
         self._crashes[row] = self._crashes.get(row, 0) + 1 if lived < _CRASH_SECONDS else 0
         patience = 0.0 if os.WIFSIGNALED(status) else min(0.05 * 2 ** self._crashes[row], _BACKOFF_LIMIT_SECONDS)
         self._due[row] = time.monotonic() + patience
+        if self._crashes[row] >= CRASH_LIMIT and not os.WIFSIGNALED(status) and row != self._notifier_row:
+            _log.error("workers cannot start; the mount ends")
+            self._ended = True
         return row != self._notifier_row
 
     def _resend(self) -> None:
