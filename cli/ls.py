@@ -10,6 +10,7 @@ from artifactfs.clock import format_time_ns
 from artifactfs.model import DirectoryEntry, SymlinkEntry
 from artifactfs.paths import join_path, parse_ref, printable
 
+from .completing import complete_ref
 from .options import Command
 from .output import (
     entry_fields,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @click.command("ls", cls=Command)
-@click.argument("ref", required=False)
+@click.argument("ref", required=False, shell_complete=complete_ref)
 @click.option("-l", "--long", "long", is_flag=True, help="Print sizes, times and more.")
 @click.option("-R", "--recursive", is_flag=True, help="List everything below, each with its path.")
 def command(ref: str | None, *, long: bool, recursive: bool) -> None:

@@ -87,4 +87,4 @@ def run_prefix(day: str, run: str) -> str:
 
 def run_key(day: str, run: str, number: int) -> str:
     """Return the key of one event of a run."""
-    return f"{run_prefix(day, run)}{number}"
+    return f"{run_prefix(day, run)}{number:0{SEQ_DIGITS}}"

@@ -52,8 +52,8 @@ def mount(places: Places, mountpoint: str, *, options: MountOptions) -> MountInf
     path = resolve_mountpoint(mountpoint)
     clear_dead(path)
     check_mountpoint(path, repository=places.repository)
-    device = doctor.look_at_device()
-    if may_mount() and not device.ok:
+    device = doctor.look_at_device(doctor.DEVICE)
+    if not device.ok:
         raise MountError(device.message, hint=device.mend, subject=doctor.DEVICE)
     order = Order(
         kind=REPOSITORY if options.artifact is None else VERSION,

@@ -73,9 +73,10 @@ class Scanner:
         kinds: what each of them is.
     """
 
-    def __init__(self, *, forbidden: tuple[int, int] | None = None) -> None:
-        """Store the device and inode of a directory that must not be met: the repository."""
+    def __init__(self, *, forbidden: tuple[int, int] | None = None, reads_ignore_files: bool = True) -> None:
+        """Store the device and inode of a directory that must not be met, and whether ignore files count."""
         self._forbidden = forbidden
+        self._reads_ignore_files = reads_ignore_files
         self.special: list[bytes] = []
         self.kinds: dict[bytes, str] = {}
 
@@ -94,7 +95,8 @@ class Scanner:
         for local in planned.contents:
             seen = self._check_directory(local)
             status = status or seen
-            ignored = self._enter(local, path, ignored)
+            if self._reads_ignore_files:
+                ignored = self._enter(local, path, ignored)
             self._list_local(local, path, names)
         for name, child in planned.children.items():
             names[name] = self._merge(names.get(name), name, path, child)

@@ -1,0 +1,1 @@
+"""Runs: what a program read and wrote, as events that never change."""

@@ -1,0 +1,124 @@
+"""Events of a run, as values and as bytes.
+
+An event is a JSON object with sorted keys. `event` tells the kinds apart.
+
+Source: docs/format.md section 6; RFC 9562 section 5.7 (UUID version 7). Threading: immutable values, pure functions.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from artifactfs.errors import InvalidNameError, MalformedError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MILLISECOND_NS: Final = 1_000_000
+
+_RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+TimeNs = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class _Event(Struct, frozen=True, tag_field="event", omit_defaults=True):
+    """What all events have in common: the run's id, and when it happened. Unknown fields are ignored."""
+
+    run: str
+    time_ns: TimeNs
+
+
+class Started(_Event, frozen=True, tag="started"):
+    """A run began."""
+
+    author: str
+    name: str = ""
+    job_type: str = ""
+    project: str = ""
+    notes: str = ""
+    tags: tuple[str, ...] = ()
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+class Used(_Event, frozen=True, tag="used"):
+    """The run reads a version, `NAME:vN`."""
+
+    artifact: str
+
+
+class Logged(_Event, frozen=True, tag="logged"):
+    """The run made a version, `NAME:vN`; or found that it exists already, when `is_new` is false."""
+
+    artifact: str
+    is_new: bool = True
+
+
+class Finished(_Event, frozen=True, tag="finished"):
+    """The run ended; 0 is success."""
+
+    exit_code: int
+
+
+Event = Started | Used | Logged | Finished
+
+_encoder = msgspec.json.Encoder(order="sorted")
+_decoder = msgspec.json.Decoder(Event)
+
+
+def encode_event(event: Event) -> bytes:
+    """Return an event as it is stored.
+
+    Raises:
+        UsageError: a text in it is not Unicode, or a value has no JSON form.
+    """
+    try:
+        return _encoder.encode(event) + b"\n"
+    except (UnicodeEncodeError, msgspec.MsgspecError, OverflowError, TypeError, RecursionError) as error:
+        msg = f"the run cannot be recorded: {error}"
+        raise UsageError(msg, hint="texts are UTF-8, configuration values JSON") from error
+
+
+def decode_event(data: bytes, *, key: str = "") -> Event:
+    """Return the event that stored bytes are.
+
+    Raises:
+        MalformedError: not JSON, or fields missing or of a wrong type.
+    """
+    try:
+        event: Event = _decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        msg = f"the run event {key} does not decode: {error}"
+        raise MalformedError(msg, hint="a newer release may have written it", subject=key) from error
+    return event
+
+
+def new_run_id(time_ns: int, random: Callable[[int], bytes]) -> str:
+    """Return a new UUID of version 7: ids made later are greater, by the millisecond."""
+    value = int.from_bytes(random(10), "big")
+    high = (time_ns // MILLISECOND_NS & 0xFFFF_FFFF_FFFF) << 16 | 0x7000 | value >> 68
+    low = 0x8000_0000_0000_0000 | value & 0x3FFF_FFFF_FFFF_FFFF
+    digits = f"{high:016x}{low:016x}"
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def check_run_id(text: str) -> str:
+    """Return `text`, which may be the id of a run.
+
+    Raises:
+        InvalidNameError: it is not a UUID of version 7 in lower case.
+    """
+    if _RUN_ID.fullmatch(text) is None:
+        msg = f"{text!r} cannot be the id of a run"
+        raise InvalidNameError(msg, hint="it is a UUID of version 7", subject=text)
+    return text
+
+
+def run_day(run: str) -> str:
+    """Return the UTC day on which a run began, `YYYY-MM-DD`, from its id."""
+    milliseconds = int(run[:8] + run[9:13], 16)
+    return f"{datetime.fromtimestamp(milliseconds // 1000, tz=UTC):%Y-%m-%d}"

@@ -1,0 +1,238 @@
+"""Where a staging directory lies, and what is known about it.
+
+    staging/<collection>/<name>/
+        staging.json     what it is based on; replaced as a whole
+        upper-<n>/       what was changed: the present one is named in staging.json
+        work/            files that are being made
+        driver           which marks the upper directory has: `union` or `overlay`
+        hashes           digests of files in the upper directory, by path, size, times and inode
+        lock             held by the one process that serves it
+
+Everything is plain files, so that a person can look at it and a crash leaves it as it was.
+
+Used by the union, by commit and by mount. Threading: functions without state.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec import Struct
+
+from artifactfs.errors import BusyError, MalformedError, StagingNotFoundError, translate_os_error
+from artifactfs.model import Root
+from artifactfs.paths import check_collection_name, check_staging_name, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FOLDER: Final = "staging"
+UNION, OVERLAY = "union", "overlay"
+
+
+class StagingInfo(Struct, frozen=True):
+    """What a staging directory is.
+
+    Attributes:
+        collection: the collection that a commit goes to.
+        name: its name, without `@`.
+        upper: name of the present upper directory.
+        base: number of the version below; None when nothing is below.
+        root: top directory of that version.
+        pin: id of the log record that keeps the base; empty without base.
+        committed: number of the version that was committed last, if any.
+        committed_root: its top directory.
+        followed: the alias that it started from, if any.
+        created_ns: when it was made, nanoseconds since 1970 UTC.
+    """
+
+    collection: str
+    name: str
+    upper: str
+    base: int | None
+    root: Root | None
+    pin: str
+    created_ns: int
+    committed: int | None = None
+    committed_root: Root | None = None
+    followed: str | None = None
+
+    @property
+    def present(self) -> int | None:
+        """Number of the version that `status` compares with: the last committed, else the base."""
+        return self.base if self.committed is None else self.committed
+
+    @property
+    def present_root(self) -> Root | None:
+        """Top directory of the version that `status` compares with."""
+        return self.root if self.committed is None else self.committed_root
+
+    def __str__(self) -> str:
+        """Return its REF."""
+        return f"{self.collection}:@{self.name}"
+
+
+class Layout:
+    """The paths of one staging directory. Immutable."""
+
+    def __init__(self, state_directory: str, *, collection: str, name: str) -> None:
+        parts = (FOLDER, check_collection_name(collection), check_staging_name(name))
+        self.directory = os.fsencode(os.path.join(state_directory, *parts))
+
+    @property
+    def info(self) -> bytes:
+        """Path of `staging.json`."""
+        return os.path.join(self.directory, b"staging.json")
+
+    @property
+    def work(self) -> bytes:
+        """Path of the directory for files that are being made."""
+        return os.path.join(self.directory, b"work")
+
+    @property
+    def driver(self) -> bytes:
+        """Path of the file that names the driver."""
+        return os.path.join(self.directory, b"driver")
+
+    @property
+    def hashes(self) -> bytes:
+        """Path of the known digests."""
+        return os.path.join(self.directory, b"hashes")
+
+    @property
+    def lock(self) -> bytes:
+        """Path of the lock."""
+        return os.path.join(self.directory, b"lock")
+
+    def upper(self, info: StagingInfo) -> bytes:
+        """Return the path of the present upper directory."""
+        return os.path.join(self.directory, os.fsencode(info.upper))
+
+
+def read_info(layout: Layout) -> StagingInfo:
+    """Return what a staging directory is.
+
+    Raises:
+        StagingNotFoundError: there is none.
+        MalformedError: `staging.json` does not decode.
+    """
+    try:
+        with open(layout.info, "rb") as file:
+            return msgspec.json.decode(file.read(), type=StagingInfo)
+    except FileNotFoundError:
+        name = os.path.basename(layout.directory)
+        collection = os.path.basename(os.path.dirname(layout.directory))
+        msg = f"there is no staging directory {printable(collection)}:@{printable(name)}"
+        raise StagingNotFoundError(msg, hint="`artifactfs stage NAME` makes one") from None
+    except msgspec.MsgspecError as error:
+        msg = f"{printable(layout.info)} does not decode: {error}"
+        raise MalformedError(msg, hint="the changed files are beside it, in upper-*", subject=str(error)) from error
+
+
+def write_info(layout: Layout, info: StagingInfo) -> None:
+    """Replace what is known about a staging directory, durably and as a whole."""
+    write_durably(layout.info, msgspec.json.format(msgspec.json.encode(info)))
+
+
+def write_durably(path: bytes, data: bytes) -> None:
+    """Replace a file: afterwards it has the new content or the old one, whatever happens.
+
+    Raises:
+        StorageFullError: there is no room; the old content stays.
+    """
+    temporary = path + b".new"
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_directory(os.path.dirname(path))
+    except OSError as error:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise translate_os_error(error, doing=f"writing {printable(path)}") from error
+
+
+def sync_directory(path: bytes) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_driver(layout: Layout) -> str:
+    """Return which driver made the marks of the upper directory."""
+    try:
+        with open(layout.driver, encoding="ascii") as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        return UNION
+
+
+def iter_infos(state_directory: str, collection: str | None = None) -> Iterator[StagingInfo]:
+    """Yield the staging directories of a repository, or of one collection, in order of their names.
+
+    One whose `staging.json` cannot be read is passed over; naming it says why.
+    """
+    top = os.path.join(state_directory, FOLDER)
+    for folder in [collection] if collection is not None else _list(top):
+        for name in _list(os.path.join(top, folder)):
+            with suppress(StagingNotFoundError, MalformedError, OSError):
+                yield read_info(Layout(state_directory, collection=folder, name=name))
+
+
+def _list(path: str) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(path) if not name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def new_upper(layout: Layout, root: Root | None) -> str:
+    """Make an empty upper directory with the attributes of the version below, and return its name."""
+    number = 0
+    while True:
+        name = f"upper-{number}"
+        path = os.path.join(layout.directory, name.encode())
+        with suppress(FileExistsError):
+            os.mkdir(path, 0o755)
+            break
+        number += 1
+    if root is not None:
+        os.chmod(path, root.mode | 0o700)
+        os.utime(path, ns=(root.mtime_ns, root.mtime_ns))
+    return name
+
+
+@contextmanager
+def serving(layout: Layout) -> Iterator[None]:
+    """Hold a staging directory: one process at a time serves it.
+
+    Raises:
+        BusyError: another process does.
+    """
+    descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            msg = f"the staging directory {printable(layout.directory)} is in use"
+            raise BusyError(msg, hint="another process serves, commits or discards it") from None
+        clear_work(layout)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def clear_work(layout: Layout) -> None:
+    """Remove what a killed process was making."""
+    shutil.rmtree(layout.work, ignore_errors=True)
+    os.makedirs(layout.work, mode=0o700, exist_ok=True)

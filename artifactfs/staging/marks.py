@@ -1,0 +1,149 @@
+"""Marks in an upper directory, exactly as overlayfs makes them: whiteouts, opaque directories, redirects.
+
+- A *whiteout* is a character device 0/0: nothing shows under its name.
+- An *opaque* directory shows nothing of the lower one.
+- A *redirect* on a directory says which lower directory shows below it; here always from the top, as `/a/b`.
+
+The attributes are `trusted.overlay.*` where the kernel's overlayfs made the upper directory, and `user.overlay.*` where
+the union did, because ordinary users cannot write the former.
+
+Used by the union and by commit. Threading: pure functions on the file system.
+
+Source: Documentation/filesystems/overlayfs.rst.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+from typing import Final
+
+from artifactfs.errors import InvalidPathError
+from artifactfs.paths import join_path, printable, split_path
+
+USER, TRUSTED = b"user.overlay.", b"trusted.overlay."
+NODE_MARK: Final = b"user.artifactfs.ino"
+"""Inode number that a copied-up file or directory goes on showing, in decimal."""
+HIDDEN: Final = (USER, TRUSTED, NODE_MARK)
+_OPAQUE, _REDIRECT, _METACOPY = b"opaque", b"redirect", b"metacopy"
+_NONE: Final = frozenset({errno.ENODATA, errno.ENOTSUP})
+_AT_FDCWD: Final = -100
+_RENAME_EXCHANGE, _RENAME_WHITEOUT = 2, 4
+_UNSUPPORTED: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EPERM})
+
+
+def is_whiteout(status: os.stat_result) -> bool:
+    """Return whether a file is a whiteout."""
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
+def make_whiteout(path: bytes) -> None:
+    """Make a whiteout. Anybody may, since Linux 5.8.
+
+    Raises:
+        FileExistsError: there is something under this name.
+    """
+    os.mknod(path, stat.S_IFCHR, 0)
+
+
+def is_opaque(path: bytes, prefix: bytes = USER) -> bool:
+    """Return whether a directory hides the lower one."""
+    return find_xattr(path, prefix + _OPAQUE) == b"y"
+
+
+def set_opaque(path: bytes, prefix: bytes = USER) -> None:
+    """Make a directory hide the lower one."""
+    os.setxattr(path, prefix + _OPAQUE, b"y", follow_symlinks=False)
+
+
+def find_redirect(path: bytes, *, siblings: bytes, prefix: bytes = USER) -> bytes | None:
+    """Return the entry path of the lower directory that a directory shows, or None when it has no redirect.
+
+    Args:
+        path: the upper directory.
+        siblings: entry path of the lower directory in which a relative redirect is a name.
+        prefix: of the attributes.
+
+    Raises:
+        InvalidPathError: the redirect is not a path.
+    """
+    value = find_xattr(path, prefix + _REDIRECT)
+    if not value:
+        return None
+    target = value[1:] if value.startswith(b"/") else join_path(siblings, value)
+    if not target:
+        msg = f"the directory {printable(path)} has the redirect {printable(value)}"
+        raise InvalidPathError(msg)
+    return b"/".join(split_path(target))
+
+
+def set_redirect(path: bytes, target: bytes, prefix: bytes = USER) -> None:
+    """Make a directory show the lower directory at the entry path `target`."""
+    os.setxattr(path, prefix + _REDIRECT, b"/" + target, follow_symlinks=False)
+
+
+def has_metacopy(path: bytes, prefix: bytes = USER) -> bool:
+    """Return whether a file has attributes only, and its data is still in the lower one."""
+    return find_xattr(path, prefix + _METACOPY) is not None
+
+
+def find_xattr(path: bytes, name: bytes) -> bytes | None:
+    """Return an extended attribute of a file, not following links; None when it has none."""
+    try:
+        return os.getxattr(path, name, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in _NONE:
+            return None
+        raise
+
+
+def supports_marks(directory: bytes) -> bool:
+    """Return whether whiteouts and attributes can be made on the file system of a directory."""
+    probe = os.path.join(directory, b".probe")
+    try:
+        os.mkdir(probe)
+        try:
+            set_opaque(probe)
+            make_whiteout(os.path.join(probe, b"w"))
+            os.unlink(os.path.join(probe, b"w"))
+        finally:
+            os.rmdir(probe)
+    except OSError:
+        return False
+    return True
+
+
+_renameat2 = ctypes.CDLL(None, use_errno=True).renameat2 if hasattr(ctypes.CDLL(None), "renameat2") else None
+
+
+def exchange(first: bytes, second: bytes) -> None:
+    """Swap two names in one step.
+
+    Source: renameat2(2), RENAME_EXCHANGE.
+    """
+    _rename_with(first, second, _RENAME_EXCHANGE)
+
+
+def rename_leaving_whiteout(source: bytes, target: bytes) -> None:
+    """Rename over `target`, and leave a whiteout under the old name: in one step where the file system can.
+
+    Source: renameat2(2), RENAME_WHITEOUT.
+    """
+    try:
+        _rename_with(source, target, _RENAME_WHITEOUT)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        # A crash in between shows the lower file again: something too much, nothing lost.
+        os.rename(source, target)
+        make_whiteout(source)
+
+
+def _rename_with(source: bytes, target: bytes, flags: int) -> None:
+    if _renameat2 is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if _renameat2(_AT_FDCWD, source, _AT_FDCWD, target, flags) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), os.fsdecode(source))

@@ -1,0 +1,1 @@
+"""An upper directory and an immutable version, shown as one writable tree."""

@@ -1,0 +1,122 @@
+"""The lower side of a union: an immutable version, by path.
+
+Used by the union. Threading: may be shared by threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, NamedTuple
+
+from artifactfs.errors import EntryNotFoundError
+from artifactfs.model import DirectoryEntry, Entry, FileEntry, Placement, ReferenceEntry, Root, SymlinkEntry
+from artifactfs.paths import join_path
+from artifactfs.repository.trees import Trees, root_placement
+
+if TYPE_CHECKING:
+    from artifactfs.blobstore.verifying import ReadableFile
+    from artifactfs.repository.repository import Repository
+
+_LOWER_BIT = 1 << 63
+
+
+class LowerDirectory(NamedTuple):
+    """A directory of the version, and its path in the version."""
+
+    entry: DirectoryEntry
+    placement: Placement | None
+    path: bytes
+
+
+class LowerEntry(NamedTuple):
+    """An entry of the version, and its path in the version."""
+
+    entry: Entry
+    placement: Placement | None
+    path: bytes
+
+    def as_directory(self) -> LowerDirectory | None:
+        """Return it as a directory, or None when it is something else."""
+        if isinstance(self.entry, DirectoryEntry):
+            return LowerDirectory(self.entry, self.placement, self.path)
+        return None
+
+    @property
+    def node(self) -> int:
+        """Inode number: made from the path, which is visible at one place only; never one of a local file."""
+        return lower_node(self.path)
+
+    @property
+    def size(self) -> int:
+        """Bytes, as stat(2) tells them."""
+        match self.entry:
+            case SymlinkEntry(target=target):
+                return len(target)
+            case DirectoryEntry():
+                return 0
+            case _:
+                return self.entry.size
+
+
+def lower_node(path: bytes) -> int:
+    """Return the inode number of the entry of the version at a path."""
+    return int.from_bytes(hashlib.blake2b(path, digest_size=8).digest(), "big") | _LOWER_BIT
+
+
+class Lower:
+    """A version, by path; an empty one without a root. May be shared by threads."""
+
+    def __init__(self, repository: Repository, root: Root | None) -> None:
+        self._repository = repository
+        self._trees = Trees(repository.blobs)
+        self._root = root
+
+    @property
+    def top(self) -> LowerDirectory | None:
+        """The top directory."""
+        if self._root is None:
+            return None
+        return LowerDirectory(self._root.as_entry(), root_placement(self._root), b"")
+
+    def find_child(self, directory: LowerDirectory, name: bytes) -> LowerEntry | None:
+        """Return the entry called `name` in a directory, or None.
+
+        Raises:
+            IntegrityError: the tree is missing or damaged.
+        """
+        found = self._trees.find_child(directory.entry, name, directory.placement)
+        return None if found is None else LowerEntry(found[0], found[1], join_path(directory.path, name))
+
+    def find_directory(self, path: bytes) -> LowerDirectory | None:
+        """Return the directory at a path, or None when there is none.
+
+        Raises:
+            IntegrityError: the tree is missing or damaged.
+        """
+        if self._root is None:
+            return None
+        try:
+            entry, placement = self._trees.find_placed(self._root, path)
+        except EntryNotFoundError:
+            return None
+        return LowerEntry(entry, placement, path).as_directory()
+
+    def list_directory(self, directory: LowerDirectory) -> list[LowerEntry]:
+        """Return all entries of a directory in name order.
+
+        Raises:
+            IntegrityError: the tree is missing or damaged.
+        """
+        found = self._trees.load_entries(directory.entry, directory.placement)
+        return [LowerEntry(entry, place, join_path(directory.path, entry.name)) for entry, place in found]
+
+    def open_file(self, entry: FileEntry | ReferenceEntry) -> ReadableFile:
+        """Return the content of a file, verified.
+
+        Raises:
+            IntegrityError: it is missing or damaged.
+        """
+        if isinstance(entry, FileEntry):
+            return self._repository.open_file(entry)
+        msg = f"this release does not fetch references: {entry.uri}"
+        raise EntryNotFoundError(msg, subject=entry.uri)

@@ -1,0 +1,56 @@
+"""Printing what changed between two trees, for `diff` and `status`.
+
+Threading: the main thread prints.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from artifactfs.model import DirectoryEntry
+from artifactfs.paths import printable
+
+from .output import entry_fields, name_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from artifactfs.repository.diff import Change
+
+LETTERS: Final = {
+    "added": "A",
+    "deleted": "D",
+    "modified": "M",
+    "renamed": "R",
+    "type-changed": "T",
+    "mode-changed": "P",
+}
+
+
+def print_changes(changes: Sequence[Change]) -> None:
+    """Print one line for each change: a letter and the path."""
+    for change in changes:
+        click.echo(format_change(change))
+
+
+def format_change(change: Change) -> str:
+    """Return a change as a line: `M  cat.png`."""
+    slash = "/" if isinstance(change.new or change.old, DirectoryEntry) else ""
+    path = printable(change.path) + slash
+    if change.old_path is not None:
+        path = f"{printable(change.old_path)}{slash} -> {path}"
+    return f"{LETTERS[change.kind]}  {path}"
+
+
+def change_fields(change: Change) -> dict[str, Any]:
+    """Return a change as members of a JSON object."""
+    old_path = change.path if change.old_path is None else change.old_path
+    return {
+        "change": change.kind,
+        **name_fields("path", change.path),
+        **({} if change.old_path is None else name_fields("old_path", change.old_path)),
+        "old": None if change.old is None else entry_fields(old_path, change.old),
+        "new": None if change.new is None else entry_fields(change.path, change.new),
+    }

@@ -1,0 +1,121 @@
+"""What `put` and `commit` have in common: the options of a new version, and what is said about it.
+
+Threading: the main thread.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import msgspec
+
+from artifactfs.errors import UsageError
+from artifactfs.paths import printable
+
+from .output import format_count, format_size, name_fields, print_json, version_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from artifactfs.repository.commit import CommitOptions, CommitResult
+
+    from .session import Session
+
+_XATTRS_SHOWN: Final = 10
+
+
+def version_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say what a new version records."""
+    for option in reversed(
+        [
+            click.option("--type", "type_", metavar="TYPE", help="The collection's type (new ones: dataset)."),
+            click.option("--alias", "aliases", multiple=True, help="An alias for it, besides latest; repeatable."),
+            click.option("-m", "--message", default="", help="The log message: why this version was made."),
+            click.option("--description", default="", help="What the data is."),
+            click.option("--metadata", multiple=True, metavar="KEY=VALUE", help="JSON where it parses; repeatable."),
+            click.option("--tag", "tags", multiple=True, help="A tag; repeatable."),
+            click.option("--if-changed", is_flag=True, help="Make no version if the content is the same."),
+        ]
+    ):
+        function = option(function)
+    return function
+
+
+def make_options(
+    *,
+    type_: str | None,
+    aliases: tuple[str, ...],
+    message: str,
+    description: str,
+    metadata: tuple[str, ...],
+    tags: tuple[str, ...],
+    if_changed: bool,
+) -> CommitOptions:
+    """Return what the options of `version_options` say.
+
+    Raises:
+        UsageError: metadata that is not KEY=VALUE.
+    """
+    from artifactfs.repository.commit import CommitOptions
+
+    return CommitOptions(
+        type=type_,
+        aliases=aliases,
+        message=message,
+        description=description,
+        metadata=parse_metadata(metadata),
+        tags=tags,
+        if_changed=if_changed,
+    )
+
+
+def parse_metadata(items: Sequence[str]) -> dict[str, Any]:
+    """Return what `KEY=VALUE` arguments say; a value is JSON where it parses, else text.
+
+    Raises:
+        UsageError: one without `=`, or without a key.
+    """
+    found: dict[str, Any] = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not key or not equals:
+            msg = f"{item!r} is not KEY=VALUE"
+            raise UsageError(msg)
+        found[key] = _parse_value(value)
+    return found
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return text
+
+
+def print_result(session: Session, result: CommitResult, *, name: str, location: str) -> None:
+    """Print the version's name on standard output, and what there is to know about it on standard error."""
+    reference = f"{name}:{result.version.name}"
+    if session.json:
+        fields = version_fields(result.collection, result.version)
+        dropped = [{**name_fields("path", item.path), "names": list(item.names)} for item in result.dropped_xattrs]
+        print_json({**fields, "is_new": result.created, "dropped_xattrs": dropped})
+    else:
+        click.echo(reference)
+    _print_notes(session, result, location=location)
+
+
+def _print_notes(session: Session, result: CommitResult, *, location: str) -> None:
+    for line in result.layout:
+        session.note(f"put {line}")
+    root = result.version.root
+    amount = f"{format_count(root.count, 'file')}, {format_size(root.size)}"
+    what = "made" if result.created else "nothing changed since"
+    session.note(f"{what} {result.collection.name}:{result.version.name} ({amount}) in {location}")
+    for path in result.skipped:
+        session.note(f"left out {printable(path)}: not a file, directory or link")
+    if result.dropped_count:
+        files = format_count(result.dropped_count, "file")
+        session.note(f"extended attributes are not kept; {files} had some:")
+        for item in result.dropped_xattrs[:_XATTRS_SHOWN]:
+            session.note(f"  {printable(item.path)}: {', '.join(item.names)}")

@@ -1,0 +1,102 @@
+"""`artifactfs diff`: list what differs between two versions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from artifactfs.errors import UsageError
+from artifactfs.model import DirectoryEntry
+from artifactfs.paths import parse_ref
+
+from .changes import change_fields, print_changes
+from .completing import complete_ref
+from .options import Command
+from .output import print_json
+from .session import current_session
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from artifactfs.model import Collection, Version
+    from artifactfs.paths import Ref
+    from artifactfs.repository.diff import Change
+    from artifactfs.repository.repository import Repository
+
+
+@click.command("diff", cls=Command)
+@click.argument("ref", shell_complete=complete_ref)
+@click.argument("other", required=False, metavar="[REF]", shell_complete=complete_ref)
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if anything differs.")
+def command(ref: str, other: str | None, *, exit_code: bool) -> None:
+    """List what differs between two versions, or with one REF, from the version before.
+
+    A staging directory is compared with the version that it was made from. The letters: A added, D deleted,
+    M modified, R renamed, T of another kind, P other permission bits.
+    """
+    session = current_session()
+    with session.open_repository() as repository:
+        if other is None:
+            old, new, found = _diff_one(repository, parse_ref(ref))
+        else:
+            old, new, found = _diff_two(repository, parse_ref(ref), parse_ref(other))
+    if session.json:
+        print_json({"old": old, "new": new, "changes": [change_fields(change) for change in found]})
+    else:
+        print_changes(found)
+    if exit_code and found:
+        click.get_current_context().exit(1)
+
+
+_Answer = tuple[str | None, str, "Sequence[Change]"]
+
+
+def _diff_one(repository: Repository, ref: Ref) -> _Answer:
+    collection, version = repository.resolve(ref)
+    before = _find_before(collection, version)
+    old = None if before is None else _directory(repository, before, ref.path, missing_ok=True)
+    changes = _compare(repository, old, _directory(repository, version, ref.path))
+    return _name(collection, before), _name(collection, version) or "", changes
+
+
+def _diff_two(repository: Repository, first: Ref, second: Ref) -> _Answer:
+    (before, old), (after, new) = repository.resolve(first), repository.resolve(second)
+    changes = _compare(repository, _directory(repository, old, first.path), _directory(repository, new, second.path))
+    return _name(before, old), _name(after, new) or "", changes
+
+
+def _find_before(collection: Collection, version: Version) -> Version | None:
+    """Return the version that this one was made from, else the live one with the next lower number."""
+    if version.base is not None and version.base in collection.versions:
+        return collection.versions[version.base]
+    lower = [number for number in collection.versions if number < version.number]
+    return collection.versions[max(lower)] if lower else None
+
+
+def _name(collection: Collection, version: Version | None) -> str | None:
+    return None if version is None else f"{collection.name}:{version.name}"
+
+
+def _directory(
+    repository: Repository, version: Version, path: bytes, *, missing_ok: bool = False
+) -> DirectoryEntry | None:
+    from artifactfs.errors import EntryNotFoundError
+    from artifactfs.repository.trees import Trees
+
+    try:
+        entry = Trees(repository.blobs).find_entry(version.root, path)
+    except EntryNotFoundError:
+        if missing_ok:
+            return None
+        raise
+    if isinstance(entry, DirectoryEntry):
+        return entry
+    msg = f"{path.decode(errors='replace')!r} is no directory"
+    raise UsageError(msg, hint="diff compares directories")
+
+
+def _compare(repository: Repository, old: DirectoryEntry | None, new: DirectoryEntry | None) -> Sequence[Change]:
+    from artifactfs.repository.diff import diff_trees
+
+    return diff_trees(repository, old, new)

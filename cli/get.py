@@ -1,0 +1,82 @@
+"""`artifactfs get`: copy a version, or a part of it, to a directory."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from artifactfs.model import DirectoryEntry
+from artifactfs.paths import parse_ref, printable
+
+from .completing import complete_ref
+from .options import Command
+from .output import format_count, format_size, name_fields, print_json, print_path
+from .progress import show_progress
+from .session import Session, current_session
+
+if TYPE_CHECKING:
+    from artifactfs.paths import Ref
+    from artifactfs.repository.checkout import CheckoutResult
+    from artifactfs.repository.repository import Repository
+
+
+@click.command("get", cls=Command)
+@click.argument("ref", metavar="REF[/PATH]", shell_complete=complete_ref)
+@click.argument("dest", required=False, type=click.Path(path_type=bytes))
+@click.option("--path", "globs", multiple=True, metavar="GLOB", help="Only what matches, as in gitignore(5).")
+@click.option("--replace", is_flag=True, help="Put it in the place of what is at DEST.")
+def command(ref: str, dest: bytes | None, *, globs: tuple[str, ...], replace: bool) -> None:
+    """Copy a version, or the part of it at PATH, to DEST, and print where it is.
+
+    DEST is ./artifacts/NAME:vN, with PATH below, unless given. It must be missing or an empty directory. What was
+    interrupted is gone on with by the same command.
+    """
+    session = current_session()
+    with session.open_repository() as repository:
+        target, result = _copy(session, repository, parse_ref(ref), dest=dest, globs=globs, replace=replace)
+    if session.json:
+        print_json(
+            {
+                **name_fields("destination", os.path.abspath(target)),
+                "files": result.files,
+                "size": result.size,
+                "cloned": result.cloned,
+                "copied": result.copied,
+                "kept": result.kept,
+            }
+        )
+    else:
+        print_path(target)
+    amount = f"{format_count(result.files, 'file')}, {format_size(result.size)}"
+    kept = f"; {format_count(result.kept, 'file')} had been copied before" if result.kept else ""
+    session.note(f"copied {ref} to {printable(target)} ({amount}{kept})")
+
+
+def _copy(
+    session: Session,
+    repository: Repository,
+    ref: Ref,
+    *,
+    dest: bytes | None,
+    globs: tuple[str, ...],
+    replace: bool,
+) -> tuple[bytes, CheckoutResult]:
+    from artifactfs.repository.checkout import checkout
+    from artifactfs.repository.trees import Trees
+
+    collection, version = repository.resolve(ref)
+    entry = Trees(repository.blobs).find_entry(version.root, ref.path)
+    target = _default_target(f"{collection.name}:{version.name}", ref.path) if dest is None else dest
+    if dest is not None and not isinstance(entry, DirectoryEntry) and os.path.isdir(dest):
+        target = os.path.join(dest, entry.name)  # as cp(1) does
+    with show_progress(session, f"get {collection.name}:{version.name}") as progress:
+        return target, checkout(
+            repository, version.root, target, path=ref.path, glob=globs, replace=replace, progress=progress
+        )
+
+
+def _default_target(name: str, path: bytes) -> bytes:
+    top = os.path.join(b"artifacts", name.encode())
+    return os.path.join(top, path) if path else top

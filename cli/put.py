@@ -1,0 +1,41 @@
+"""`artifactfs put`: make a version of exactly the local paths given."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from artifactfs.paths import check_collection_name
+
+from .committing import make_options, print_result, version_options
+from .completing import complete_name
+from .options import Command
+from .progress import show_progress
+from .session import current_session
+
+
+@click.command("put", cls=Command)
+@click.argument("name", shell_complete=complete_name)
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=bytes))
+@version_options
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out, as in gitignore(5); repeatable.")
+@click.option("--skip-special", is_flag=True, help="Leave sockets, FIFOs and devices out instead of refusing them.")
+def command(name: str, paths: tuple[bytes, ...], *, exclude: tuple[str, ...], skip_special: bool, **more: Any) -> None:
+    """Make a version of exactly the local paths given, and print its name.
+
+    A directory keeps its name: `put animals images` gives images/cat.png. With a trailing slash, or as `.`, its
+    contents are at the root.
+    """
+    from artifactfs.repository.put import Source, put_paths
+
+    session = current_session()
+    check_collection_name(name)
+    options = make_options(**more)
+    sources = [Source(os.fsencode(path)) for path in paths]
+    with session.open_repository(create=True) as repository, show_progress(session, f"put {name}") as progress:
+        result = put_paths(
+            repository, name, sources, options, exclude=exclude, skip_special=skip_special, progress=progress
+        )
+    print_result(session, result, name=name, location=repository.location)

@@ -1,0 +1,56 @@
+"""`artifactfs verify`: check stored content, or a copy of it, against the digests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from artifactfs.errors import DigestMismatchError, UsageError
+from artifactfs.paths import parse_ref, printable
+
+from .completing import complete_ref
+from .options import Command
+from .output import name_fields, print_json
+from .progress import show_progress
+from .session import current_session
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from artifactfs.repository.verify import Problem
+
+
+@click.command("verify", cls=Command)
+@click.argument("ref", shell_complete=complete_ref)
+@click.argument("directory", required=False, metavar="[DIR]", type=click.Path(path_type=bytes))
+def command(ref: str, directory: bytes | None) -> None:
+    """Read everything stored of a version again, or compare a local directory with it.
+
+    What is wrong is printed, one path a line, and the exit code is 30.
+    """
+    from artifactfs.repository.verify import verify_version
+
+    session = current_session()
+    parsed = parse_ref(ref)
+    if parsed.path:
+        msg = f"{ref} names a path; whole versions are verified"
+        raise UsageError(msg, hint="leave the path out", subject=ref)
+    with session.open_repository() as repository:
+        collection, version = repository.resolve(parsed)
+        name = f"{collection.name}:{version.name}"
+        with show_progress(session, f"verify {name}") as progress:
+            problems = verify_version(repository, version, directory=directory, progress=progress)
+    if session.json:
+        found = [{**name_fields("path", problem.path), "problem": problem.what} for problem in problems]
+        print_json({"ref": name, "ok": not problems, "problems": found})
+    else:
+        _print_problems(problems)
+    if problems:
+        click.get_current_context().exit(DigestMismatchError.exit_code)
+    session.note(f"{name} is as it was stored" if directory is None else f"{printable(directory)} is {name}")
+
+
+def _print_problems(problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        click.echo(f"{printable(problem.path) or '.'} {problem.what}")

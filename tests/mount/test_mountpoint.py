@@ -1,0 +1,168 @@
+"""Mount points that cannot be used, and machines that cannot mount: a clear error, and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from artifactfs.errors import BusyError, MountError
+from artifactfs.mount import api, doctor
+from artifactfs.mount.mountinfo import parse_mount
+from artifactfs.mount.mountpoint import check_mountpoint
+from artifactfs.mount.options import Finding, MountInfo, MountOptions
+from artifactfs.mount.registry import held_slot, is_served, iter_live, prepare_folders, slot_for, write_record
+from tests.mount.conftest import Folders
+
+is_root = os.geteuid() == 0
+
+
+def test_missing(tmp_path: Path) -> None:
+    with pytest.raises(MountError, match="does not exist") as caught:
+        check_mountpoint(str(tmp_path / "none"), repository="/repository")
+    assert "mkdir" in caught.value.hint
+    assert caught.value.exit_code == 60
+
+
+def test_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MountError, match="not a directory"):
+        check_mountpoint(str(tmp_path / "file"), repository="/repository")
+
+
+def test_not_empty_names_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "odd\x1bname").write_text("")
+    with pytest.raises(MountError, match=r"not empty: it holds odd\\x1bname"):
+        check_mountpoint(str(tmp_path), repository="/repository")
+
+
+def test_inside_the_repository(tmp_path: Path) -> None:
+    (tmp_path / "inside").mkdir()
+    with pytest.raises(MountError, match="inside the repository"):
+        check_mountpoint(str(tmp_path / "inside"), repository=str(tmp_path))
+
+
+def test_around_the_repository(tmp_path: Path) -> None:
+    (tmp_path / "repository").mkdir()
+    with pytest.raises(MountError, match="would hide the repository"):
+        check_mountpoint(str(tmp_path), repository=str(tmp_path / "repository"))
+
+
+@pytest.mark.mounted
+@pytest.mark.skipif(not is_root, reason="only root can mount a tmpfs")
+def test_taken_by_another_file_system(folders: Folders, mountpoint: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "none", str(mountpoint)], check=True)
+    try:
+        with pytest.raises(MountError, match="tmpfs"):
+            api.mount(folders, str(mountpoint), options=MountOptions())
+    finally:
+        subprocess.run(["umount", str(mountpoint)], check=True)
+
+
+def test_umount_of_what_is_not_ours(folders: Folders, mountpoint: Path) -> None:
+    with pytest.raises(MountError, match="no artifactfs is mounted"):
+        api.unmount(folders, str(mountpoint))
+
+
+def test_no_device(folders: Folders, mountpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "DEVICE", "/dev/no-fuse-here")
+    with pytest.raises(MountError, match="/dev/no-fuse-here does not exist") as caught:
+        api.mount(folders, str(mountpoint), options=MountOptions())
+    assert "modprobe fuse" in caught.value.hint
+
+
+@pytest.mark.skipif(not is_root, reason="needs a second user")
+def test_a_forbidden_device(tmp_path: Path) -> None:
+    device = tmp_path / "fuse"
+    device.write_text("")
+    device.chmod(0)
+    script = "import os, sys; os.setuid(65534); sys.path[:0] = sys.argv[2:]\n"
+    script += "from artifactfs.mount.doctor import look_at_device; print(look_at_device(sys.argv[1]).mend)"
+    tmp_path.chmod(0o755)
+    top = str(Path(__file__).parent.parent.parent)
+    done = subprocess.run(
+        ["/usr/bin/env", "python3", "-c", script, str(device), top], capture_output=True, text=True, check=False
+    )
+    if "PermissionError" in done.stderr or "ModuleNotFoundError" in done.stderr:
+        pytest.skip("another user cannot read the project's folder")
+    assert "chmod 666" in done.stdout or "does not exist" in done.stdout, done.stderr
+
+
+@pytest.mark.mounted
+def test_no_libfuse(
+    folders: Folders, mountpoint: Path, memory_server: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FUSE_LIBRARY_PATH", "/nowhere/libfuse.so.2")
+    with pytest.raises(MountError, match="libfuse 2 cannot be loaded") as caught:
+        api.mount(folders, str(mountpoint), options=MountOptions())
+    assert "apt-get install libfuse2" in caught.value.hint
+    assert os.listdir(folders.runtime + "/mounts") == [slot_for(folders, str(mountpoint)).lock.rpartition("/")[2]] or (
+        not any(name.endswith(".json") for name in os.listdir(folders.runtime + "/mounts"))
+    )
+
+
+def test_one_server_for_a_mount_point(folders: Folders, mountpoint: Path) -> None:
+    prepare_folders(folders)
+    slot = slot_for(folders, str(mountpoint))
+    assert not is_served(slot)
+    with held_slot(slot, mountpoint=str(mountpoint)):
+        assert is_served(slot)
+        with pytest.raises(BusyError, match="another process"), held_slot(slot, mountpoint=str(mountpoint)):
+            pass
+    assert not is_served(slot)
+
+
+def make_info(folders: Folders, mountpoint: str) -> MountInfo:
+    return MountInfo(
+        mountpoint=mountpoint,
+        repository=folders.repository,
+        repository_id="0" * 32,
+        kind="repository",
+        pid=1,
+        transport="fusepy",
+        read_only=True,
+        socket="/none",
+        log="/none",
+        started_ns=1,
+    )
+
+
+def test_records_of_dead_servers_are_swept(folders: Folders) -> None:
+    prepare_folders(folders)
+    mountpoint = "/mnt/odd-\udcff"
+    slot = slot_for(folders, mountpoint)
+    info = make_info(folders, mountpoint)
+    with held_slot(slot, mountpoint=mountpoint):
+        write_record(slot, info)
+        assert list(iter_live(folders)) == [info]
+    write_record(slot, info)
+    assert list(iter_live(folders)) == []
+    assert not os.path.exists(slot.record)
+
+
+def test_mount_points_with_odd_names_are_parsed() -> None:
+    line = parse_mount(rb"36 35 0:98 / /mnt/a\040b\012c\134d rw shared:1 - fuse.artifactfs artifactfs ro")
+    assert line.mountpoint == "/mnt/a b\nc\\d"
+    assert line.is_ours
+
+
+def finding(findings: list[Finding], name: str) -> Finding:
+    return next(found for found in findings if found.name == name)
+
+
+def test_doctor_says_what_is_missing_and_how_to_mend_it(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "find_libfuse", lambda: None)
+    findings = doctor.diagnose(folders, device="/dev/no-fuse-here")
+    assert not finding(findings, "device").ok
+    assert "modprobe" in finding(findings, "device").mend
+    assert "apt-get install libfuse2" in finding(findings, "libfuse").mend
+    assert finding(findings, "state").message == folders.state
+    assert all(found.mend for found in findings if not found.ok)
+
+
+@pytest.mark.mounted
+def test_doctor_is_content_where_mounts_work(folders: Folders) -> None:
+    findings = [found for found in api.diagnose(folders) if found.name != "mount"]
+    assert [found for found in findings if not found.ok] == []
