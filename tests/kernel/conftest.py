@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,7 @@ class Server:
         if self.process.stdout.readline() != b"ready\n":
             self.process.wait()
             raise AssertionError(f"the server did not start: {self.logged()}")
+        wait_until(lambda: self.process.poll() is not None or self.workers(), what="workers")
 
     @property
     def pid(self) -> int:
@@ -62,7 +64,14 @@ class Server:
         return self.log.read_text()
 
     def asked(self) -> dict[str, int]:
-        """Return how many requests of each kind the log tells of (needs --debug)."""
+        """Return how many requests of each kind the log tells of (needs --debug).
+
+        A worker writes its line after it has answered, so the log is read until it stays the same.
+        """
+        before = b""
+        while (now := self.log.read_bytes()) != before:
+            before = now
+            time.sleep(0.05)
         counts: dict[str, int] = {}
         for line in self.logged().splitlines():
             words = line.split()
@@ -86,7 +95,8 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
     def start(root: Path, *options: str, **more: tuple[int, ...]) -> Server:
         mountpoint = tmp_path / f"mnt{len(servers)}"
-        mountpoint.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            os.mkdir(mountpoint)  # not Path.mkdir(exist_ok): it would look into a mount that nobody serves yet
         server = Server(root, mountpoint, *options, log=tmp_path / f"log{len(servers)}", **more)
         servers.append(server)
         return server
