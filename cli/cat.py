@@ -35,7 +35,7 @@ def command(ref: str) -> None:
         with closing(repository.open_file(entry)) as file:
             offset = 0
             while data := file.read_at(offset, CHUNK):
-                sys.stdout.buffer.write(data)
+                _write_all(data)
                 offset += len(data)
 
 
@@ -48,3 +48,9 @@ def _find_file(repository: Repository, ref: Ref) -> FileEntry:
         return entry
     msg = f"{ref} is a {kind_of(entry)}, not a file"
     raise UsageError(msg, hint="`artifactfs ls` lists a directory", subject=str(ref))
+
+
+def _write_all(data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:  # with PYTHONUNBUFFERED, a write to a pipe may take a part only
+        rest = rest[sys.stdout.buffer.write(rest) or 0 :]

@@ -53,11 +53,27 @@ _Answer = tuple[str | None, str, "Sequence[Change]"]
 
 
 def _diff_one(repository: Repository, ref: Ref) -> _Answer:
+    if ref.staging is not None:
+        return _diff_staging(repository, ref)
     collection, version = repository.resolve(ref)
     before = _find_before(collection, version)
     old = None if before is None else _directory(repository, before, ref.path, missing_ok=True)
     changes = _compare(repository, old, _directory(repository, version, ref.path))
     return _name(collection, before), _name(collection, version) or "", changes
+
+
+def _diff_staging(repository: Repository, ref: Ref) -> _Answer:
+    from artifactfs.repository.staging import StagingArea
+
+    from .staging import get_staging
+
+    if ref.path:
+        msg = f"{ref}: a staging directory is compared as a whole"
+        raise UsageError(msg, hint="leave the path out", subject=str(ref))
+    area = StagingArea(repository)
+    staging = get_staging(area, ref.collection, ref.staging or "")
+    number = staging.info.present
+    return None if number is None else f"{ref.collection}:v{number}", str(staging), area.changes(staging)
 
 
 def _diff_two(repository: Repository, first: Ref, second: Ref) -> _Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -28,7 +29,7 @@ from .session import current_session
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from artifactfs.model import Collection, Entry, Root
+    from artifactfs.model import Collection, Entry, Root, Version
     from artifactfs.paths import Ref
     from artifactfs.repository.repository import Repository
 
@@ -48,7 +49,7 @@ def command(ref: str | None, *, long: bool, recursive: bool) -> None:
             return
         parsed = parse_ref(ref)
         if parsed.selector is None and "/" not in ref:
-            _list_versions(repository.get_collection(parsed.collection), long=long)
+            _list_versions(repository, repository.get_collection(parsed.collection), long=long)
         else:
             _list_entries(repository, parsed, long=long, recursive=recursive)
 
@@ -83,7 +84,8 @@ def _latest(collection: Collection) -> str:
     return "" if number is None else f"v{number}"
 
 
-def _list_versions(collection: Collection, *, long: bool) -> None:
+def _list_versions(repository: Repository, collection: Collection, *, long: bool) -> None:
+    staging = _staging_names(repository, collection.name)
     versions = [collection.versions[number] for number in sorted(collection.versions)]
     if current_session().json:
         print_json(
@@ -92,13 +94,28 @@ def _list_versions(collection: Collection, *, long: bool) -> None:
                 "type": collection.type,
                 "versions": [version_fields(collection, version) for version in versions],
                 "aliases": {alias: f"v{number}" for alias, number in sorted(collection.aliases.items())},
+                "staging": [f"{collection.name}:{name}" for name in staging],
             }
         )
         return
     rows = [(version.name, " ".join(collection.aliases_of(version.number)), version) for version in versions]
     if not long:
-        print_table((name, aliases) for name, aliases, _ in rows)
+        print_table([(name, aliases) for name, aliases, _ in rows] + [(name, "") for name in staging])
         return
+    _print_versions(rows)
+    for name in staging:
+        click.echo(name)
+
+
+def _staging_names(repository: Repository, collection: str) -> list[str]:
+    if not os.path.isdir(os.path.join(repository.state_directory, "staging", collection)):
+        return []  # the usual case, which needs none of the modules for staging directories
+    from artifactfs.staging.layout import iter_infos
+
+    return [f"@{info.name}" for info in iter_infos(repository.state_directory, collection)]
+
+
+def _print_versions(rows: list[tuple[str, str, Version]]) -> None:
     print_table(
         (
             (

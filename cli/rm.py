@@ -19,7 +19,7 @@ from .session import Session, current_session
 @click.option("--collection", "is_collection", is_flag=True, help="Remove the collection NAME with all versions.")
 @click.option("--force", is_flag=True, help="Remove the version though aliases name it; they go too.")
 def command(ref: str, *, is_collection: bool, force: bool) -> None:
-    """Remove a version, or with --collection a whole collection, which asks first.
+    """Remove a version, or with --collection a whole collection. It asks first.
 
     The number of a removed version is never used again. What is stored stays until it is pruned.
     """
@@ -43,6 +43,8 @@ def _remove_version(session: Session, ref: str, *, force: bool) -> None:
     with session.open_repository() as repository:
         collection, version = repository.resolve(parsed)
         name, number = collection.name, version.number
+        changes.delete_version(collection, number=number, force=force)  # what it is refused for comes before a question
+        session.confirm(f"Remove {name}:v{number}?")
         repository.append(name, lambda state: changes.delete_version(state, number=number, force=force))
         refresh(session, repository, collection=name, names=[version.name, *collection.aliases_of(number)])
     if session.json:

@@ -49,6 +49,11 @@ class Session:
             self._places = find_places(os.environ, uid=os.getuid(), repository=self.repo)
         return self._places
 
+    def use_repository(self, location: str) -> None:
+        """Use the repository at `location` from now on."""
+        self.repo = location
+        self._places = None
+
     def find_author(self) -> str:
         """Return who this run's changes are recorded as made by."""
         from artifactfs.places import find_author, load_settings

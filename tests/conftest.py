@@ -63,4 +63,6 @@ def own_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
         monkeypatch.setenv(variable, str(home / folder))
     for variable in [name for name in os.environ if name.startswith("ARTIFACTFS_")]:
         monkeypatch.delenv(variable)
+    # Root's is /run/artifactfs whatever XDG says, and other tests' mounts would show there.
+    monkeypatch.setenv("ARTIFACTFS_RUNTIME", str(home / "run"))
     return home

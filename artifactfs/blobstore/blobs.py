@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, Self
 from artifactfs.blobstore.base import Published
 from artifactfs.blobstore.hashing import BLOCK_SIZE, StreamHasher
 from artifactfs.blobstore.keys import BLOBS_PREFIX, blob_key, sums_key
-from artifactfs.digest import CHUNK_SIZE
+from artifactfs.digest import CHUNK_SIZE, DIGEST_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -124,6 +124,16 @@ class BlobBatch:
             if len(head) > SMALL:
                 return self._store_stream(source, head)
         return self.store_bytes(head)
+
+    def keep_blob(self, blob: BlobName) -> bool:
+        """Return whether a blob is stored already, with its sums; if so, flush makes its name durable too.
+
+        Only names and sizes are looked at.
+        """
+        if not self._batch.reuse(blob_key(blob.sha256), blob.size):
+            return False
+        sums_size = -(-blob.size // CHUNK_SIZE) * DIGEST_SIZE
+        return blob.sums is None or self._batch.reuse(sums_key(blob.sums), sums_size)
 
     def store_bytes(self, data: bytes) -> StoredBlob:
         """Store a blob that is in memory (up to 4 MiB: it gets no sums).

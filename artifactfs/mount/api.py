@@ -7,6 +7,7 @@ serves a mount: most of these look into mounts.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 
@@ -21,6 +22,8 @@ from artifactfs.mount.orders import REPOSITORY, VERSION, Order
 from artifactfs.mount.registry import iter_live
 from artifactfs.mount.staging_mounts import StagingKey
 from artifactfs.mount.syscalls import may_mount
+
+_log = logging.getLogger(__name__)
 
 __all__ = [
     "Finding",
@@ -71,7 +74,12 @@ def mount(places: Places, mountpoint: str, *, options: MountOptions) -> MountInf
     )
     if options.foreground:
         become_server(places, order)
-    return start_server(places, order)
+    info = start_server(places, order)
+    if info.kind == REPOSITORY:
+        keys = staging_mounts.staging_keys(places, info.repository_id, info.repository)
+        for error in staging_mounts.attach_all(places, keys, author=options.author):
+            _log.warning("a staging directory cannot be shown: %s", error)
+    return info
 
 
 def unmount(places: Places, mountpoint: str, *, lazy: bool = False) -> None:

@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 Message = dict[str, Any]
 _LINE_LIMIT = 1 << 20
 # libfuse waits for these in the main thread; delivered to another they would be seen too late.
-_MAIN_THREAD_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+MAIN_THREAD_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
 class Session(Protocol):
@@ -81,7 +81,7 @@ class ControlServer:
         self._socket.close()
 
     def _accept(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _MAIN_THREAD_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, MAIN_THREAD_SIGNALS)
         while True:
             try:
                 connection, _ = self._socket.accept()

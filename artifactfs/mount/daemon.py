@@ -24,10 +24,12 @@ from typing import Any
 from artifactfs.errors import ArtifactFSError, MountError
 from artifactfs.mount.control import ControlServer, Message, Session, encode_error
 from artifactfs.mount.fusepy.library import load_fuse
+from artifactfs.mount.keeper import Keeper
 from artifactfs.mount.logs import start_log
 from artifactfs.mount.options import MountInfo
-from artifactfs.mount.orders import STAGING, Order
+from artifactfs.mount.orders import REPOSITORY, STAGING, Order
 from artifactfs.mount.registry import Slot, held_slot, prepare_folders, slot_for, write_record
+from artifactfs.mount.staging_mounts import end_all
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ class Served:
         options: libfuse's.
         make_session: makes a control connection's session.
         repository_id: of the repository.
+        location: of the repository, as its state directory is named by.
         collection, version: of a single version's mount; the collection also of a staging directory's.
     """
 
@@ -48,6 +51,7 @@ class Served:
     options: dict[str, str | int | bool]
     make_session: Callable[[], Session]
     repository_id: str
+    location: str
     collection: str | None = None
     version: int | None = None
 
@@ -117,13 +121,19 @@ class Daemon:
             except MountError as error:
                 said = "" if self._is_ready else _stderr_since(self._slot.log, start)
                 raise explain(error, said) from error
+            if order.kind == REPOSITORY:
+                # The mount is gone, so looking into mounts is safe now.
+                end_all(order, served.repository_id)
 
     def _become_ready(self) -> None:
         """Make the mount known. Called when the kernel has begun to ask, or asked its first question."""
-        write_record(self._slot, self._info())
+        info = self._info()
+        write_record(self._slot, info)
         self._is_ready = True
         _log.info("mounted %s", self._order.mountpoint)
         self._report({"ok": True})
+        if self._order.kind == REPOSITORY:
+            Keeper(self._order, repository_id=info.repository_id, location=info.repository).start()
 
     def _info(self) -> MountInfo:
         order, served = self._order, self._served
@@ -132,7 +142,7 @@ class Daemon:
             raise MountError(msg)
         return MountInfo(
             mountpoint=order.mountpoint,
-            repository=order.repository,
+            repository=served.location,
             repository_id=served.repository_id,
             kind=order.kind,
             pid=os.getpid(),

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from artifactfs.mount.fusepy.library import MEND_FUSEPY, MEND_LIBRARY, find_libfuse
 from artifactfs.mount.mountinfo import read_mounts
-from artifactfs.mount.mountpoint import is_dead
 from artifactfs.mount.options import Finding, Places
+from artifactfs.mount.registry import is_served, slot_for
 from artifactfs.mount.syscalls import may_mount
 from artifactfs.paths import printable
 
@@ -44,7 +44,7 @@ def diagnose(places: Places, *, device: str = DEVICE, fuse_conf: str = FUSE_CONF
         _look_at_folder("runtime", places.runtime),
         _look_at_folder("state", places.state),
     ]
-    return findings + _look_at_dead()
+    return findings + _look_at_dead(places)
 
 
 def _look_at_system() -> Finding:
@@ -137,8 +137,10 @@ def _look_at_folder(name: str, path: str) -> Finding:
     return Finding(name, ok=True, message=shown)
 
 
-def _look_at_dead() -> list[Finding]:
-    dead = sorted({line.mountpoint for line in read_mounts() if line.is_ours and is_dead(line.mountpoint)})
+def _look_at_dead(places: Places) -> list[Finding]:
+    """Return this user's mounts without a server. Only locks are looked at: a mount that hangs would hang `doctor`."""
+    slots = {line.mountpoint: slot_for(places, line.mountpoint) for line in read_mounts() if line.is_ours}
+    dead = [path for path, slot in slots.items() if os.path.exists(slot.lock) and not is_served(slot)]
     return [
         Finding("mount", ok=False, message=f"{path} is a dead mount", mend=f"artifactfs umount {path}") for path in dead
     ]

@@ -55,7 +55,7 @@ def slot_for(places: Places, mountpoint: str) -> Slot:
 
 def staging_mountpoint(places: Places, repository_id: str, *, collection: str, name: str) -> str:
     """Return where a staging directory's own mount is, or would be."""
-    key = _key("\0".join((repository_id, places.repository, collection, name)))
+    key = _key("\0".join((repository_id, os.path.realpath(places.repository), collection, name)))
     return os.path.join(os.path.realpath(places.runtime), _STAGING_FOLDER, key)
 
 

@@ -16,7 +16,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from artifactfs.errors import ArtifactFSError, BusyError, MountError
@@ -27,6 +27,8 @@ from artifactfs.mount.options import MountInfo, Places
 from artifactfs.mount.orders import REPOSITORY, STAGING, Order
 from artifactfs.mount.registry import is_served, iter_live, prepare_folders, slot_for, staging_mountpoint
 from artifactfs.mount.syscalls import bind_mount, may_mount
+from artifactfs.repository.repository import find_state_directory
+from artifactfs.staging.layout import iter_infos
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +53,18 @@ class StagingKey:
         return staging_mountpoint(places, self.repository_id, collection=self.collection, name=self.name)
 
 
+def staging_keys(places: Places, repository_id: str, location: str) -> list[StagingKey]:
+    """Return the staging directories of a repository that are to be shown: not those that were just released."""
+    directory = find_state_directory(places.state, repository_id=repository_id, location=location)
+    keys = [StagingKey(repository_id, info.collection, info.name) for info in iter_infos(directory)]
+    return [key for key in keys if not os.path.exists(_released_mark(places, key))]
+
+
+def _released_mark(places: Places, key: StagingKey) -> str:
+    """Return the path of the file that says: stopped on purpose, so do not bring it back."""
+    return slot_for(places, key.own_mountpoint(places)).record + ".released"
+
+
 @contextmanager
 def _changing(places: Places) -> Iterator[None]:
     """Let one process at a time change which staging directories are served and bound."""
@@ -70,10 +84,12 @@ def repository_mounts(places: Places, repository_id: str) -> list[MountInfo]:
 
 
 def _of_kind(places: Places, repository_id: str, kind: str) -> list[MountInfo]:
+    location = os.path.realpath(places.repository)
     found = [
         info
         for info in iter_live(places)
-        if (info.repository_id, info.repository, info.kind) == (repository_id, places.repository, kind)
+        if (info.repository_id, info.kind) == (repository_id, kind)
+        and os.path.realpath(info.repository) == location
         and find_mount(info.mountpoint) is not None
     ]
     return sorted(found, key=lambda info: info.started_ns)
@@ -86,6 +102,8 @@ def attach(places: Places, key: StagingKey, *, author: str) -> str | None:
         if not shown_in:
             return None
         own = key.own_mountpoint(places)
+        with suppress(FileNotFoundError):
+            os.unlink(_released_mark(places, key))
         _serve(places, key, own, allow_other=any(info.allow_other for info in shown_in), author=author)
         paths = [_show(key, own, info.mountpoint) for info in shown_in]
         return paths[0]
@@ -140,6 +158,8 @@ def release(places: Places, key: StagingKey) -> None:
                     detach(path, lazy=is_dead(path))
                     removed.append(path)
             _end(places, own, lazy=False)
+            with open(_released_mark(places, key), "w", encoding="ascii"):
+                pass
         except BusyError:
             for path in removed:
                 bind_mount(own, path)

@@ -11,9 +11,9 @@ import os
 
 from artifactfs.errors import BusyError, MountError
 from artifactfs.mount.mountinfo import MountLine, find_mount, mounts_below, read_mounts
-from artifactfs.mount.mountpoint import busy_error, clear_dead, detach, is_dead
+from artifactfs.mount.mountpoint import busy_error, clear_dead, detach, is_dead, resolve_mountpoint
 from artifactfs.mount.options import MountInfo, Places
-from artifactfs.mount.registry import read_record, slot_for
+from artifactfs.mount.registry import is_served, read_record, slot_for
 from artifactfs.mount.staging_mounts import await_end, end_all
 from artifactfs.mount.syscalls import bind_mount
 from artifactfs.mount.users import iter_users
@@ -24,14 +24,16 @@ _END_SECONDS = 30.0
 
 def unmount(places: Places, mountpoint: str, *, lazy: bool) -> None:
     """Unmount; see `api.unmount`."""
-    path = os.path.realpath(mountpoint)
+    path = resolve_mountpoint(mountpoint)
     line = find_mount(path)
     if line is None or not line.is_ours:
         shown = printable(os.fsencode(path))
         msg = f"no artifactfs is mounted on {shown}"
         raise MountError(msg, hint="artifactfs mounts lists what is mounted", subject=path)
-    info = read_record(slot_for(places, path).record)
-    if is_dead(path):
+    slot = slot_for(places, path)
+    info = read_record(slot.record)
+    # A mount with a living server is not looked into: it may hang.
+    if not is_served(slot) and is_dead(path):
         clear_dead(path)
     else:
         _take_down(path, lazy=lazy)

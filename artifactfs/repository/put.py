@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from artifactfs.model import DirectoryEntry
     from artifactfs.repository.commit import CommitOptions, CommitResult
     from artifactfs.repository.progress import Progress
+    from artifactfs.repository.reading import Sink
     from artifactfs.repository.repository import Repository
+    from artifactfs.repository.sources import Planned
 
-__all__ = ["Source", "hash_paths", "put_paths"]
+__all__ = ["Source", "hash_plan", "put_paths", "put_plan"]
 
 
 def put_paths(
@@ -61,10 +63,32 @@ def put_paths(
         ConflictError: the alias of `expect_base` has moved.
         StorageFullError: there is no room.
     """
+    result = put_plan(
+        repository,
+        name,
+        make_plan(sources),
+        options,
+        exclude=exclude,
+        skip_special=skip_special,
+        progress=progress,
+    )
+    return replace(result, layout=describe_plan(sources))
+
+
+def put_plan(
+    repository: Repository,
+    name: str,
+    plan: Planned,
+    options: CommitOptions = DEFAULT_OPTIONS,
+    *,
+    exclude: Sequence[str | bytes] = (),
+    skip_special: bool = False,
+    progress: Progress | None = None,
+) -> CommitResult:
+    """Store what a plan lays out and commit it; otherwise as `put_paths`."""
     repository.check_writable()
     check_options(repository.load_state(check_collection_name(name)), options)
     ingest_options = IngestOptions(tuple(exclude), skip_special, _identify(repository.location))
-    plan = make_plan(sources)
     if progress is not None:
         files, size = count_plan(plan, ingest_options)
         progress.begin(files=files, size=size)
@@ -78,26 +102,21 @@ def put_paths(
         dropped_xattrs=tuple(sorted(ingest.dropped.examples, key=lambda dropped: dropped.path)),
         dropped_count=ingest.dropped.count,
         skipped=ingest.special,
-        layout=describe_plan(sources),
     )
 
 
-def hash_paths(
-    sources: Sequence[Source], *, now_ns: int, exclude: Sequence[str | bytes] = (), skip_special: bool = False
-) -> DirectoryEntry:
-    """Return the root that `put_paths` would commit, without storing anything.
+def hash_plan(plan: Planned, *, now_ns: int, sink: Sink | None = None) -> DirectoryEntry:
+    """Return the root that `put_plan` would commit, without storing anything.
 
     Args:
-        sources: what goes where.
+        plan: what goes where.
         now_ns: time of a root that is empty.
-        exclude: patterns as in gitignore(5), on entry paths.
-        skip_special: leave sockets, FIFOs and devices out.
+        sink: gets the trees; None drops them.
 
     Raises:
         ArtifactFSError: as `put_paths`, for what concerns sources.
     """
-    options = IngestOptions(tuple(exclude), skip_special)
-    return Ingest(HashingSink(), options, now_ns=now_ns).store(make_plan(sources))
+    return Ingest(sink or HashingSink(), IngestOptions(), now_ns=now_ns).store(plan)
 
 
 def _identify(location: str) -> tuple[int, int] | None:

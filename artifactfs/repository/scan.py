@@ -97,8 +97,10 @@ class Scanner:
             status = status or seen
             if self._reads_ignore_files:
                 ignored = self._enter(local, path, ignored)
-            self._list_local(local, path, names)
+            self._list_local(local, path, planned.hidden, names)
         for name, child in planned.children.items():
+            if name not in names and isinstance(child, Planned) and child.only_hides:
+                continue
             names[name] = self._merge(names.get(name), name, path, child)
         found = [names[name] for name in sorted(names) if self._is_wanted(names[name], ignored)]
         mode, mtime_ns = (PLAIN_MODE, None) if status is None else (status.st_mode & 0o777, status.st_mtime_ns)
@@ -127,10 +129,12 @@ class Scanner:
         except OSError as error:
             raise source_failed(error, file) from error
 
-    def _list_local(self, local: bytes, path: bytes, names: dict[bytes, Found]) -> None:
+    def _list_local(self, local: bytes, path: bytes, hidden: set[bytes], names: dict[bytes, Found]) -> None:
         try:
             with os.scandir(local) as entries:
                 for entry in entries:
+                    if entry.name in hidden:
+                        continue
                     if entry.name in names:
                         raise _double(join_path(path, entry.name), entry.path)
                     status = entry.stat(follow_symlinks=False)
@@ -149,7 +153,9 @@ class Scanner:
             return Found(name, below, b"", None, child)
         if there.planned is None or child.contents:
             raise _double(below, child.contents[0] if child.contents else there.local)
-        return Found(name, below, there.local, there.status, Planned(there.planned.contents, child.children))
+        return Found(
+            name, below, there.local, there.status, Planned(there.planned.contents, child.children, child.hidden)
+        )
 
     def _is_wanted(self, found: Found, ignored: Ignored) -> bool:
         if ignored.leaves_out(found.path, is_directory=found.planned is not None):

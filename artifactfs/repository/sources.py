@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from artifactfs.errors import AlreadyExistsError, UsageError, translate_os_error
-from artifactfs.paths import check_name, join_path, printable, split_path
+from artifactfs.paths import join_path, printable, split_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,10 +49,18 @@ class Planned:
     Attributes:
         contents: local directories whose contents lie in it; the first gives permission bits and time.
         children: what sources put there by name: a directory, or the local path of anything else.
+        hidden: names in `contents` that do not count.
     """
 
     contents: list[bytes] = field(default_factory=list)
     children: dict[bytes, Planned | bytes] = field(default_factory=dict)
+    hidden: set[bytes] = field(default_factory=set)
+
+    @property
+    def only_hides(self) -> bool:
+        """Whether nothing is put there, not even a directory."""
+        below = all(isinstance(child, Planned) and child.only_hides for child in self.children.values())
+        return below and not self.contents and bool(self.hidden or self.children)
 
 
 def make_plan(sources: Iterable[Source]) -> Planned:
@@ -66,21 +74,54 @@ def make_plan(sources: Iterable[Source]) -> Planned:
     """
     root = Planned()
     for source in sources:
-        names = split_path(source.target)
-        if _is_directory(source):
-            directory = _descend(root, names, source)
-            if directory.contents and names:
-                raise _double(source.target, source)
-            directory.contents.append(source.path)
-        elif names:
-            parent = _descend(root, names[:-1], source)
-            if names[-1] in parent.children:
-                raise _double(source.target, source)
-            parent.children[check_name(names[-1])] = source.path
-        else:
-            msg = f"{printable(source.path)!r} is not a directory, so it cannot be the root of a version"
-            raise UsageError(msg, hint="give it a name", subject=os.fsdecode(source.path))
+        add_source(root, source)
     return root
+
+
+def add_source(root: Planned, source: Source) -> None:
+    """Add one source to a plan. When it raises, the plan is as it was.
+
+    Raises:
+        ArtifactFSError: see `make_plan`.
+    """
+    names = split_path(source.target)
+    is_directory = _is_directory(source)
+    if not names and not is_directory:
+        msg = f"{printable(source.path)!r} is not a directory, so it cannot be the root of a version"
+        raise UsageError(msg, hint="give it a name", subject=os.fsdecode(source.path))
+    there = _find_planned(root, names, source)
+    if there is not None and names and (not is_directory or not isinstance(there, Planned) or there.contents):
+        raise _double(source.target, source)
+    if is_directory:
+        _descend(root, names).contents.append(source.path)
+    else:
+        _descend(root, names[:-1]).children[names[-1]] = source.path
+
+
+def find_planned(root: Planned, path: bytes) -> Planned | bytes | None:
+    """Return what sources put at a path by its name, or None."""
+    found: Planned | bytes | None = root
+    for name in split_path(path):
+        found = found.children.get(name) if isinstance(found, Planned) else None
+    return found
+
+
+def drop_path(root: Planned, path: bytes) -> None:
+    """Take away what sources put at a path by its name, and directories that only led there."""
+    names = list(split_path(path))
+    while names:
+        parent = find_planned(root, b"/".join(names[:-1]))
+        if isinstance(parent, Planned):
+            parent.children.pop(names[-1], None)
+            if parent.children or parent.contents or parent.hidden:
+                return
+        names.pop()
+
+
+def hide_path(root: Planned, path: bytes) -> None:
+    """Take away what a local directory has at a path."""
+    names = split_path(path)
+    _descend(root, names[:-1]).hidden.add(names[-1])
 
 
 def describe_plan(sources: Iterable[Source]) -> tuple[str, ...]:
@@ -103,14 +144,23 @@ def _is_directory(source: Source) -> bool:
         raise translate_os_error(error, doing=f"reading {shown}", subject=os.fsdecode(source.path)) from error
 
 
-def _descend(root: Planned, names: tuple[bytes, ...], source: Source) -> Planned:
-    """Return the directory with these names, made where it is missing."""
-    directory, path = root, b""
+def _find_planned(root: Planned, names: tuple[bytes, ...], source: Source) -> Planned | bytes | None:
+    found: Planned | bytes | None = root
+    path = b""
     for name in names:
+        if isinstance(found, bytes):
+            raise _double(path, source)  # a file where a directory is needed
         path = join_path(path, name)
+        found = found.children.get(name) if found is not None else None
+    return found
+
+
+def _descend(root: Planned, names: tuple[bytes, ...]) -> Planned:
+    """Return the directory with these names, made where it is missing."""
+    directory = root
+    for name in names:
         below = directory.children.setdefault(name, Planned())
-        if not isinstance(below, Planned):
-            raise _double(path, source)
+        assert isinstance(below, Planned)  # noqa: S101 (the caller looked)
         directory = below
     return directory
 

@@ -129,7 +129,8 @@ class _Audit:
         self._seen.update(zip(new, pool.map(self._find_damage, new.values()), strict=True))
         for path, entry in waiting:
             damage = self._seen[entry.sha256]
-            self._progress.advance(files=1, size=0 if entry.sha256 in new else entry.size)
+            was_read = new.pop(entry.sha256, None) is not None
+            self._progress.advance(files=1, size=0 if was_read else entry.size)
             if damage is not None:
                 yield Problem(path, damage)
 

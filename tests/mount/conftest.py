@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -18,6 +20,9 @@ from artifactfs.mount.mountinfo import read_mounts
 from artifactfs.mount.mountpoint import detach
 from artifactfs.mount.options import MountInfo, MountOptions
 from artifactfs.mount.orders import Order
+from artifactfs.repository.commit import CommitOptions
+from artifactfs.repository.put import Source, put_paths
+from artifactfs.repository.repository import Repository, open_repository
 
 SERVER = Path(__file__).with_name("memory_server.py")
 
@@ -40,6 +45,15 @@ def wait_until(condition: Callable[[], object], *, seconds: float = 20) -> None:
         time.sleep(0.01)
 
 
+def errno_of(call: Callable[[], object]) -> int | None:
+    """Return the errno of the `OSError` that a call raises; None when it raises none."""
+    try:
+        call()
+    except OSError as error:
+        return error.errno
+    return None
+
+
 def sweep(folder: str) -> None:
     """Unmount everything of artifactfs at and below a folder."""
     for line in reversed(read_mounts()):
@@ -48,13 +62,21 @@ def sweep(folder: str) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def swept() -> Iterator[None]:
-    """Leave no mount of an interrupted earlier run, and none of this one."""
+def swept() -> None:
+    """Clear the dead mounts of an interrupted earlier run; each test clears its own."""
     folder = os.path.realpath(tempfile.gettempdir()) + "/pytest-of-"
     for line in reversed(read_mounts()):
-        if line.is_ours and line.mountpoint.startswith(folder) and api.doctor.is_dead(line.mountpoint):
+        if line.is_ours and line.mountpoint.startswith(folder) and has_no_server(line.mountpoint):
             detach(line.mountpoint, lazy=True)
-    yield
+
+
+def has_no_server(mountpoint: str) -> bool:
+    """Return whether a mount is dead. A process of its own asks: the mount may be one that hangs."""
+    try:
+        done = subprocess.run(["stat", "-f", mountpoint], capture_output=True, check=False, timeout=5)
+    except subprocess.TimeoutExpired:
+        return False
+    return b"not connected" in done.stderr
 
 
 @pytest.fixture
@@ -89,3 +111,62 @@ def memory_server(monkeypatch: pytest.MonkeyPatch) -> None:
 def memory_mount(folders: Folders, mountpoint: Path, memory_server: None) -> MountInfo:
     """Return a mount of the sample tree."""
     return api.mount(folders, str(mountpoint), options=MountOptions())
+
+
+TIME_NS = 1_600_000_000_123_456_789
+BIG_SIZE = 9 * 1024 * 1024 + 12345
+
+
+def make_tree(top: Path) -> None:
+    """Write a tree with everything that a version keeps."""
+    (top / "images" / "deep" / "deeper").mkdir(parents=True)
+    (top / "images" / "cat.png").write_bytes(random.Random(1).randbytes(300_000))
+    (top / "images" / "deep" / "deeper" / "file").write_text("deep\n")
+    (top / "empty").mkdir()
+    (top / "README").write_text("hello\n")
+    (top / "nothing").write_bytes(b"")
+    (top / "big").write_bytes(random.Random(2).randbytes(BIG_SIZE))
+    (top / "link").symlink_to("README")
+    (top / "dangling").symlink_to("nowhere/at all")
+    Path(os.fsdecode(bytes(top) + b"/not-\xff-utf8")).write_text("odd name\n")
+    (top / "run.sh").write_text("#!/bin/sh\necho ran $1\n")
+    (top / "run.sh").chmod(0o755)
+    (top / "many").mkdir()
+    for number in range(300):
+        (top / "many" / f"f{number:04d}").write_text(f"content {number}\n")
+    for path in [*top.rglob("*"), top]:
+        os.utime(path, ns=(TIME_NS, TIME_NS), follow_symlinks=False)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Return a directory with the sample tree."""
+    top = tmp_path / "source"
+    top.mkdir()
+    make_tree(top)
+    return top
+
+
+@pytest.fixture
+def repository(folders: Folders, source: Path) -> Iterator[Repository]:
+    """Return a repository with `animals:v0`, the sample tree."""
+    with open_repository(folders.repository, state=folders.state, author="tester") as found:
+        put(found, source)
+        yield found
+
+
+def put(repository: Repository, path: Path, *, name: str = "animals", aliases: tuple[str, ...] = ()) -> None:
+    """Commit the contents of a directory."""
+    put_paths(repository, name, [Source(bytes(path), b"")], CommitOptions(aliases=aliases))
+
+
+@pytest.fixture
+def mounted(folders: Folders, repository: Repository, mountpoint: Path) -> MountInfo:
+    """Return a mount of the repository."""
+    return api.mount(folders, str(mountpoint), options=MountOptions(author="tester"))
+
+
+@pytest.fixture
+def version(mounted: MountInfo) -> Path:
+    """Return `animals:v0` in the mount."""
+    return Path(mounted.mountpoint, "animals", "v0")

@@ -27,7 +27,13 @@ def build(stack: ExitStack, order: Order, on_ready: Callable[[], None]) -> Serve
         gid=os.getgid() if order.gid is None else order.gid,
         on_ready=on_ready,
     )
-    return Served(operations, read_only_options(allow_other=order.allow_other), InfoSession, repository_id="0" * 32)
+    return Served(
+        operations,
+        read_only_options(allow_other=order.allow_other),
+        InfoSession,
+        repository_id="0" * 32,
+        location=order.repository,
+    )
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ class MemoryView:
     def get_xattr(self, node: int, name: bytes) -> bytes:
         if name == b"user.artifactfs.digest":
             return b"sha256:%d" % node
-        raise NoAttributeError("no such attribute")
+        raise NoAttributeError(errno.ENODATA, "no such attribute")
 
     def statfs(self) -> StatFs:
         found = os.statvfs("/")

@@ -91,9 +91,7 @@ def test_a_forbidden_device(tmp_path: Path) -> None:
 
 
 @pytest.mark.mounted
-def test_no_libfuse(
-    folders: Folders, mountpoint: Path, memory_server: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_libfuse(folders: Folders, mountpoint: Path, memory_server: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FUSE_LIBRARY_PATH", "/nowhere/libfuse.so.2")
     with pytest.raises(MountError, match="libfuse 2 cannot be loaded") as caught:
         api.mount(folders, str(mountpoint), options=MountOptions())

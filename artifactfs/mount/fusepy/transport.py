@@ -41,13 +41,14 @@ def read_only_options(*, allow_other: bool) -> Options:
 def writable_options(*, allow_other: bool) -> Options:
     """Return the options of a staging directory's mount.
 
-    Removing an open file removes it at once (`hard_remove`): the union keeps it open by handle.
+    Pages are dropped at each open, names and attributes after a second: a file with two names has an inode for each
+    in libfuse 2, and what is written through one shows through the other then.
     """
     return {
         **_common(allow_other=allow_other),
         "rw": True,
         "big_writes": True,
-        "hard_remove": True,
+        "atomic_o_trunc": True,
         "entry_timeout": 1,
         "attr_timeout": 1,
         "negative_timeout": 0,

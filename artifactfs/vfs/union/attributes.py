@@ -13,7 +13,7 @@ from artifactfs.model import DirectoryEntry, SymlinkEntry
 from artifactfs.staging.marks import NODE_MARK, find_xattr
 
 if TYPE_CHECKING:
-    from artifactfs.vfs.union.lower import LowerEntry
+    from artifactfs.repository.lower import LowerEntry
     from artifactfs.vfs.union.resolving import Found
 
 

@@ -21,7 +21,7 @@ from artifactfs.vfs.union.resolving import fail
 
 if TYPE_CHECKING:
     from artifactfs.model import FileEntry, ReferenceEntry
-    from artifactfs.vfs.union.lower import LowerEntry
+    from artifactfs.repository.lower import LowerEntry
     from artifactfs.vfs.union.resolving import Resolver
 
 COPY_SIZE = 1 << 20

@@ -17,7 +17,7 @@ from artifactfs.vfs.union.resolving import fail
 
 if TYPE_CHECKING:
     from artifactfs.blobstore.verifying import ReadableFile
-    from artifactfs.vfs.union.lower import LowerEntry
+    from artifactfs.repository.lower import LowerEntry
 
 
 class OpenFile(NamedTuple):

@@ -15,10 +15,10 @@ import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from artifactfs.staging.marks import USER, find_redirect, is_opaque, is_whiteout
+from artifactfs.staging.marks import USER, is_whiteout
 
 if TYPE_CHECKING:
-    from artifactfs.vfs.union.lower import Lower, LowerDirectory, LowerEntry
+    from artifactfs.repository.lower import Lower, LowerDirectory, LowerEntry
 
 _CACHED_DIRECTORIES = 65_536
 
@@ -166,16 +166,5 @@ class Resolver:
             raise fail(errno.ENOENT, path)
         if not stat.S_ISDIR(upper.st_mode):
             raise fail(errno.ENOTDIR, path)
-        return Directory(in_upper=True, lower=self.find_lower(self.upper_path(path), name, above.lower))
-
-    def find_lower(self, upper: bytes, name: bytes, above: LowerDirectory | None) -> LowerDirectory | None:
-        """Return what shows below an upper directory that stands as `name` in the lower directory `above`."""
-        if is_opaque(upper, self.prefix):
-            return None
-        redirect = find_redirect(upper, siblings=above.path if above else b"", prefix=self.prefix)
-        if redirect is not None:
-            return self.lower.find_directory(redirect)
-        if above is None:
-            return None
-        below = self.lower.find_child(above, name)
-        return below.as_directory() if below is not None else None
+        below_it = self.lower.find_below(self.upper_path(path), name, above.lower, prefix=self.prefix)
+        return Directory(in_upper=True, lower=below_it)

@@ -28,7 +28,7 @@ from artifactfs.vfs.union.namespace import Namespace
 from artifactfs.vfs.union.resolving import Resolver, fail
 
 if TYPE_CHECKING:
-    from artifactfs.vfs.union.lower import Lower
+    from artifactfs.repository.lower import Lower
     from artifactfs.vfs.union.resolving import Found
 
 _KEPT_MODE = 0o7777
@@ -167,7 +167,11 @@ class Union:
     def link(self, old: bytes, new: bytes) -> None:
         """Give a file a second name."""
         with self.gate.changing():
-            if self._is_directory(old):
+            is_directory = self._is_directory(old)
+            with self._names:
+                if self._resolver.find(new).exists:
+                    raise fail(errno.EEXIST, new)
+            if is_directory:
                 raise fail(errno.EPERM, old)
             upper = self._copier.ensure_file(old)
             with self._names:
@@ -186,6 +190,9 @@ class Union:
     def rename(self, old: bytes, new: bytes, *, may_replace: bool = True) -> None:
         """Move `old` to `new`, over what is there unless `may_replace` is False."""
         with self.gate.changing():
+            with self._names:  # as rename(2): both parents before either name
+                self._resolver.get_directory(old.rpartition(b"/")[0])
+                self._resolver.get_directory(new.rpartition(b"/")[0])
             if not self._is_directory(old):
                 self._copier.ensure_file(old)
             with self._names:

@@ -1,6 +1,6 @@
-"""The lower side of a union: an immutable version, by path.
+"""What lies below an upper directory: an immutable version, by path.
 
-Used by the union. Threading: may be shared by threads.
+Used by the union and by the commit of staging directories. Threading: may be shared by threads.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from artifactfs.errors import EntryNotFoundError
 from artifactfs.model import DirectoryEntry, Entry, FileEntry, Placement, ReferenceEntry, Root, SymlinkEntry
 from artifactfs.paths import join_path
 from artifactfs.repository.trees import Trees, root_placement
+from artifactfs.staging.marks import find_redirect, is_opaque
 
 if TYPE_CHECKING:
     from artifactfs.blobstore.verifying import ReadableFile
@@ -100,6 +101,31 @@ class Lower:
         except EntryNotFoundError:
             return None
         return LowerEntry(entry, placement, path).as_directory()
+
+    def find_below(
+        self, upper: bytes, name: bytes, above: LowerDirectory | None, *, prefix: bytes
+    ) -> LowerDirectory | None:
+        """Return what shows below an upper directory.
+
+        Args:
+            upper: its local path.
+            name: its name.
+            above: what shows below the directory that it is in.
+            prefix: of the marks.
+
+        Raises:
+            InvalidPathError: its redirect is not a path.
+            IntegrityError: the tree is missing or damaged.
+        """
+        if is_opaque(upper, prefix):
+            return None
+        redirect = find_redirect(upper, siblings=above.path if above else b"", prefix=prefix)
+        if redirect is not None:
+            return self.find_directory(redirect)
+        if above is None:
+            return None
+        below = self.find_child(above, name)
+        return below.as_directory() if below is not None else None
 
     def list_directory(self, directory: LowerDirectory) -> list[LowerEntry]:
         """Return all entries of a directory in name order.

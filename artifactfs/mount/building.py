@@ -1,0 +1,145 @@
+"""Making what a server serves, from its order: the whole repository, one version, or a staging directory.
+
+Used by `daemon`.
+
+Threading: functions without state, called once in a process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+from artifactfs.errors import ArtifactFSError, MountError, UsageError
+from artifactfs.index.epoch import Epoch, open_epoch
+from artifactfs.mount.daemon import InfoSession, Served
+from artifactfs.mount.fusepy.reading import ReadOperations
+from artifactfs.mount.fusepy.transport import read_only_options, writable_options
+from artifactfs.mount.fusepy.writing import WriteOperations
+from artifactfs.mount.orders import REPOSITORY, STAGING, Order
+from artifactfs.mount.registry import staging_mountpoint
+from artifactfs.mount.sessions import FreezeSession
+from artifactfs.mount.users import command_of
+from artifactfs.paths import parse_ref
+from artifactfs.repository.lower import Lower
+from artifactfs.repository.repository import Repository, open_repository
+from artifactfs.repository.staging import Staging, StagingArea
+from artifactfs.staging.layout import UNION, iter_infos, read_driver, serving
+from artifactfs.vfs.catalogue_view import CatalogueView
+from artifactfs.vfs.union.gate import Gate
+from artifactfs.vfs.union.union import Union
+from artifactfs.vfs.version_view import VersionView
+
+_log = logging.getLogger(__name__)
+
+Ready = Callable[[], None]
+
+
+def build(stack: ExitStack, order: Order, on_ready: Ready) -> Served:
+    """Return what an order asks for; what it opens is closed by `stack`.
+
+    Raises:
+        NotFoundError: the version or staging directory does not exist.
+        BusyError: another process serves the staging directory.
+        ArtifactFSError: the repository cannot be opened.
+    """
+    repository = stack.enter_context(
+        open_repository(order.repository, state=order.state, author=order.author, create=order.kind == REPOSITORY)
+    )
+    if order.kind == STAGING:
+        return _build_staging(stack, order, repository, on_ready)
+    epoch = stack.enter_context(open_epoch(repository.state_directory, random=os.urandom))
+    if order.kind == REPOSITORY:
+        return _build_repository(stack, order, repository, epoch, on_ready)
+    return _build_version(stack, order, repository, epoch, on_ready)
+
+
+class StagingList:
+    """The staging directories of a repository, read afresh each time; `vfs`'s `StagingPlaces`.
+
+    Threading: may be shared by threads.
+    """
+
+    def __init__(self, repository: Repository, order: Order) -> None:
+        self._repository = repository
+        self._order = order
+
+    def staging_collections(self) -> Sequence[str]:
+        """Return the collections that have one."""
+        return sorted({info.collection for info in iter_infos(self._repository.state_directory)})
+
+    def staging_names(self, collection: str) -> Sequence[str]:
+        """Return the names in a collection."""
+        return [info.name for info in iter_infos(self._repository.state_directory, collection)]
+
+    def find_link(self, collection: str, name: str) -> str | None:
+        """Return where its own mount is, if it cannot be bound over the name."""
+        if not self._order.staging_links:
+            return None
+        return staging_mountpoint(self._order, self._repository.id, collection=collection, name=name)
+
+
+def _owner(order: Order) -> dict[str, int]:
+    return {
+        "uid": os.getuid() if order.uid is None else order.uid,
+        "gid": os.getgid() if order.gid is None else order.gid,
+    }
+
+
+def _build_repository(stack: ExitStack, order: Order, repository: Repository, epoch: Epoch, on_ready: Ready) -> Served:
+    view = stack.enter_context(CatalogueView(repository, epoch, staging=StagingList(repository, order)))
+    operations = ReadOperations(view, details=view, on_ready=on_ready, **_owner(order))
+    options = read_only_options(allow_other=order.allow_other)
+    return Served(operations, options, InfoSession, repository_id=repository.id, location=repository.location)
+
+
+def _build_version(stack: ExitStack, order: Order, repository: Repository, epoch: Epoch, on_ready: Ready) -> Served:
+    ref = parse_ref(order.artifact or "")
+    if ref.path or ref.staging is not None:
+        msg = f"{ref} is not a version"
+        raise UsageError(msg, hint="--artifact takes NAME, NAME:vN or NAME:ALIAS")
+    collection, version = repository.resolve(ref)
+    view = stack.enter_context(VersionView(repository, epoch, collection=collection, version=version))
+    operations = ReadOperations(view, details=view, on_ready=on_ready, **_owner(order))
+    return Served(
+        operations,
+        read_only_options(allow_other=order.allow_other),
+        InfoSession,
+        repository_id=repository.id,
+        location=repository.location,
+        collection=collection.name,
+        version=version.number,
+    )
+
+
+def _renew(area: StagingArea, staging: Staging) -> Staging:
+    """Begin with an empty upper directory if all was committed; what cannot be renewed is served as it is."""
+    try:
+        return area.renew(staging)
+    except ArtifactFSError as error:
+        _log.warning("%s goes on over %s: %s", staging, staging.info.base, error)
+        return staging
+
+
+def _build_staging(stack: ExitStack, order: Order, repository: Repository, on_ready: Ready) -> Served:
+    area = StagingArea(repository)
+    staging = area.get(order.collection or "", order.staging or "")
+    layout = staging.layout
+    driver = read_driver(layout)
+    if driver != UNION:
+        msg = f"the staging directory {staging} was made with the driver {driver!r}, which this release does not have"
+        raise MountError(msg, subject=str(staging))
+    stack.enter_context(serving(layout))
+    info = _renew(area, staging).info
+    gate = Gate(name=str(info), describe_process=lambda pid: f"process {pid} ({command_of(pid)})")
+    union = stack.enter_context(Union(layout.upper(info), layout.work, Lower(repository, info.root), gate=gate))
+    return Served(
+        WriteOperations(union, on_ready=on_ready, **_owner(order)),
+        writable_options(allow_other=order.allow_other),
+        lambda: FreezeSession(gate),
+        repository_id=repository.id,
+        location=repository.location,
+        collection=info.collection,
+    )

@@ -1,0 +1,47 @@
+"""What can be asked of a staging directory's server: to freeze, and to thaw.
+
+Used by `building`.
+
+Threading: each session in its own thread.
+"""
+
+from __future__ import annotations
+
+import os
+
+from artifactfs.errors import UsageError
+from artifactfs.mount.control import Message
+from artifactfs.vfs.union.gate import RELEASE_SECONDS, Gate
+
+
+class FreezeSession:
+    """A connection that can hold all changes; they go on when it ends, however it ends.
+
+    Threading: one thread.
+    """
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._is_frozen = False
+
+    def handle(self, request: Message) -> Message:
+        """Answer `info`, `freeze` and `thaw`."""
+        match request["do"]:
+            case "info":
+                return {"pid": os.getpid(), "writers": len(self._gate.writers())}
+            case "freeze":
+                self._gate.freeze(wait_seconds=float(request.get("wait_seconds", RELEASE_SECONDS)))
+                self._is_frozen = True
+                return {}
+            case "thaw":
+                self.close()
+                return {}
+            case other:
+                msg = f"a staging directory's server does not know {other!r}"
+                raise UsageError(msg)
+
+    def close(self) -> None:
+        """Let changes through again."""
+        if self._is_frozen:
+            self._is_frozen = False
+            self._gate.thaw()

@@ -1,0 +1,211 @@
+"""From an upper directory to a tree: only what was changed is walked and read, the rest is taken over by digest.
+
+Used by the commit and the status of staging directories. Threading: an UpperTree belongs to one thread.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from artifactfs.errors import UsageError, translate_os_error
+from artifactfs.manifest import StoredPage
+from artifactfs.model import FileEntry
+from artifactfs.paths import join_path, printable
+from artifactfs.repository.reading import Dropped, FileReader, HashingSink
+from artifactfs.repository.scan import Found
+from artifactfs.repository.treebuilder import TreeBuilder
+from artifactfs.staging.marks import HIDDEN, has_metacopy, is_whiteout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from artifactfs.digest import Digest
+    from artifactfs.manifest import Page
+    from artifactfs.model import DirectoryEntry, Entry, Placement
+    from artifactfs.repository.lower import Lower, LowerDirectory
+    from artifactfs.repository.objects import ContentBatch
+    from artifactfs.repository.reading import Sink
+    from artifactfs.repository.repository import Repository
+    from artifactfs.repository.trees import Trees
+    from artifactfs.staging.hashes import Hashes, KnownFile
+
+SHOWN = 20
+
+
+class UpperSink(Protocol):
+    """Where content goes, and whether it is there already."""
+
+    @property
+    def sink(self) -> Sink:
+        """Takes blobs and trees."""
+
+    def has(self, known: KnownFile) -> bool:
+        """Return whether a blob is there already, so that its file need not be read."""
+
+
+class UpperDropped(Dropped):
+    """Collects extended attributes that a commit does not keep; the marks of the upper directory are none of them."""
+
+    def note(self, path: bytes, file: int | bytes) -> None:
+        """Look at a file or directory, by descriptor or by path, that stands at an entry path."""
+        names = os.listxattr(file) if isinstance(file, int) else os.listxattr(file, follow_symlinks=False)
+        if any(not os.fsencode(name).startswith(HIDDEN) for name in names):
+            super().note(path, file)
+
+
+class Storing:
+    """Stores what was changed."""
+
+    def __init__(self, batch: ContentBatch) -> None:
+        self._batch = batch
+
+    @property
+    def sink(self) -> Sink:
+        """The batch."""
+        return self._batch
+
+    def has(self, known: KnownFile) -> bool:
+        """Return whether a blob is stored already; its name is made durable with the rest."""
+        return self._batch.keep_blob(known)
+
+
+class Comparison(HashingSink):
+    """Stores nothing, and keeps the pages of changed directories in memory so that they can be compared."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._pages: dict[bytes, Page] = {}
+
+    @property
+    def sink(self) -> Sink:
+        """Itself."""
+        return self
+
+    def has(self, known: KnownFile) -> bool:
+        """Return True: nothing needs to be stored."""
+        del known
+        return True
+
+    def store_tree(self, page: Page, placements: Sequence[Placement | None] = ()) -> None:
+        """Keep a page in memory."""
+        del placements
+        self._pages[page.tree] = page
+
+    def read_tree(self, digest: Digest, placement: Placement | None = None) -> StoredPage:
+        """Return a page from memory or from the store."""
+        page = self._pages.get(digest.raw)
+        if page is not None:
+            return StoredPage(page, (None,) * len(page.items))
+        return self._repository.blobs.read_tree(digest, placement)
+
+
+@dataclass(slots=True)
+class _Level:
+    """One directory of the upper directory, and what is known of what is in it."""
+
+    local: bytes
+    path: bytes
+    name: bytes
+    lower: LowerDirectory | None
+    parent: _Level | None
+    changes: dict[bytes, Entry | None] = field(default_factory=dict)
+
+
+class UpperTree:
+    """Builds the tree of a staging directory. Belongs to one thread.
+
+    Attributes:
+        dropped: extended attributes that are not kept.
+    """
+
+    def __init__(
+        self, upper: bytes, lower: Lower, *, prefix: bytes, target: UpperSink, trees: Trees, hashes: Hashes
+    ) -> None:
+        self.dropped = UpperDropped()
+        self._upper = upper
+        self._lower = lower
+        self._prefix = prefix
+        self._target = target
+        self._hashes = hashes
+        self._builder = TreeBuilder(target.sink, trees)
+        self._reader = FileReader(target.sink, self.dropped)
+        self._special: list[bytes] = []
+
+    def build(self) -> DirectoryEntry:
+        """Store what was changed, and return the top directory.
+
+        Raises:
+            UsageError: there are sockets, FIFOs or devices; all are named.
+            SourceChangedError: a file changes while it is read.
+            StorageFullError: there is no room; nothing was committed.
+            IntegrityError: the version below is damaged.
+        """
+        top = _Level(self._upper, b"", b"/", self._lower.top, None)
+        levels = [top]
+        try:
+            for level in levels:  # grows while it is walked: every directory after the one that it is in
+                levels += self._scan(level)
+        except OSError as error:
+            raise translate_os_error(error, doing=f"reading the staging directory {printable(self._upper)}") from error
+        self._refuse_special()
+        for level in reversed(levels):
+            entry = self._store(level)
+            if level.parent is not None:
+                level.parent.changes[level.name] = entry
+        return entry
+
+    def _scan(self, level: _Level) -> list[_Level]:
+        below: list[_Level] = []
+        with os.scandir(level.local) as items:
+            for item in sorted(items, key=lambda item: item.name):
+                status = item.stat(follow_symlinks=False)
+                path = join_path(level.path, item.name)
+                if stat.S_ISDIR(status.st_mode):
+                    lower = self._lower.find_below(item.path, item.name, level.lower, prefix=self._prefix)
+                    below.append(_Level(item.path, path, item.name, lower, level))
+                elif is_whiteout(status):
+                    level.changes[item.name] = None
+                elif stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
+                    level.changes[item.name] = self._read(Found(item.name, path, item.path, status))
+                else:
+                    self._special.append(path)
+        return below
+
+    def _read(self, found: Found) -> Entry:
+        assert found.status is not None  # noqa: S101 (it was listed)
+        status = found.status
+        if stat.S_ISLNK(status.st_mode):
+            return self._reader.read_link(found)
+        if has_metacopy(found.local, self._prefix):
+            msg = f"{printable(found.path)} has its data in the lower directory only (overlay.metacopy)"
+            raise UsageError(msg, hint="mount the overlay with metacopy=off", subject=printable(found.path))
+        known = self._hashes.find(found.path, status)
+        if known is not None and self._target.has(known):
+            return FileEntry(found.name, status.st_mode & 0o777, known.mtime_ns, known.size, known.sha256, known.sums)
+        entry = self._reader.read_file(found)
+        if (entry.size, entry.mtime_ns) == (status.st_size, status.st_mtime_ns):
+            self._hashes.add(found.path, status, sha256=entry.sha256, sums=entry.sums)
+        return entry
+
+    def _store(self, level: _Level) -> DirectoryEntry:
+        status = os.lstat(level.local)
+        self.dropped.note(level.path, level.local)
+        return self._builder.overlay_directory(
+            level.name,
+            mode=status.st_mode & 0o777,
+            mtime_ns=status.st_mtime_ns,
+            base=level.lower.entry if level.lower is not None else None,
+            changes=level.changes,
+            placement=level.lower.placement if level.lower is not None else None,
+        )
+
+    def _refuse_special(self) -> None:
+        if not self._special:
+            return
+        shown = ", ".join(printable(path) for path in self._special[:SHOWN])
+        more = f" and {len(self._special) - SHOWN} more" if len(self._special) > SHOWN else ""
+        msg = f"sockets, FIFOs and devices cannot be committed: {shown}{more}"
+        raise UsageError(msg, hint="remove them from the staging directory")

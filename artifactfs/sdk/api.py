@@ -1,0 +1,119 @@
+"""Looking up what is stored, without a run.
+
+Used by programs. Threading: an Api may be shared by threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from artifactfs.errors import NotFoundError
+from artifactfs.sdk.artifact import Artifact
+from artifactfs.sdk.run import check_type, find_artifact
+from artifactfs.sdk.workspace import find_workspace
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from artifactfs.model import Collection
+    from artifactfs.runs.history import RunState
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactCollection:
+    """A collection, as it was when it was looked up.
+
+    Attributes:
+        name: its name.
+        type: what kind of artifact it holds.
+        versions: `vN` of its versions, the newest first.
+        aliases: `vN` by alias.
+    """
+
+    name: str
+    type: str
+    versions: tuple[str, ...]
+    aliases: dict[str, str]
+
+
+class Api:
+    """Lists and looks up. May be shared by threads.
+
+    Args:
+        repository: the repository's location; None takes what the environment says.
+
+    Raises:
+        ConfigurationError: a setting cannot be used.
+    """
+
+    def __init__(self, repository: str | os.PathLike[str] | None = None) -> None:
+        self._workspace = find_workspace(repository)
+
+    @property
+    def location(self) -> str:
+        """Where the repository is."""
+        return self._workspace.places.repository
+
+    def collections(self, type: str | None = None) -> list[ArtifactCollection]:  # noqa: A002
+        """Return all collections, or those of one type, in name order."""
+        repository = self._workspace.repository
+        found = (repository.find_collection(name) for name in repository.collection_names())
+        return [_describe(collection) for collection in found if collection and type in (None, collection.type)]
+
+    def collection(self, name: str) -> ArtifactCollection:
+        """Return one collection.
+
+        Raises:
+            CollectionNotFoundError: there is none.
+        """
+        return _describe(self._workspace.repository.get_collection(name))
+
+    def artifact(self, name: str, type: str | None = None) -> Artifact:  # noqa: A002
+        """Return the version that `NAME`, `NAME:vN` or `NAME:ALIAS` stands for.
+
+        Raises:
+            CollectionNotFoundError, VersionNotFoundError, AliasNotFoundError: there is none.
+            UsageError: it has another type.
+        """
+        artifact = find_artifact(self._workspace, name)
+        check_type(artifact, type)
+        return artifact
+
+    def artifacts(self, name: str) -> list[Artifact]:
+        """Return all versions of a collection, the newest first.
+
+        Raises:
+            CollectionNotFoundError: there is none.
+        """
+        collection = self._workspace.repository.get_collection(name)
+        versions = sorted(collection.versions.values(), key=lambda version: version.number, reverse=True)
+        return [Artifact.from_version(self._workspace, collection, version) for version in versions]
+
+    def artifact_exists(self, name: str, type: str | None = None) -> bool:  # noqa: A002
+        """Return whether `NAME`, `NAME:vN` or `NAME:ALIAS` stands for a version, of this type if one is given."""
+        try:
+            artifact = find_artifact(self._workspace, name)
+        except NotFoundError:
+            return False
+        return type in (None, artifact.type)
+
+    def runs(self) -> Iterator[RunState]:
+        """Yield all runs, the newest first."""
+        yield from self._workspace.runs.iter_runs()
+
+    def run(self, run: str) -> RunState:
+        """Return one run by its id.
+
+        Raises:
+            NotFoundError: there is none.
+            InvalidNameError: it is not the id of a run.
+        """
+        return self._workspace.runs.get_run(run)
+
+
+def _describe(collection: Collection) -> ArtifactCollection:
+    versions = tuple(f"v{number}" for number in sorted(collection.versions, reverse=True))
+    aliases = {alias: f"v{number}" for alias, number in sorted(collection.aliases.items())}
+    return ArtifactCollection(collection.name, collection.type, versions, aliases)

@@ -1,0 +1,353 @@
+"""A run: one execution of a program, with what it read and what it made.
+
+Used by programs. Threading: a Run may be shared by threads.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
+
+from artifactfs.clock import format_time_ns
+from artifactfs.errors import ArtifactFSError, UsageError
+from artifactfs.paths import parse_ref
+from artifactfs.repository import changes
+from artifactfs.repository.commit import CommitOptions
+from artifactfs.repository.put import put_plan
+from artifactfs.sdk.artifact import Artifact
+from artifactfs.sdk.workspace import find_workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from types import TracebackType
+
+    from artifactfs.repository.commit import CommitResult
+    from artifactfs.runs.events import Started
+    from artifactfs.sdk.workspace import Workspace
+
+
+class Run:
+    """One execution. A context manager, which finishes it; may be shared by threads.
+
+    Made by `init`. A run that is not finished when the program ends is finished then.
+
+    Attributes:
+        at_exit: what is called at the end of the program, until the run is finished.
+    """
+
+    def __init__(self, workspace: Workspace, started: Started) -> None:
+        self._workspace = workspace
+        self._started = started
+        self._guard = threading.Lock()
+        self._inputs: list[str] = []
+        self._outputs: list[str] = []
+        self._finished_ns: int | None = None
+        self._exit_code: int | None = None
+        self.at_exit: Callable[[], None] | None = None
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish, with exit code 1 when an exception is on its way."""
+        self.finish(exit_code=0 if kind is None else 1)
+
+    @property
+    def id(self) -> str:
+        """A UUID of version 7, which no other run has."""
+        return self._started.run
+
+    @property
+    def name(self) -> str:
+        """The name for people; the id's first part when none was given."""
+        return self._started.name or self.id.partition("-")[0]
+
+    @property
+    def job_type(self) -> str:
+        """What kind of work it is."""
+        return self._started.job_type
+
+    @property
+    def project(self) -> str:
+        """What it belongs to."""
+        return self._started.project
+
+    @property
+    def notes(self) -> str:
+        """Free text."""
+        return self._started.notes
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Words."""
+        return self._started.tags
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """JSON values by key, as recorded; changing the copy changes nothing."""
+        return dict(self._started.config)
+
+    @property
+    def author(self) -> str:
+        """Who runs it."""
+        return self._started.author
+
+    @property
+    def started_at(self) -> str:
+        """When it began, RFC 3339 in UTC."""
+        return format_time_ns(self._started.time_ns)
+
+    @property
+    def finished_at(self) -> str | None:
+        """When it ended, RFC 3339 in UTC; None while it runs."""
+        return None if self._finished_ns is None else format_time_ns(self._finished_ns)
+
+    @property
+    def exit_code(self) -> int | None:
+        """0 is success; None while it runs."""
+        return self._exit_code
+
+    @property
+    def inputs(self) -> list[str]:
+        """Versions that it read, each `NAME:vN`, in order of first use."""
+        return list(dict.fromkeys(self._inputs))
+
+    @property
+    def outputs(self) -> list[str]:
+        """Versions that it made, each `NAME:vN`, in order."""
+        return list(dict.fromkeys(self._outputs))
+
+    def log_artifact(
+        self,
+        artifact_or_path: Artifact | str | os.PathLike[str],
+        name: str | None = None,
+        type: str | None = None,  # noqa: A002 (the name that users know)
+        aliases: Sequence[str] | None = None,
+        tags: Sequence[str] | None = None,
+        *,
+        message: str = "",
+        if_changed: bool = False,
+    ) -> Artifact:
+        """Commit an artifact as the next version of its collection, and move `latest` to it.
+
+        A logged artifact gets the aliases and counts as an output of this run; there is no new version.
+
+        Args:
+            artifact_or_path: a draft; or a local file or directory, which then needs `name`.
+            name: the collection's, for a path.
+            type: the collection's, for a path.
+            aliases: names for the version besides `latest`.
+            tags: words, besides those of the artifact.
+            message: the log message.
+            if_changed: make no version when `latest` has the same content, but return that one.
+
+        Returns:
+            The artifact, which is the version now.
+
+        Raises:
+            UsageError: the run is finished; a path without a name; another type than the collection has; sockets,
+                FIFOs or devices.
+            InvalidNameError: a name, alias or tag that cannot be one.
+            SourceNotFoundError, AccessDeniedError, SourceChangedError: something could not be read as it was.
+            StorageFullError: there is no room. In all of these cases there is no new version.
+        """
+        self._check_running("log an artifact")
+        artifact = self._as_artifact(artifact_or_path, name, type)
+        if not artifact.is_draft():
+            return self._log_again(artifact, aliases or ())
+        options = CommitOptions(
+            type=artifact.type,
+            aliases=_as_tuple(aliases),
+            message=message,
+            description=artifact.description,
+            metadata=artifact.metadata,
+            tags=tuple(sorted({*artifact.tags, *(tags or ())})),
+            if_changed=if_changed,
+            run=self.id,
+            inputs=tuple(self.inputs),
+        )
+        plan = artifact.get_draft("log it").plan
+        result = put_plan(self._workspace.repository, artifact.collection, plan, options)
+        artifact.take_result(self._workspace, result)
+        self._note_output(artifact, result)
+        return artifact
+
+    def use_artifact(self, artifact_or_name: Artifact | str, type: str | None = None) -> Artifact:  # noqa: A002
+        """Return a version, and record that this run reads it.
+
+        Args:
+            artifact_or_name: `NAME`, `NAME:vN` or `NAME:ALIAS`; or a logged artifact.
+            type: what type it must have; None takes any.
+
+        Raises:
+            UsageError: the run is finished; a draft; a path or staging directory; another type.
+            CollectionNotFoundError, VersionNotFoundError, AliasNotFoundError: there is none.
+            InvalidNameError: it is not the name of a version.
+        """
+        self._check_running("use an artifact")
+        if isinstance(artifact_or_name, Artifact):
+            artifact = artifact_or_name
+            artifact.get_version("use_artifact")
+        else:
+            artifact = find_artifact(self._workspace, artifact_or_name)
+        check_type(artifact, type)
+        with self._guard:
+            is_new = artifact.name not in self._inputs
+            self._inputs.append(artifact.name)
+        if is_new:
+            self._workspace.runs.use(self.id, artifact.name)
+        return artifact
+
+    def finish(self, exit_code: int | None = None) -> None:
+        """Record that the run ended; a second call does nothing.
+
+        Args:
+            exit_code: 0, or None, is success.
+        """
+        with self._guard:
+            if self._finished_ns is not None:
+                return
+            self._exit_code = exit_code or 0
+            self._finished_ns = self._workspace.repository.clock.now_ns()
+        try:
+            self._workspace.runs.finish(self.id, exit_code=self._exit_code)
+        finally:
+            if self.at_exit is not None:
+                atexit.unregister(self.at_exit)
+            self._workspace.close()
+
+    def _as_artifact(self, given: Artifact | str | os.PathLike[str], name: str | None, kind: str | None) -> Artifact:
+        if isinstance(given, Artifact):
+            return given
+        if name is None:
+            msg = f"a path is logged under a name: log_artifact({os.fspath(given)!r}, name=...)"
+            raise UsageError(msg)
+        artifact = Artifact(name, kind) if kind is not None else Artifact(name)
+        if os.path.isdir(given):
+            artifact.add_dir(given)
+        else:
+            artifact.add_file(given)
+        return artifact
+
+    def _log_again(self, artifact: Artifact, aliases: Sequence[str]) -> Artifact:
+        number = artifact.get_version("log_artifact").number
+        if aliases:
+            self._workspace.repository.append(
+                artifact.collection,
+                lambda state: changes.set_aliases(state, version=number, aliases=_as_tuple(aliases)),
+                run=self.id,
+            )
+            artifact.refresh()
+        self._note_output(artifact, None)
+        return artifact
+
+    def _note_output(self, artifact: Artifact, result: CommitResult | None) -> None:
+        with self._guard:
+            self._outputs.append(artifact.name)
+        self._workspace.runs.log(self.id, artifact.name, is_new=result is not None and result.created)
+
+    def _check_running(self, doing: str) -> None:
+        if self._finished_ns is not None:
+            msg = f"cannot {doing}: the run {self.name} is finished"
+            raise UsageError(msg, hint="begin another with artifactfs.init()", subject=self.id)
+
+    def __repr__(self) -> str:
+        """Return name and state."""
+        state = "running" if self._finished_ns is None else f"finished with {self._exit_code}"
+        return f"<Run {self.name} {state}>"
+
+
+def init(
+    name: str | None = None,
+    *,
+    job_type: str | None = None,
+    project: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    tags: Iterable[str] = (),
+    notes: str | None = None,
+    repository: str | os.PathLike[str] | None = None,
+) -> Run:
+    """Begin a run, and return it. The repository is made where there is none.
+
+    Args:
+        name: for people.
+        job_type: what kind of work it is, such as `train`.
+        project: what it belongs to.
+        config: JSON values by key.
+        tags: words.
+        notes: free text.
+        repository: the repository's location; None takes what the environment says.
+
+    Raises:
+        ConfigurationError: a setting, or the place of the repository, cannot be used.
+        UsageError: `config` is not JSON.
+        ArtifactFSError: the repository cannot be opened or written to.
+    """
+    workspace = find_workspace(repository)
+    workspace.repository.check_writable()
+    started = workspace.runs.start(
+        author=workspace.author,
+        name=name or "",
+        job_type=job_type or "",
+        project=project or "",
+        notes=notes or "",
+        tags=tuple(tags),
+        config=changes.check_metadata(config or {}),
+    )
+    run = Run(workspace, started)
+    run.at_exit = _finish_at_exit(run)
+    return run
+
+
+def find_artifact(workspace: Workspace, name: str) -> Artifact:
+    """Return the version that a name stands for.
+
+    Raises:
+        UsageError: it names a path or a staging directory.
+        ArtifactFSError: see `Repository.resolve`.
+    """
+    ref = parse_ref(name)
+    if ref.path:
+        msg = f"{name!r} names a path in an artifact"
+        raise UsageError(msg, hint="use get_entry of the artifact", subject=name)
+    return Artifact.from_version(workspace, *workspace.repository.resolve(replace(ref, path=b"")))
+
+
+def check_type(artifact: Artifact, expected: str | None) -> None:
+    """Check that an artifact has a type.
+
+    Raises:
+        UsageError: it has another.
+    """
+    if expected is not None and artifact.type != expected:
+        msg = f"{artifact.name} has the type {artifact.type!r}, not {expected!r}"
+        raise UsageError(msg, subject=artifact.name)
+
+
+def _as_tuple(aliases: Sequence[str] | None) -> tuple[str, ...]:
+    # A single alias is easily given as text, which is a sequence of letters.
+    return (aliases,) if isinstance(aliases, str) else tuple(aliases or ())
+
+
+def _finish_at_exit(run: Run) -> Callable[[], None]:
+    """Finish the run when the program ends, unless that has happened; return what to unregister then."""
+    owner = os.getpid()
+
+    def finish() -> None:
+        if os.getpid() != owner:
+            return  # a forked child's end is not the run's
+        failed = getattr(sys, "last_value", None) is not None
+        try:
+            run.finish(exit_code=int(failed))
+        except (ArtifactFSError, OSError):
+            return  # the program's own end must not fail on this
+
+    atexit.register(finish)
+    return finish

@@ -1,0 +1,89 @@
+"""The repository that a program works with: found from the environment, opened when first needed.
+
+Used by the classes of the SDK. Threading: a Workspace may be shared by threads. After a fork the child opens the
+repository anew.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+from artifactfs.places import find_author, find_places, load_settings
+from artifactfs.repository.repository import open_repository
+from artifactfs.repository.trees import Trees
+from artifactfs.runs.history import RunLog
+
+if TYPE_CHECKING:
+    from artifactfs.places import Places
+    from artifactfs.repository.repository import Repository
+
+
+class Workspace:
+    """A repository, and who works with it. May be shared by threads.
+
+    Attributes:
+        places: where things are on this machine.
+        author: who changes are recorded as made by.
+    """
+
+    def __init__(self, places: Places, *, author: str) -> None:
+        self.places = places
+        self.author = author
+        self._guard = threading.Lock()
+        self._repository: Repository | None = None
+        self._pid = 0
+
+    @property
+    def repository(self) -> Repository:
+        """The repository, open; made where there is none.
+
+        Raises:
+            ArtifactFSError: it cannot be opened.
+        """
+        with self._guard:
+            if self._repository is None or self._pid != os.getpid():
+                self._repository = open_repository(self.places.repository, state=self.places.state, author=self.author)
+                self._pid = os.getpid()
+            return self._repository
+
+    @property
+    def trees(self) -> Trees:
+        """Reads the directories of versions."""
+        return Trees(self.repository.blobs)
+
+    @property
+    def runs(self) -> RunLog:
+        """What is recorded of runs."""
+        repository = self.repository
+        return RunLog(repository.store, clock=repository.clock, random=os.urandom)
+
+    def close(self) -> None:
+        """Release the repository; it is opened again when it is needed."""
+        with self._guard:
+            repository, self._repository = self._repository, None
+        if repository is not None and self._pid == os.getpid():
+            repository.close()
+
+
+def find_workspace(repository: str | os.PathLike[str] | None = None) -> Workspace:
+    """Return the workspace that the environment says, or the one of the repository at a given place.
+
+    Raises:
+        ConfigurationError: a setting cannot be used.
+    """
+    settings = load_settings(os.environ)
+    chosen = None if repository is None else os.fspath(repository)
+    places = find_places(os.environ, uid=os.getuid(), repository=chosen, settings=settings)
+    author = find_author(os.environ, settings, user=_find_user(), host=socket.gethostname())
+    return Workspace(places, author=author)
+
+
+def _find_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())  # a container's user need not have a name

@@ -1,0 +1,83 @@
+"""Digests of files in an upper directory, remembered by path, size, times and inode.
+
+So `status` and the next commit do not read again what has not been written to since. A file that changed within two
+seconds before it was read is not remembered, since a later change might leave no trace in its times.
+
+Used by status and commit. Threading: Hashes belongs to one thread.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from artifactfs.staging.layout import write_durably
+
+if TYPE_CHECKING:
+    import os
+
+    from artifactfs.staging.layout import Layout
+
+SETTLED_NS: Final = 2_000_000_000
+
+
+class KnownFile(NamedTuple):
+    """A file that was read: what its status was, and its digests."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    sha256: bytes
+    sums: bytes | None
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(dict[bytes, KnownFile])
+
+
+class Hashes:
+    """What is known about the files of one upper directory. Belongs to one thread.
+
+    Args:
+        known: by entry path.
+        now_ns: time at which reading began.
+    """
+
+    def __init__(self, known: dict[bytes, KnownFile], *, now_ns: int) -> None:
+        self._known = known
+        self._now_ns = now_ns
+        self._present: dict[bytes, KnownFile] = {}
+
+    def find(self, path: bytes, status: os.stat_result) -> KnownFile | None:
+        """Return what is known of a file, if it has not been written to since."""
+        found = self._known.get(path)
+        if found is None or found[:4] != _status_key(status):
+            return None
+        self._present[path] = found
+        return found
+
+    def add(self, path: bytes, status: os.stat_result, *, sha256: bytes, sums: bytes | None) -> None:
+        """Remember a file that was read, if it had settled."""
+        if max(status.st_ctime_ns, status.st_mtime_ns) < self._now_ns - SETTLED_NS:
+            self._present[path] = KnownFile(*_status_key(status), sha256, sums)
+
+    def save(self, layout: Layout) -> None:
+        """Keep what is known of the files that were met."""
+        if self._present != self._known:
+            write_durably(layout.hashes, _encoder.encode(self._present))
+
+
+def load_hashes(layout: Layout, *, now_ns: int) -> Hashes:
+    """Return what is known; nothing when the file is missing or damaged."""
+    try:
+        with open(layout.hashes, "rb") as file:
+            known = _decoder.decode(file.read())
+    except (FileNotFoundError, msgspec.MsgspecError):
+        known = {}
+    return Hashes(known, now_ns=now_ns)
+
+
+def _status_key(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino

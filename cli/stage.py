@@ -1,0 +1,76 @@
+"""`artifactfs stage`: make a directory in which a version can be changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from artifactfs.errors import AlreadyExistsError, StagingNotFoundError, UsageError
+from artifactfs.paths import DEFAULT_STAGING, LATEST, check_staging_name, parse_ref
+
+from .completing import complete_ref
+from .options import Command
+from .output import print_json, print_path
+from .session import current_session
+from .staging import staging_fields
+
+if TYPE_CHECKING:
+    from artifactfs.model import Version
+    from artifactfs.paths import Ref
+    from artifactfs.repository.repository import Repository
+    from artifactfs.repository.staging import StagingArea
+
+
+@click.command("stage", cls=Command)
+@click.argument("ref", metavar="NAME[:VERSION]", shell_complete=complete_ref)
+@click.option("--name", default=DEFAULT_STAGING, show_default=True, help="Name of the staging directory, without @.")
+def command(ref: str, *, name: str) -> None:
+    """Make a directory that shows a version and can be changed, and print where it is.
+
+    A NAME that does not exist yet starts empty. The directory is shown as NAME/@STAGING in every mount of the
+    repository; `commit` makes a version of it.
+    """
+    from artifactfs.mount.api import attach_staging
+    from artifactfs.repository.staging import StagingArea
+
+    session = current_session()
+    parsed = parse_ref(ref)
+    check_staging_name(name)
+    if parsed.path or parsed.staging is not None:
+        msg = f"{ref} does not name a version"
+        raise UsageError(msg, hint="write NAME, NAME:vN or NAME:ALIAS", subject=ref)
+    with session.open_repository(create=True) as repository:
+        version = _find_version(repository, parsed)
+        followed = parsed.alias if parsed.selector is not None else LATEST
+        area = StagingArea(repository)
+        _check_free(area, parsed.collection, name)
+        staging = area.create(parsed.collection, name=name, version=version, followed=followed)
+        path = attach_staging(session.places, repository, staging=staging, author=repository.author)
+        fields = staging_fields(session, repository, staging)
+    if session.json:
+        print_json(fields)
+    elif path is not None:
+        print_path(path)
+    shown = "nothing" if version is None else f"{parsed.collection}:{version.name}"
+    session.note(f"{staging} starts with {shown}")
+    if path is None:
+        session.note("mount the repository to see it: artifactfs mount MOUNTPOINT")
+
+
+def _find_version(repository: Repository, ref: Ref) -> Version | None:
+    collection = repository.find_collection(ref.collection)
+    if ref.selector is None and (collection is None or not collection.versions):
+        return None
+    return repository.resolve(ref)[1]
+
+
+def _check_free(area: StagingArea, collection: str, name: str) -> None:
+    # One that is being served is locked, and `create` would call it busy rather than there already.
+    try:
+        found = area.get(collection, name)
+    except StagingNotFoundError:
+        return
+    msg = f"there is a staging directory {found} already"
+    hint = f"use it, `artifactfs discard {found}`, or give this one another --name"
+    raise AlreadyExistsError(msg, hint=hint, subject=str(found))

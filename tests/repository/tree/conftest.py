@@ -1,0 +1,84 @@
+"""What the tests of put, commit, checkout and verify share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from artifactfs.model import FileEntry, Root
+from artifactfs.repository.commit import CommitResult
+from artifactfs.repository.put import Source, put_paths
+from artifactfs.repository.repository import Repository, open_repository
+from artifactfs.repository.trees import Trees
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[Repository]:
+    location, state = str(tmp_path / "repository"), str(tmp_path / "state")
+    with open_repository(location, state=state, author="ann@host", use_index=False) as opened:
+        yield opened
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    found = tmp_path / "work"
+    found.mkdir()
+    return found
+
+
+def put(repository: Repository, *paths: str | Path | bytes, name: str = "data", **more: object) -> CommitResult:
+    return put_paths(repository, name, [Source(os.fsencode(path)) for path in paths], **more)  # type: ignore[arg-type]
+
+
+def names(repository: Repository, root: Root, path: bytes = b"") -> list[bytes]:
+    return [found for found, _ in Trees(repository.blobs).iter_tree(root, path)]
+
+
+def entry(repository: Repository, result: CommitResult, path: bytes) -> FileEntry:
+    found = Trees(repository.blobs).find_entry(result.version.root, path)
+    assert isinstance(found, FileEntry)
+    return found
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.totals: tuple[int, int] | None = None
+        self.files = self.size = 0
+
+    def begin(self, *, files: int, size: int) -> None:
+        assert self.totals is None
+        self.totals = files, size
+
+    def advance(self, *, files: int = 0, size: int = 0) -> None:
+        self.files += files
+        self.size += size
+
+
+def damage(repository: Repository, root: Root, path: bytes) -> None:
+    found = Trees(repository.blobs).find_entry(root, path)
+    assert isinstance(found, FileEntry)
+    blob = Path(repository.location, "blobs", found.digest.hex[:2], found.digest.hex)
+    os.chmod(blob, 0o644)
+    data = bytearray(blob.read_bytes())
+    data[len(data) // 2] ^= 1
+    blob.write_bytes(data)
+
+
+class Killed(Exception):  # noqa: N818 (an end, not an error)
+    pass
+
+
+class Killer(Recorder):
+    """Progress that ends the work after so many files."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+
+    def advance(self, *, files: int = 0, size: int = 0) -> None:
+        super().advance(files=files, size=size)
+        if self.files >= self.after:
+            raise Killed

@@ -1,0 +1,134 @@
+"""Verify lists everything that is wrong, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from artifactfs.blobstore.keys import sums_key, tree_key
+from artifactfs.errors import SourceNotFoundError
+from artifactfs.model import DirectoryEntry, Root
+from artifactfs.repository.checkout import checkout
+from artifactfs.repository.repository import Repository
+from artifactfs.repository.trees import Trees
+from artifactfs.repository.verify import verify_version
+from tests.repository.tree.conftest import Recorder, damage, entry, put
+
+
+@pytest.fixture
+def root(repository: Repository, work: Path) -> Root:
+    source = work / "s"
+    (source / "d" / "empty").mkdir(parents=True)
+    (source / "d" / "f").write_text("content of f")
+    (source / "d" / "same").write_text("content of f")
+    (source / "g").write_text("content of g")
+    (source / ".artifactignore").write_text("*.never\n")
+    (source / "big").write_bytes(os.urandom(5 << 20))
+    os.symlink("g", source / "link")
+    return put(repository, f"{source}/").version.root
+
+
+def object_path(repository: Repository, key: str) -> Path:
+    path = Path(repository.location, key)
+    os.chmod(path, 0o644)
+    return path
+
+
+def problems(repository: Repository, root: Root, directory: Path | None = None) -> list[tuple[bytes, str]]:
+    found = verify_version(repository, root, directory=None if directory is None else os.fsencode(directory))
+    return [(problem.path, problem.what) for problem in found]
+
+
+def test_nothing_is_wrong(repository: Repository, work: Path, root: Root) -> None:
+    assert problems(repository, root) == []
+    assert problems(repository, root, work / "s") == []
+    told = Recorder()
+    verify_version(repository, root, progress=told)
+    assert told.totals == (told.files, told.size) == (root.count, root.size)
+    told = Recorder()
+    verify_version(repository, root, directory=os.fsencode(work / "s"), progress=told)
+    assert told.files == root.count
+
+
+def test_every_damage_is_listed(repository: Repository, root: Root, work: Path) -> None:
+    damage(repository, root, b"d/f")  # `same` has the same blob
+    trees = Trees(repository.blobs)
+    gone = trees.find_entry(root, b"g")
+    os.unlink(Path(repository.location, "blobs", gone.digest.hex[:2], gone.digest.hex))  # type: ignore[union-attr]
+    found = problems(repository, root)
+    assert [path for path, _ in found] == [b"d/f", b"d/same", b"g"]
+    assert "damaged" in found[0][1]
+    assert "damaged" in found[1][1]
+    assert gone.digest.hex in found[2][1]  # type: ignore[union-attr]
+
+
+def test_what_was_verified_earlier_is_not_believed(repository: Repository, root: Root) -> None:
+    trees = Trees(repository.blobs)
+    found = trees.find_entry(root, b"g")
+    path = object_path(repository, f"blobs/{found.digest.hex[:2]}/{found.digest.hex}")  # type: ignore[union-attr]
+    status = path.stat()
+    with path.open("r+b") as file:
+        file.write(b"C")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert [path for path, _ in problems(repository, root)] == [b"g"]
+
+
+@pytest.mark.parametrize("how", ["flip", "cut", "gone"])
+def test_a_damaged_tree_is_listed_and_the_rest_is_still_checked(repository: Repository, root: Root, how: str) -> None:
+    directory = Trees(repository.blobs).find_entry(root, b"d")
+    assert isinstance(directory, DirectoryEntry)
+    path = object_path(repository, tree_key(directory.tree))
+    data = path.read_bytes()
+    if how == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(data[:-1] + bytes((data[-1] ^ 1,)) if how == "flip" else data[:-3])
+    damage(repository, root, b"g")
+    assert [path for path, _ in problems(repository, root)] == [b"d", b"g"]
+
+
+def test_damaged_sums_are_listed(repository: Repository, root: Root, work: Path) -> None:
+    (work / "s" / "g").unlink()
+    result = put(repository, work / "s")
+    big = entry(repository, result, b"s/big")
+    assert big.sums is not None
+    path = object_path(repository, sums_key(big.sums))
+    path.write_bytes(b"\0" * len(path.read_bytes()))
+    assert [(path, "sums" in what) for path, what in problems(repository, root)] == [(b"big", True)]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda d: (d / "g").unlink(), [(b"g", "is missing")]),
+        (lambda d: shutil.rmtree(d / "d" / "empty"), [(b"d/empty", "is missing")]),
+        (lambda d: (d / "new").write_text("x"), [(b"new", "is not in the version")]),
+        (lambda d: (d / "x.never").write_text("x"), [(b"x.never", "is not in the version")]),
+        (lambda d: (d / "g").write_text("CONTENT OF G"), [(b"g", "has other content")]),
+        (lambda d: (d / "g").write_text("short"), [(b"g", "has 5 bytes, not 12")]),
+        (lambda d: os.chmod(d / "g", 0o600), [(b"g", "has the permission bits 600, not 644")]),
+        (lambda d: os.chmod(d / "d", 0o700), [(b"d", "has the permission bits 700, not 755")]),
+        (lambda d: os.chmod(d, 0o700), [(b"", "has the permission bits 700, not 755")]),
+        (lambda d: ((d / "g").unlink(), (d / "g").mkdir()), [(b"g", "is a directory, not a file")]),
+        (lambda d: ((d / "link").unlink(), os.symlink("x", d / "link")), [(b"link", "points elsewhere")]),
+        (lambda d: ((d / "g").unlink(), os.symlink("x", d / "g")), [(b"g", "is a link, not a file")]),
+        (lambda d: os.mkfifo(d / "p"), [(b"p", "is not in the version: it is a socket, FIFO or device")]),
+        (lambda d: os.utime(d / "g", ns=(0, 0)), []),
+    ],
+)
+def test_a_local_copy_is_compared(
+    repository: Repository, work: Path, root: Root, change: object, expected: list[tuple[bytes, str]]
+) -> None:
+    checkout(repository, root, os.fsencode(work / "t"))
+    change(work / "t")  # type: ignore[operator]
+    assert problems(repository, root, work / "t") == expected
+    os.symlink("t", work / "way")
+    assert problems(repository, root, work / "way") == expected
+
+
+def test_a_missing_directory(repository: Repository, work: Path, root: Root) -> None:
+    with pytest.raises(SourceNotFoundError):
+        problems(repository, root, work / "missing")

@@ -1,0 +1,5 @@
+"""Fixtures of the staging tests."""
+
+from conftest_union import area, me, repository, staging, union
+
+__all__ = ["area", "me", "repository", "staging", "union"]
