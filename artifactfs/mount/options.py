@@ -1,0 +1,126 @@
+"""What a caller says about a mount, what it learns about one, and where things are on this machine.
+
+Used by all of `mount/` and, through `api`, by the command line and the SDK.
+
+Threading: immutable values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Places(Protocol):
+    """The directories of this user; `artifactfs.places.Places` is one. All absolute."""
+
+    @property
+    def repository(self) -> str:
+        """The repository's location."""
+
+    @property
+    def state(self) -> str:
+        """What must survive: logs, staging directories, indexes."""
+
+    @property
+    def cache(self) -> str:
+        """What can be fetched again."""
+
+    @property
+    def runtime(self) -> str:
+        """What lives as long as the machine is up: sockets, the registry, staging mounts."""
+
+
+class HasId(Protocol):
+    """Something that knows its repository id; `repository.Repository` is one."""
+
+    @property
+    def id(self) -> str:
+        """The repository id."""
+
+
+class StagingName(Protocol):
+    """Something that names a staging directory; `repository.staging.Staging` is one."""
+
+    @property
+    def collection(self) -> str:
+        """The collection's name."""
+
+    @property
+    def name(self) -> str:
+        """The staging directory's name, without `@`."""
+
+
+@dataclass(frozen=True, slots=True)
+class MountOptions:
+    """How to mount.
+
+    Attributes:
+        artifact: REF whose version becomes the root, resolved at mount time; None shows the whole repository.
+        allow_other: let other users in (for an ordinary user, /etc/fuse.conf must have user_allow_other).
+        uid: owner of everything in the mount; None is the mounting user.
+        gid: group of everything in the mount; None is the mounting user's.
+        foreground: serve in this very process (it is replaced) until it is unmounted or ended by a signal.
+        author: who staging directories' records are by.
+    """
+
+    artifact: str | None = None
+    allow_other: bool = False
+    uid: int | None = None
+    gid: int | None = None
+    foreground: bool = False
+    author: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MountInfo:
+    """A mount that is up.
+
+    Attributes:
+        mountpoint: absolute path.
+        repository: the repository's location.
+        repository_id: the repository's id.
+        kind: `repository`, `version` (one version is the root) or `staging`.
+        pid: of the process that serves it.
+        transport: `fusepy`.
+        read_only: False for staging directories.
+        socket: path of its control socket.
+        log: path of its log file.
+        started_ns: when it came up, nanoseconds since 1970 UTC.
+        collection: of the version or staging directory; None when all are shown.
+        version: number of the one version; None otherwise.
+        staging: name of the staging directory, without `@`; None otherwise.
+        allow_other: whether other users are let in.
+    """
+
+    mountpoint: str
+    repository: str
+    repository_id: str
+    kind: str
+    pid: int
+    transport: str
+    read_only: bool
+    socket: str
+    log: str
+    started_ns: int
+    collection: str | None = None
+    version: int | None = None
+    staging: str | None = None
+    allow_other: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that `doctor` looked at.
+
+    Attributes:
+        name: a short word such as `device`.
+        ok: whether mounts can work as far as this goes.
+        message: what was found.
+        mend: what to do about it; empty when ok.
+    """
+
+    name: str
+    ok: bool
+    message: str
+    mend: str = ""
