@@ -32,9 +32,9 @@ def command(ref: str | None) -> None:
     with session.open_repository() as repository:
         area = StagingArea(repository)
         staging = get_staging(area, collection, name)
-        changed = len(area.changes(staging))
-        if changed:
-            session.confirm(f"Discard {staging}? It has {format_count(changed, 'uncommitted change')}.")
+        lost = _describe_loss(area, staging)
+        if lost:
+            session.confirm(f"Discard {staging}? It has {lost}.")
         end_staging(session, repository, staging, area)
     if session.json:
         print_json({"discarded": str(staging)})
@@ -47,4 +47,4 @@ def _describe_loss(area: StagingArea, staging: Staging) -> str:
         changed = len(area.changes(staging))
     except ArtifactFSError:
         return "changes that cannot be read"  # a damaged one must be possible to discard, too
-    return f"{format_count(changed, 'uncommitted change')}" if changed else ""
+    return format_count(changed, "uncommitted change") if changed else ""
