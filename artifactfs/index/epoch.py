@@ -144,6 +144,37 @@ def open_epoch(directory: str, *, random: Callable[[int], bytes], boot_id: str |
         raise translate_os_error(error, doing=f"opening the epoch in {folder}", subject=folder) from error
 
 
+def reopen_epoch(directory: str, name: str) -> Epoch:
+    """Return an epoch by name, also when later mounts use another one.
+
+    For the processes of one mount, of which another holds the epoch meanwhile.
+
+    Raises:
+        ConflictError: it is gone.
+        AccessDeniedError, StorageFullError: the directory cannot be used.
+    """
+    folder = find_local_directory(os.path.join(directory, FOLDER))
+    if not os.path.isdir(os.path.join(folder, name)):
+        msg = f"the epoch {name} in {folder} is gone"
+        raise ConflictError(msg, hint="mount again", subject=folder)
+    try:
+        return _use(folder, name)
+    except OSError as error:
+        raise translate_os_error(error, doing=f"opening the epoch {name} in {folder}", subject=folder) from error
+
+
+def hold_epoch(directory: str, name: str) -> int:
+    """Return a descriptor that holds an epoch as long as it is open, without opening its tables.
+
+    Raises:
+        FileNotFoundError: it is gone.
+    """
+    folder = find_local_directory(os.path.join(directory, FOLDER))
+    lock = os.open(os.path.join(folder, name, "lock"), os.O_RDWR | os.O_CLOEXEC)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    return lock
+
+
 def begin_epoch(directory: str, *, random: Callable[[int], bytes]) -> None:
     """Begin a new epoch for later mounts, and remove those that nobody holds.
 

@@ -110,9 +110,7 @@ class PagePreparation:
     `number` is where names and attributes are kept for the views; None when the caller keeps them in a form of its own.
     """
 
-    def __init__(
-        self, nodes: NodeTable, directory: DirectoryNode, stored: StoredPage, *, number: int | None
-    ) -> None:
+    def __init__(self, nodes: NodeTable, directory: DirectoryNode, stored: StoredPage, *, number: int | None) -> None:
         self._nodes = nodes
         self._directory = directory
         self._number = number

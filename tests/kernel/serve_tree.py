@@ -51,7 +51,11 @@ def main() -> None:
         device = args.fd if args.fd is not None else open_mount(request)
         source = SourceSpec(args.source, {"root": args.root})
         settings = ServeSettings(
-            args.mountpoint, source, args.workers, stuck_seconds=args.stuck, passthrough=args.passthrough,
+            args.mountpoint,
+            source,
+            args.workers,
+            stuck_seconds=args.stuck,
+            passthrough=args.passthrough,
             debug=args.debug,
         )
         mounted = begin(device, settings)

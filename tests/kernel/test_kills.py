@@ -103,9 +103,7 @@ def test_a_thousand_kills(serve: Serve, forest: Path, tmp_path: Path, all_at_onc
         pytest.skip("dropping caches needs root")
     server = serve(forest)
     with clients(server, forest, tmp_path):
-        kill(
-            server, count=500, all_at_once=all_at_once, pause=0.03, between=drop_caches if cold else lambda: None
-        )
+        kill(server, count=500, all_at_once=all_at_once, pause=0.03, between=drop_caches if cold else lambda: None)
     assert server.process.poll() is None
     assert "Traceback" not in server.logged()
 

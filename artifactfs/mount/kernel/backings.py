@@ -21,6 +21,7 @@ import os
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Final
 
+from artifactfs.digest import CHUNK_SIZE
 from artifactfs.mount.kernel.codes import OpenFlag, Opcode
 from artifactfs.mount.kernel.device import close_backing, open_backing
 from artifactfs.mount.kernel.structures import IN_HEADER, OPEN_IN, OPEN_OUT
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from artifactfs.mount.kernel.buffers import Buffers
     from artifactfs.mount.kernel.requests import Handler
-    from artifactfs.mount.kernel.source import Source
+    from artifactfs.mount.kernel.source import Content, Source
 
 SLOTS: Final = 4096
 FROM_BYTES: Final = 1 << 20
@@ -94,6 +95,22 @@ def create_backings() -> BackingTable:
     return BackingTable(descriptor)
 
 
+def _verified(content: Content) -> int:
+    """Return a descriptor of content that is verified to the end: its reads are never seen again.
+
+    Raises:
+        ArtifactFSError: it is damaged.
+        OSError: EIO when it has no descriptor.
+    """
+    if content.fileno() is None:
+        for offset in range(0, content.size, CHUNK_SIZE):
+            content.read_at(offset, 1)
+    descriptor = content.fileno()
+    if descriptor is None:
+        raise OSError(errno.EIO, "the content has no file of its own")
+    return descriptor
+
+
 class Passthrough:
     """The handlers of OPEN and RELEASE for a mount with passthrough.
 
@@ -118,8 +135,8 @@ class Passthrough:
         flags, _ = OPEN_IN.packer.unpack_from(self._buffers.request, IN_HEADER.size)
         if flags & os.O_ACCMODE != os.O_RDONLY:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-        with self._table.locked():
-            backing = self._acquire(node)
+        with closing(self._source.open_content(node)) as content:
+            backing = self._acquire(node, content) if content.size >= FROM_BYTES else None
         if backing is None:
             return self._answer(0, OpenFlag.KEEP_CACHE, 0)
         return self._answer(backing, OpenFlag.PASSTHROUGH, backing)
@@ -128,18 +145,13 @@ class Passthrough:
         OPEN_OUT.packer.pack_into(self._buffers.payload, 0, handle, flags, backing)
         return OPEN_OUT.size
 
-    def _acquire(self, node: int) -> int | None:
-        known = self._table.find(node)
-        if known is not None:
-            self._table.store(node, backing=known[0], opens=known[1] + 1)
-            return known[0]
-        with closing(self._source.open_content(node)) as content:
-            descriptor = content.fileno()
-            if content.size < FROM_BYTES or descriptor is None:
-                return None
-            backing = open_backing(self._device, descriptor)
-        self._table.store(node, backing=backing, opens=1)
-        return backing
+    def _acquire(self, node: int, content: Content) -> int:
+        descriptor = _verified(content)
+        with self._table.locked():
+            known = self._table.find(node)
+            backing, opens = known if known is not None else (open_backing(self._device, descriptor), 0)
+            self._table.store(node, backing=backing, opens=opens + 1)
+            return backing
 
     def release(self, node: int, size: int) -> int:  # noqa: ARG002 - a handler
         """Answer RELEASE: the last one closes the id."""

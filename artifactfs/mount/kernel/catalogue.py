@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct
 
-from artifactfs.index.epoch import Epoch, open_epoch
+from artifactfs.index.epoch import Epoch, open_epoch, reopen_epoch
 from artifactfs.mount.kernel.changes import CatalogueChanges
 from artifactfs.mount.kernel.encoding import FOREVER, Owner, Validity
 from artifactfs.mount.kernel.index_source import IndexSource
 from artifactfs.mount.kernel.source import SourceSpec
+from artifactfs.mount.orders import Order
+from artifactfs.mount.staging_list import StagingList
 from artifactfs.repository.repository import Repository, open_repository
 from artifactfs.repository.trees import root_placement
 from artifactfs.vfs.catalogue_view import CatalogueView
@@ -28,6 +30,7 @@ from artifactfs.vfs.version_view import VersionView
 
 if TYPE_CHECKING:
     from artifactfs.mount.kernel.source import ChangeSource, Source
+    from artifactfs.vfs.catalogue_view import StagingPlaces
 
 MODULE: Final = __name__
 
@@ -44,6 +47,8 @@ class Served(Struct, frozen=True):
         version: its number.
         frozen: alias targets by collection, as they were when it was mounted; None lets them move.
         names_ns: how long the kernel keeps names and attributes of the catalogue.
+        epoch: name of the epoch that the mount began with.
+        order: the server's order, as text, for what staging directories need; empty shows none.
     """
 
     repository: str
@@ -54,6 +59,8 @@ class Served(Struct, frozen=True):
     version: int = 0
     frozen: dict[str, dict[str, int]] | None = None
     names_ns: int = FOREVER.entry_ns
+    epoch: str = ""
+    order: str = ""
 
 
 class NoStaging:
@@ -96,7 +103,7 @@ def open_source(arguments: dict[str, Any]) -> Source:
                 holding=stack.pop_all(),
             )  # fmt: skip
         whole = stack.enter_context(
-            CatalogueView(repository, epoch, staging=NoStaging(), frozen=served.frozen)
+            CatalogueView(repository, epoch, staging=_staging_of(served, repository), frozen=served.frozen)
         )
         return IndexSource(
             repository, nodes, view=whole, details=whole, root=None, owner=owner,
@@ -111,7 +118,9 @@ def open_changes(arguments: dict[str, Any]) -> ChangeSource | None:
         return None
     with ExitStack() as stack:
         repository, epoch = _open(served, stack)
-        return CatalogueChanges(repository, NodeTable(epoch), staging=NoStaging(), holding=stack.pop_all())
+        return CatalogueChanges(
+            repository, NodeTable(epoch), staging=_staging_of(served, repository), holding=stack.pop_all()
+        )
 
 
 def describe(served: Served) -> SourceSpec:
@@ -120,7 +129,11 @@ def describe(served: Served) -> SourceSpec:
 
 
 def _open(served: Served, stack: ExitStack) -> tuple[Repository, Epoch]:
-    repository = stack.enter_context(
-        open_repository(served.repository, state=served.state, author="", create=False)
-    )
-    return repository, stack.enter_context(open_epoch(repository.state_directory, random=os.urandom))
+    repository = stack.enter_context(open_repository(served.repository, state=served.state, author="", create=False))
+    directory = repository.state_directory
+    epoch = reopen_epoch(directory, served.epoch) if served.epoch else open_epoch(directory, random=os.urandom)
+    return repository, stack.enter_context(epoch)
+
+
+def _staging_of(served: Served, repository: Repository) -> StagingPlaces:
+    return StagingList(repository, Order.decode(served.order)) if served.order else NoStaging()

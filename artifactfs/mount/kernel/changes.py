@@ -46,9 +46,7 @@ class CatalogueChanges:
     Threading: one thread.
     """
 
-    def __init__(
-        self, repository: Repository, nodes: NodeTable, *, staging: StagingPlaces, holding: ExitStack
-    ) -> None:
+    def __init__(self, repository: Repository, nodes: NodeTable, *, staging: StagingPlaces, holding: ExitStack) -> None:
         """Store where to look; `holding` closes it."""
         self._repository = repository
         self._nodes = nodes

@@ -90,7 +90,9 @@ class Negotiated(Struct, frozen=True):
 
     def missing(self) -> list[str]:
         """Return a line for each wanted feature that this kernel lacks, with what is done instead."""
-        return [f"this kernel has no {name}: {instead}" for flag, name, instead in _FALLBACKS if not self.offered & flag]
+        return [
+            f"this kernel has no {name}: {instead}" for flag, name, instead in _FALLBACKS if not self.offered & flag
+        ]
 
 
 def is_init(request: bytes | memoryview) -> bool:

@@ -200,9 +200,7 @@ class PreparedDirectories:
         return encode_record(name, entry, mode=attributes.mode, node=found.node, offset=offset)
 
 
-def encode_listing(
-    node: int, children: list[tuple[bytes, NodeAttributes, bytes]]
-) -> memoryview:
+def encode_listing(node: int, children: list[tuple[bytes, NodeAttributes, bytes]]) -> memoryview:
     """Return the page of a directory that is not prepared, from (name, attributes, `fuse_entry_out`) of its entries."""
     names = (b".", b"..")
     records = [

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from artifactfs.mount.logs import follow_log
+
 _log = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15
@@ -47,6 +49,7 @@ def fork_child(name: str, main: Callable[[], int]) -> int:
 
 def _become_child(name: str, parent: int) -> None:
     signal.set_wakeup_fd(-1)
+    follow_log()
     for number in _RESET:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the supervisor decides

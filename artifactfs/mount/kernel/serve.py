@@ -10,11 +10,15 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import tempfile
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from artifactfs.errors import MountError
 from artifactfs.mount.kernel.backings import BackingTable, create_backings
 from artifactfs.mount.kernel.codes import InitFlag
+from artifactfs.mount.kernel.device import may_register
 from artifactfs.mount.kernel.mounting import raise_read_ahead
 from artifactfs.mount.kernel.negotiation import (
     Negotiated,
@@ -33,8 +37,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def begin(device: int, settings: ServeSettings) -> Mounted:
+def begin(device: int, settings: ServeSettings, *, probe: str = "") -> Mounted:
     """Answer INIT on a fresh descriptor and return the mount, which nobody serves yet.
+
+    Args:
+        device: the descriptor.
+        settings: how to serve it.
+        probe: directory in which content lies; with passthrough, it is tried whether the kernel takes files from there.
 
     Raises:
         MountError: the kernel's protocol is too old, or the mount is already gone.
@@ -45,7 +54,23 @@ def begin(device: int, settings: ServeSettings) -> Mounted:
     _log.info("protocol 7.%d, features: %s", agreed.minor, " ".join(agreed.feature_names()))
     ahead = raise_read_ahead(settings.mountpoint)
     _log.info("read-ahead is %s KiB", "unknown" if ahead is None else ahead)
+    if settings.passthrough:
+        settings = structs.replace(settings, passthrough=_can_pass_through(device, agreed, probe))
     return Mounted(settings, agreed, device, create_counters(), create_backings())
+
+
+def _can_pass_through(device: int, agreed: Negotiated, probe: str) -> bool:
+    """Return whether backing files are taken; an ordinary user is granted the flag, but not the call."""
+    if not agreed.has(InitFlag.PASSTHROUGH):
+        _log.warning("this kernel has no passthrough (Linux 6.9): large files are read through the workers")
+        return False
+    with tempfile.TemporaryFile(dir=probe or None) as file:
+        refused = may_register(device, file.fileno())
+    if refused is not None:
+        _log.warning("passthrough is refused here (%s): large files are read through the workers", refused.strerror)
+    else:
+        _log.info("passthrough: large files are handed to the kernel")
+    return refused is None
 
 
 def answer_init(device: int, *, passthrough: bool) -> Negotiated:

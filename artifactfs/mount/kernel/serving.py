@@ -59,7 +59,7 @@ def run_worker(mounted: Mounted, index: int) -> int:
     buffers = Buffers(mounted.agreed.max_read)
     with closing(mounted.settings.source.open_source()) as source, closing(Contents(source)) as contents:
         handlers = Requests(source, buffers=buffers, contents=contents).handlers()
-        if mounted.agreed.has(InitFlag.PASSTHROUGH):
+        if mounted.settings.passthrough:
             handlers.update(Passthrough(device, source, buffers=buffers, table=mounted.backings).handlers())
         ended = Worker(device, buffers=buffers, handlers=handlers, row=row).run()
     return ENDED if ended else STOPPED

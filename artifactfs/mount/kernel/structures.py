@@ -56,9 +56,7 @@ IN_HEADER: Final = _declare(
 """Before 7.38 the last four bytes were one field of padding."""
 OUT_HEADER: Final = _declare("fuse_out_header", "=IiQ", "len error unique", size=16, minor=1)
 
-INIT_IN: Final = _declare(
-    "fuse_init_in", "=IIIII44x", "major minor max_readahead flags flags2", size=64, minor=36
-)
+INIT_IN: Final = _declare("fuse_init_in", "=IIIII44x", "major minor max_readahead flags flags2", size=64, minor=36)
 INIT_IN_OLD: Final = _declare("fuse_init_in", "=IIII", "major minor max_readahead flags", size=16, minor=6)
 """What a kernel before 7.36, which has no INIT_EXT, sends."""
 INIT_OUT: Final = _declare(
@@ -96,9 +94,7 @@ GETATTR_IN: Final = _declare("fuse_getattr_in", "=I4xQ", "getattr_flags fh", siz
 OPEN_IN: Final = _declare("fuse_open_in", "=II", "flags open_flags", size=8, minor=12)
 OPEN_OUT: Final = _declare("fuse_open_out", "=QIi", "fh open_flags backing_id", size=16, minor=40)
 RELEASE_IN: Final = _declare("fuse_release_in", "=QIIQ", "fh flags release_flags lock_owner", size=24, minor=8)
-READ_IN: Final = _declare(
-    "fuse_read_in", "=QQIIQI4x", "fh offset size read_flags lock_owner flags", size=40, minor=9
-)
+READ_IN: Final = _declare("fuse_read_in", "=QQIIQI4x", "fh offset size read_flags lock_owner flags", size=40, minor=9)
 """Also the body of READDIR and READDIRPLUS."""
 GETXATTR_IN: Final = _declare("fuse_getxattr_in", "=I4x", "size", size=8, minor=1)
 GETXATTR_OUT: Final = _declare("fuse_getxattr_out", "=I4x", "size", size=8, minor=1)
@@ -116,9 +112,7 @@ LSEEK_IN: Final = _declare("fuse_lseek_in", "=QQI4x", "fh offset whence", size=2
 LSEEK_OUT: Final = _declare("fuse_lseek_out", "=Q", "offset", size=8, minor=24)
 
 NOTIFY_INVAL_INODE: Final = _declare("fuse_notify_inval_inode_out", "=Qqq", "ino off len", size=24, minor=12)
-NOTIFY_INVAL_ENTRY: Final = _declare(
-    "fuse_notify_inval_entry_out", "=QII", "parent namelen flags", size=16, minor=38
-)
+NOTIFY_INVAL_ENTRY: Final = _declare("fuse_notify_inval_entry_out", "=QII", "parent namelen flags", size=16, minor=38)
 """Followed by the name and a NUL. Before 7.38 `flags` was padding."""
 BACKING_MAP: Final = _declare("fuse_backing_map", "=iI8x", "fd flags", size=16, minor=40)
 

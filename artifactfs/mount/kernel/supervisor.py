@@ -18,6 +18,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from artifactfs.errors import ArtifactFSError
 from artifactfs.mount.kernel import shared
 from artifactfs.mount.kernel.codes import InitFlag, Opcode
 from artifactfs.mount.kernel.notifications import encode_resend
@@ -57,10 +58,16 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._old: set[int] = set()
         self._ticks: list[Callable[[], None]] = []
+        self._soon: list[Callable[[], None]] = []
+        self._helpers: dict[int, tuple[str, Callable[[], int]]] = {}
+        self._on_started: Callable[[], None] | None = None
 
     @property
     def _notifier_row(self) -> int:
         return shared.MAX_ROWS - 1
+
+    def _is_worker(self, row: int) -> bool:
+        return row < self.mounted.settings.workers
 
     # What the embedding daemon uses
 
@@ -68,9 +75,28 @@ class Supervisor:
         """Call `callback` whenever `source` can be read."""
         self._selector.register(source, selectors.EVENT_READ, callback)
 
+    def remove_reader(self, source: Any) -> None:  # noqa: ANN401 - a file or socket
+        """Wait for `source` no longer."""
+        self._selector.unregister(source)
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once, after what is being handled."""
+        self._soon.append(callback)
+
     def add_tick(self, callback: Callable[[], None]) -> None:
         """Call `callback` about once a second."""
         self._ticks.append(callback)
+
+    def add_helper(self, name: str, main: Callable[[], int]) -> None:
+        """Keep another child alive, which runs `main`; it is not started again after it has returned 0."""
+        row = self._notifier_row - 1 - len(self._helpers)
+        self._helpers[row] = (name, main)
+        if self.children:
+            self._fork(row)
+
+    def call_when_started(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once, when the children have been started."""
+        self._on_started = callback
 
     def stop(self) -> None:
         """Leave `run` soon."""
@@ -102,6 +128,8 @@ class Supervisor:
             self.add_reader(ours, lambda: self._take_signals(ours))
             try:
                 self.start()
+                if self._on_started is not None:
+                    self._on_started()
                 while not self._ended:
                     self._step()
             finally:
@@ -124,10 +152,22 @@ class Supervisor:
         self._replace_stuck()
         for tick in self._ticks:
             tick()
+        while self._soon:
+            self._call(self._soon.pop(0))
+
+    def _call(self, callback: Callable[[], None]) -> None:
+        try:
+            callback()
+        except ArtifactFSError as error:
+            _log.error("%s", error)  # noqa: TRY400 - no traceback for what is meant to be read
 
     def _fork(self, row: int) -> None:
-        run, name = (run_notifier, "af-notifier") if row == self._notifier_row else (run_worker, f"af-worker-{row}")
-        pid = fork_child(name, lambda: run(self.mounted, row))
+        if row in self._helpers:
+            pid = fork_child(*self._helpers[row])
+        elif row == self._notifier_row:
+            pid = fork_child("af-notifier", lambda: run_notifier(self.mounted, row))
+        else:
+            pid = fork_child(f"af-worker-{row}", lambda: run_worker(self.mounted, row))
         self.children[pid] = row
         self._started[row] = time.monotonic()
         self._due.pop(row, None)
@@ -147,8 +187,8 @@ class Supervisor:
     def _bury(self, row: int, pid: int, status: int) -> bool:
         """Note the death of a child; return whether requests may have died with it."""
         if status == 0:
-            if row == self._notifier_row:
-                return False  # nothing ever changes in what is served
+            if not self._is_worker(row):
+                return False  # it has nothing to do: nothing ever changes in what is served
             _log.info("the mount has ended")
             self._ended = True
             return False
@@ -158,10 +198,10 @@ class Supervisor:
         self._crashes[row] = self._crashes.get(row, 0) + 1 if lived < _CRASH_SECONDS else 0
         patience = 0.0 if os.WIFSIGNALED(status) else min(0.05 * 2 ** self._crashes[row], _BACKOFF_LIMIT_SECONDS)
         self._due[row] = time.monotonic() + patience
-        if self._crashes[row] >= CRASH_LIMIT and not os.WIFSIGNALED(status) and row != self._notifier_row:
+        if self._crashes[row] >= CRASH_LIMIT and not os.WIFSIGNALED(status) and self._is_worker(row):
             _log.error("workers cannot start; the mount ends")
             self._ended = True
-        return row != self._notifier_row
+        return self._is_worker(row)
 
     def _resend(self) -> None:
         if not self.mounted.agreed.has(InitFlag.HAS_RESEND):
