@@ -13,6 +13,7 @@ import os
 import random
 import signal
 import sys
+from pathlib import Path
 
 
 def files(root: str) -> list[str]:
@@ -42,7 +43,7 @@ def read_one(path: str, wanted: bytes, *, by_map: bool, rng: random.Random) -> N
 
 def main(kind: str, mount: str, truth: str, stop: str) -> None:
     rng = random.Random(os.getpid())
-    contents = {name: open(os.path.join(truth, name), "rb").read() for name in files(truth)}
+    contents = {name: Path(truth, name).read_bytes() for name in files(truth)}
     listings = {os.path.relpath(folder, truth): sorted(a + b) for folder, a, b in os.walk(truth)}
     if kind == "signals":
         signal.signal(signal.SIGALRM, lambda *_: None)

@@ -1,4 +1,4 @@
-"""Requests as raw bytes, on a socket in place of the device: whatever comes, the worker answers or leaves it, and lives."""
+"""Requests as raw bytes, on a socket in place of the device: whatever comes, the worker answers and lives."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.digest import CHUNK_SIZE
-from artifactfs.mount.kernel.codes import OpenFlag, Opcode
+from artifactfs.mount.kernel.codes import Opcode, OpenFlag
 from artifactfs.mount.kernel.device import close_backing, open_backing
 from artifactfs.mount.kernel.structures import IN_HEADER, OPEN_IN, OPEN_OUT
 

@@ -14,10 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from artifactfs.blobstore.keys import COLLECTIONS_PREFIX, log_prefix
 from artifactfs.errors import ArtifactFSError
 from artifactfs.index.epoch import ROOT_NODE, SHARED, read_node
 from artifactfs.mount.kernel.source import Change
+from artifactfs.repository.watching import find_log_directories
 from artifactfs.vfs.nodes import AliasNode, CollectionNode, StagingNode
 
 if TYPE_CHECKING:
@@ -56,12 +56,7 @@ class CatalogueChanges:
 
     def watched_directories(self) -> list[str]:
         """Return the directories of the logs, and those above them and of the staging directories."""
-        root = self._repository.location
-        above = os.path.join(root, COLLECTIONS_PREFIX.rstrip("/"))
-        found = [root if not os.path.isdir(above) else above]
-        for name in self._repository.store.iter_children(COLLECTIONS_PREFIX):
-            log = os.path.join(root, log_prefix(name).rstrip("/"))
-            found.append(log if os.path.isdir(log) else os.path.dirname(log))
+        found = find_log_directories(self._repository)
         staging = os.path.join(self._repository.state_directory, STAGING_FOLDER)
         found.append(staging if os.path.isdir(staging) else self._repository.state_directory)
         with suppress(OSError):

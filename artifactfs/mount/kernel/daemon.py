@@ -11,7 +11,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.errors import MountError
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from artifactfs.mount.daemon import Builder
     from artifactfs.mount.keeper import Keeper
     from artifactfs.mount.kernel.serving import Mounted
+    from artifactfs.mount.options import MountInfo
 
 _log = logging.getLogger(__name__)
 KERNEL: Final = "kernel"
@@ -53,7 +56,7 @@ class KernelDaemon(Daemon):
         self._handover = handover
         self._supervisor: Supervisor | None = None
         self._lock = -1
-        self._started_ns = handover.started_ns if handover is not None else 0
+        self._started_ns = handover.started_ns if handover is not None else time.time_ns()
 
     def _serve(self) -> None:
         try:
@@ -98,8 +101,9 @@ class KernelDaemon(Daemon):
 
     def _supervise(self, stack: ExitStack, mounted: Mounted) -> None:
         order = self._order
+        earlier = self._handover
         supervisor = self._supervisor = Supervisor(
-            mounted, restarts=self._handover.restarts if self._handover is not None else 0
+            mounted, restarts=earlier.restarts if earlier else 0, upgrades=earlier.upgrades if earlier else 0
         )
         if self._handover is not None:
             supervisor.adopt(self._handover.children)
@@ -120,9 +124,12 @@ class KernelDaemon(Daemon):
 
     def _start_keeper(self, keeper: Keeper) -> None:
         if self._supervisor is not None:
-            self._supervisor.add_helper("af-keeper", lambda: keeper.watch() or 0)
+            self._supervisor.add_helper("af-keeper", lambda: _watch(keeper))
         else:
             super()._start_keeper(keeper)
+
+    def _info(self) -> MountInfo:
+        return replace(super()._info(), started_ns=self._started_ns)
 
     def _upgrade(self) -> None:
         """Replace this program by the installed one, if that starts."""
@@ -132,8 +139,14 @@ class KernelDaemon(Daemon):
         check_installed([sys.executable, "-P", "-m", MODULE, "--check"])
         os.set_inheritable(self._lock, True)  # noqa: FBT003 - the only way to say it
         extra = {"order": self._order.encode(), "lock": str(self._lock)}
-        descriptor = handover_of(supervisor, started_ns=self._info().started_ns, extra=extra)
+        descriptor = handover_of(supervisor, started_ns=self._started_ns, extra=extra)
         replace_program([sys.executable, "-P", "-m", MODULE, "--resume", str(descriptor)])
+
+
+def _watch(keeper: Keeper) -> int:
+    """Watch staging directories until the mount is gone; return the exit status."""
+    keeper.watch()
+    return 0
 
 
 def main(arguments: list[str]) -> int:

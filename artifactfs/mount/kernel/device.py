@@ -44,7 +44,8 @@ def open_backing(device: int, descriptor: int) -> int:
     # The id is what ioctl(2) returns. A bytes argument would do, but a bytearray is what keeps `fcntl.ioctl` from
     # copying the argument and returning the copy in place of the id.
     argument = bytearray(BACKING_MAP.packer.pack(descriptor, 0))
-    return fcntl.ioctl(device, BACKING_OPEN, argument)
+    backing: int = fcntl.ioctl(device, BACKING_OPEN, argument)
+    return backing
 
 
 def close_backing(device: int, backing: int) -> None:

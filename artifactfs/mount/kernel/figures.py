@@ -38,6 +38,7 @@ def take_figures(supervisor: Supervisor) -> dict[str, Any]:
         "passthrough": mounted.settings.passthrough,
         "workers": sorted(pid for pid, row in supervisor.children.items() if row < mounted.settings.workers),
         "restarts": supervisor.restarts,
+        "upgrades": supervisor.upgrades,
         "requests": requests,
         "bytes": words[shared.BYTES],
         "errors": words[shared.ERRORS],

@@ -48,6 +48,7 @@ WANTED: Final = (
     | InitFlag.HAS_EXPIRE_ONLY
     | InitFlag.HAS_RESEND
 )
+NOTHING_MORE: Final = InitFlag(0)
 _FALLBACKS: Final = (
     (InitFlag.HAS_RESEND, "RESEND (Linux 6.9)", "requests of a killed worker end with an error"),
     (InitFlag.HAS_EXPIRE_ONLY, "EXPIRE_ONLY (Linux 6.2)", "names of collections and versions are asked for each time"),
@@ -100,7 +101,7 @@ def is_init(request: bytes | memoryview) -> bool:
     return len(request) >= IN_HEADER.size + INIT_IN_OLD.size and IN_HEADER.packer.unpack_from(request)[1] == Opcode.INIT
 
 
-def negotiate(request: bytes | memoryview, *, extra: InitFlag = InitFlag(0)) -> Negotiated:
+def negotiate(request: bytes | memoryview, *, extra: InitFlag = NOTHING_MORE) -> Negotiated:
     """Return what follows from the kernel's INIT.
 
     Args:

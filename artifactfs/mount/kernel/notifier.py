@@ -65,7 +65,7 @@ class Notifier:
         try:
             changes = self._changes.find_changes()
         except (ArtifactFSError, OSError) as error:
-            _log.error("changes cannot be read: %s", error)  # noqa: TRY400 - no traceback for data
+            _log.error("changes cannot be read: %s", error)
             return True
         return all(self._send(change) for change in changes)
 

@@ -24,6 +24,7 @@ from msgspec import Struct
 
 from artifactfs.errors import IndexCorruptError, MalformedError
 from artifactfs.index.epoch import WIRE
+from artifactfs.model import PageRef, Placement
 from artifactfs.mount.kernel.encoding import (
     NO_ATTRIBUTES,
     NodeAttributes,
@@ -32,7 +33,6 @@ from artifactfs.mount.kernel.encoding import (
     encode_record,
 )
 from artifactfs.mount.kernel.pages import copy_records, encode_page, find_in_page
-from artifactfs.model import PageRef, Placement
 from artifactfs.vfs.attributes import Kind
 from artifactfs.vfs.directories import PagePreparation
 

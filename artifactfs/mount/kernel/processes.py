@@ -39,7 +39,7 @@ def fork_child(name: str, main: Callable[[], int]) -> int:
     try:
         _become_child(name, parent)
         status = main()
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - the child must not go on as its parent
         _log.exception("%s ends by an error", name)
     finally:
         logging.shutdown()

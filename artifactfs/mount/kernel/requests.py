@@ -46,12 +46,12 @@ NOT_ASKED_AGAIN: Final = (
 """Answered ENOSYS: the kernel then does these by itself and asks most of them once in the life of a mount."""
 
 
-class Refused(OSError):
+class RefusedError(OSError):
     """An answer that is an errno and nothing else; made once, so that refusing costs little."""
 
 
-def _refusal(number: int) -> Refused:
-    return Refused(number, os.strerror(number))
+def _refusal(number: int) -> RefusedError:
+    return RefusedError(number, os.strerror(number))
 
 
 class Requests:
@@ -166,7 +166,7 @@ class Requests:
         """Do nothing: nodes are kept by the index, not in memory, and FORGET has no answer."""
         return NO_ANSWER
 
-    def refuse_change(self, node: int, size: int) -> int:
+    def refuse_change(self, node: int, size: int) -> int:  # noqa: ARG002 - a handler
         """Refuse: versions never change."""
         raise _refusal(errno.EROFS)
 

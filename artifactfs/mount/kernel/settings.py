@@ -56,6 +56,7 @@ class Handover(Struct, frozen=True):
         backings: number of the memfd of backing files.
         children: process ids of workers and notifier that still serve.
         restarts: workers replaced so far.
+        upgrades: programs replaced so far.
         started_ns: when the mount came up, nanoseconds since 1970 UTC.
         extra: what the embedding daemon needs to go on, as it likes.
     """
@@ -67,6 +68,7 @@ class Handover(Struct, frozen=True):
     backings: int
     children: tuple[int, ...]
     restarts: int
+    upgrades: int
     started_ns: int
     extra: dict[str, str] = {}
 

@@ -136,7 +136,7 @@ class SourceSpec(Struct, frozen=True):
         changes: ChangeSource | None = self._load().open_changes(self.arguments)
         return changes
 
-    def _load(self) -> Any:  # noqa: ANN401 - a module
+    def _load(self) -> Any:
         if not self.module.startswith("artifactfs."):
             msg = f"{self.module!r} is no module of artifactfs"
             raise ConfigurationError(msg)

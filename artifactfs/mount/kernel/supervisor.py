@@ -35,7 +35,7 @@ _CRASH_SECONDS: Final = 1.0
 """A child that lived shorter has crashed at its start."""
 _BACKOFF_LIMIT_SECONDS: Final = 5.0
 CRASH_LIMIT: Final = 8
-"""A worker that cannot start so often in a row ends the mount: callers then get an error instead of waiting for ever."""
+"""A worker that cannot start so often in a row ends the mount: an error is better than waiting for ever."""
 _STOPPING: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
@@ -45,10 +45,11 @@ class Supervisor:
     Threading: one thread, which is the only one of its process.
     """
 
-    def __init__(self, mounted: Mounted, *, restarts: int = 0) -> None:
-        """Store what is served; `restarts` is what an earlier supervisor counted."""
+    def __init__(self, mounted: Mounted, *, restarts: int = 0, upgrades: int = 0) -> None:
+        """Store what is served; `restarts` and `upgrades` are what an earlier supervisor counted."""
         self.mounted = mounted
         self.restarts = restarts
+        self.upgrades = upgrades
         self.children: dict[int, int] = {}
         """Row by process id. Workers have rows from 0; the notifier has the last."""
         self._started: dict[int, float] = {}
@@ -71,11 +72,11 @@ class Supervisor:
 
     # What the embedding daemon uses
 
-    def add_reader(self, source: Any, callback: Callable[[], None]) -> None:  # noqa: ANN401 - a file or socket
+    def add_reader(self, source: Any, callback: Callable[[], None]) -> None:
         """Call `callback` whenever `source` can be read."""
         self._selector.register(source, selectors.EVENT_READ, callback)
 
-    def remove_reader(self, source: Any) -> None:  # noqa: ANN401 - a file or socket
+    def remove_reader(self, source: Any) -> None:
         """Wait for `source` no longer."""
         self._selector.unregister(source)
 
@@ -121,7 +122,7 @@ class Supervisor:
         """Keep the children alive until the mount ends, `stop` is called, or SIGTERM or SIGINT comes."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            theirs.setblocking(False)
+            theirs.settimeout(0)
             signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
             for number in (*_STOPPING, signal.SIGCHLD):
                 signal.signal(number, _ignore)
@@ -159,7 +160,7 @@ class Supervisor:
         try:
             callback()
         except ArtifactFSError as error:
-            _log.error("%s", error)  # noqa: TRY400 - no traceback for what is meant to be read
+            _log.error("%s", error)
 
     def _fork(self, row: int) -> None:
         if row in self._helpers:

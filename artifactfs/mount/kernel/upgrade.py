@@ -60,6 +60,7 @@ def handover_of(supervisor: Supervisor, *, started_ns: int, extra: dict[str, str
         mounted.backings.descriptor,
         tuple(supervisor.children),
         supervisor.restarts,
+        supervisor.upgrades + 1,
         started_ns,
         extra or {},
     )
@@ -73,4 +74,4 @@ def replace_program(command: list[str]) -> NoReturn:
     _log.info("process %d goes on with the installed version", os.getpid())
     for handler in logging.getLogger().handlers:
         handler.flush()
-    os.execv(command[0], command)
+    os.execv(command[0], command)  # noqa: S606 - no shell is wanted

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from artifactfs.errors import ArtifactFSError
 from artifactfs.mount.kernel import shared
 from artifactfs.mount.kernel.codes import UNIQUE_RESEND, Opcode
-from artifactfs.mount.kernel.requests import NO_ANSWER, Refused
+from artifactfs.mount.kernel.requests import NO_ANSWER, RefusedError
 from artifactfs.mount.kernel.structures import IN_HEADER, OUT_HEADER
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Worker:
             return 0, errno.ENOSYS
         try:
             return handler(node, length - IN_HEADER.size), 0
-        except Refused as error:
+        except RefusedError as error:
             return 0, error.errno or errno.EIO
         except (ArtifactFSError, OSError) as error:
             number = error.errno or errno.EIO
@@ -135,7 +135,7 @@ class Worker:
             level = logging.DEBUG if number in _EVERYDAY else logging.ERROR
             _log.log(level, "%s of node %d: %s", _name(opcode), node, error)
             return 0, number
-        except Exception:
+        except Exception:  # noqa: BLE001 - a bug must not end the worker
             _log.exception("%s of node %d failed in an unexpected way", _name(opcode), node)
             return 0, errno.EIO
 
