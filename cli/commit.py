@@ -57,7 +57,7 @@ def _expect_base(options: CommitOptions, staging: Staging) -> CommitOptions:
     if followed is None:
         msg = f"{staging} was made from a version number, which never moves"
         raise UsageError(msg, hint="leave --expect-base out, or stage an alias such as latest")
-    return replace(options, expect_base=(followed, staging.info.present))
+    return replace(options, expect_base=(followed, staging.info.followed_version))
 
 
 def _commit(

@@ -3,13 +3,14 @@
     epochs/current           the five hex digits of the epoch that new mounts use
     epochs/<hex>/            one LMDB environment
     epochs/<hex>/lock        a shared lock is held by everyone who uses the epoch
-    epochs/<hex>/boot        the boot of the machine in which it began
+    epochs/<hex>/boot        the boot of the machine in which it began, and the form of its tables
 
 A node number is the 20 random bits of its epoch and a counter: never used twice, and one of another epoch is
 recognised. What the tables hold is up to the caller; here are numbers, keys and transactions.
 
 An epoch is not synced to disk: it survives every process, but not a crash of the machine, after which no kernel
-remembers a node. So an epoch of an earlier boot is not used again.
+remembers a node. So an epoch of an earlier boot is not used again. Neither is one that is damaged, or that a release
+with other tables began: numbers that mean something else must not appear under the same bits.
 
 Used by `vfs`. Threading: an Epoch may be shared by threads.
 """
@@ -17,14 +18,16 @@ Used by `vfs`. Threading: an Epoch may be shared by threads.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
 import struct
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Self
 
-from artifactfs.errors import ConflictError, translate_os_error
-from artifactfs.index.environment import Environment, find_local_directory
+from artifactfs.errors import ConflictError, IndexCorruptError, translate_os_error
+from artifactfs.index.environment import Environment
+from artifactfs.index.places import find_local_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from artifactfs.index.environment import Writer
 
 FOLDER: Final = "epochs"
+FORMAT: Final = "2"
+"""Changes whenever what the tables hold does, here or in `vfs`."""
 EPOCH_BITS: Final = 20
 COUNTER_BITS: Final = 44
 ROOT_NODE: Final = 1
@@ -41,6 +46,8 @@ WIRE: Final = "wire"
 BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 _COUNTER: Final = b"counter"
 _NODE = struct.Struct(">Q")
+
+_log = logging.getLogger(__name__)
 
 
 class UnknownNodeError(ConflictError):
@@ -132,45 +139,55 @@ def open_epoch(directory: str, *, random: Callable[[int], bytes], boot_id: str |
         AccessDeniedError, StorageFullError: the directory cannot be used.
     """
     folder = find_local_directory(os.path.join(directory, FOLDER))
-    boot = _read_text(BOOT_ID) if boot_id is None else boot_id
+    stamp = _make_stamp(boot_id)
     try:
         with _exclusive(folder):
             name = _read_text(os.path.join(folder, "current"))
-            if not name or _read_text(os.path.join(folder, name, "boot")) != boot:
-                name = _begin(folder, random, boot)
-                _sweep(folder, keep=name)
+            if name and _read_text(os.path.join(folder, name, "boot")) == stamp:
+                try:
+                    return _use(folder, name)
+                except IndexCorruptError as error:
+                    _log.warning("a new epoch begins: %s", error)
+            name = _begin(folder, random, stamp)
+            _sweep(folder, keep=name)
             return _use(folder, name)
     except OSError as error:
         raise translate_os_error(error, doing=f"opening the epoch in {folder}", subject=folder) from error
 
 
-def reopen_epoch(directory: str, name: str) -> Epoch:
-    """Return an epoch by name, also when later mounts use another one.
+def reopen_epoch(directory: str, *, number: int, boot_id: str | None = None) -> Epoch:
+    """Return a certain epoch: the one that a live mount uses, for a process that goes on serving it.
 
-    For the processes of one mount, of which another holds the epoch meanwhile.
+    Args:
+        directory: the state directory of the repository.
+        number: the epoch's 20 bits.
+        boot_id: this boot of the machine; None reads it from the kernel.
 
     Raises:
-        ConflictError: it is gone.
+        UnknownNodeError: there is none of this number any more.
+        IndexCorruptError: it is damaged. The mount has to be made anew.
         AccessDeniedError, StorageFullError: the directory cannot be used.
     """
     folder = find_local_directory(os.path.join(directory, FOLDER))
-    if not os.path.isdir(os.path.join(folder, name)):
-        msg = f"the epoch {name} in {folder} is gone"
-        raise ConflictError(msg, hint="mount again", subject=folder)
+    name = f"{number:05x}"
     try:
-        return _use(folder, name)
+        with _exclusive(folder):
+            if _read_text(os.path.join(folder, name, "boot")) == _make_stamp(boot_id):
+                return _use(folder, name)
     except OSError as error:
         raise translate_os_error(error, doing=f"opening the epoch {name} in {folder}", subject=folder) from error
+    msg = f"there is no epoch {name} in {folder}"
+    raise UnknownNodeError(msg, hint="unmount, and mount again", subject=name)
 
 
-def hold_epoch(directory: str, name: str) -> int:
+def hold_epoch(directory: str, *, number: int) -> int:
     """Return a descriptor that holds an epoch as long as it is open, without opening its tables.
 
     Raises:
         FileNotFoundError: it is gone.
     """
     folder = find_local_directory(os.path.join(directory, FOLDER))
-    lock = os.open(os.path.join(folder, name, "lock"), os.O_RDWR | os.O_CLOEXEC)
+    lock = os.open(os.path.join(folder, f"{number:05x}", "lock"), os.O_RDWR | os.O_CLOEXEC)
     fcntl.flock(lock, fcntl.LOCK_SH)
     return lock
 
@@ -184,19 +201,23 @@ def begin_epoch(directory: str, *, random: Callable[[int], bytes]) -> None:
     folder = find_local_directory(os.path.join(directory, FOLDER))
     try:
         with _exclusive(folder):
-            _sweep(folder, keep=_begin(folder, random, _read_text(BOOT_ID)))
+            _sweep(folder, keep=_begin(folder, random, _make_stamp(None)))
     except OSError as error:
         raise translate_os_error(error, doing=f"beginning an epoch in {folder}", subject=folder) from error
 
 
-def _begin(folder: str, random: Callable[[int], bytes], boot: str) -> str:
+def _make_stamp(boot_id: str | None) -> str:
+    return f"{_read_text(BOOT_ID) if boot_id is None else boot_id} {FORMAT}"
+
+
+def _begin(folder: str, random: Callable[[int], bytes], stamp: str) -> str:
     while True:
         name = f"{int.from_bytes(random(3), 'big') >> 4:05x}"
         with suppress(FileExistsError):
             if name != "00000":  # the root's number has no epoch
                 os.mkdir(os.path.join(folder, name), 0o700)
                 break
-    _write_text(os.path.join(folder, name, "boot"), boot)
+    _write_text(os.path.join(folder, name, "boot"), stamp)
     _write_text(os.path.join(folder, "current"), name)
     return name
 
@@ -206,7 +227,8 @@ def _use(folder: str, name: str) -> Epoch:
     lock = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_SH)
-        environment = Environment(path, tables=(NODES, NAMES, PAGES, SHARED, META, WIRE), durable=False)
+        tables = (NODES, NAMES, PAGES, SHARED, META, WIRE)
+        environment = Environment(path, tables=tables, durable=False, replace_damaged=False)
         environment.open()
     except BaseException:
         os.close(lock)

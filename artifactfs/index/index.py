@@ -1,6 +1,10 @@
 """The index of one repository for one user: states of collections, and which blobs were verified.
 
-All of it can be deleted at any time; it fills by use. It belongs to one repository at one place.
+All of it can be deleted at any time; it fills by use. It belongs to one repository at one place. It only saves work,
+so nothing fails because of it once it is open: when it is found to be damaged it is set aside and fills again.
+
+What is remembered is held back and written in groups, because each write waits for the disk. What a killed process
+held back costs folding a log, or hashing some blobs, again.
 
 Used by `repository`. Threading: an Index may be shared by threads.
 """
@@ -10,26 +14,31 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import msgspec
 
-from artifactfs.errors import ArtifactFSError
-from artifactfs.index.environment import Environment, find_local_directory
+from artifactfs.errors import ArtifactFSError, IndexCorruptError
+from artifactfs.index.environment import Environment
+from artifactfs.index.places import find_local_directory
 from artifactfs.model import Collection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from artifactfs.index.environment import Writer
 
 FOLDER: Final = "index"
 FORMAT: Final = b"1"
 VERIFIED_BUFFER: Final = 512
-"""Verifications that readers made are written in groups of so many: losing some costs hashing again."""
+"""Verifications that readers made are written in groups of so many."""
+STATES_BUFFER: Final = 64
 _COLLECTIONS, _VERIFIED, _META = "collections", "verified", "meta"
-_KEY_LIMIT: Final = 511
+_OWNER: Final = b"owner"
 
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Collection)
@@ -38,8 +47,10 @@ _decoder = msgspec.msgpack.Decoder(Collection)
 class Index:
     """Tables that save work. A context manager; may be shared by threads."""
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, *, owner: bytes) -> None:
         self._environment = environment
+        self._owner = owner
+        self._states: dict[str, Collection] = {}
         self._pending: dict[bytes, bytes] = {}
         self._guard = threading.Lock()
 
@@ -53,80 +64,106 @@ class Index:
 
     def find_collection(self, name: str) -> Collection | None:
         """Return a state that was put earlier, or None; the caller compares its head with the log."""
-        data = self._environment.get(_COLLECTIONS, name.encode())
+        held = self._states.get(name)
+        if held is not None:
+            return held
+        data = self._find(_COLLECTIONS, name.encode())
         if data is None:
             return None
         try:
             return _decoder.decode(data)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, ArtifactFSError) as error:
             _log.warning("the index holds no readable state of %r (%s)", name, error)
             return None
 
     def put_collection(self, collection: Collection) -> None:
-        """Remember a state."""
-        data = _encoder.encode(collection)
-        self._try_write(lambda writer: writer.put(_COLLECTIONS, collection.name.encode(), data))
+        """Remember a state. A few are held back, and written later in one go."""
+        with self._guard:
+            self._states[collection.name] = collection
+            is_full = len(self._states) >= STATES_BUFFER
+        if is_full:
+            self.flush()
 
     def has_verified(self, sha256: bytes, signature: bytes) -> bool:
         """Return whether the file with this signature was recorded with this digest."""
         if not signature:
             return False
-        found = self._pending.get(sha256) or self._environment.get(_VERIFIED, sha256)
+        found = self._pending.get(sha256) or self._find(_VERIFIED, sha256)
         return found == signature
 
     def add_verified(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         """Record pairs of raw digest and signature. A few are held back, and written later in one go."""
         with self._guard:
             self._pending.update(items)
-            full = len(self._pending) >= VERIFIED_BUFFER
-        if full:
+            is_full = len(self._pending) >= VERIFIED_BUFFER
+        if is_full:
             self.flush()
 
     def flush(self) -> None:
         """Write what is held back."""
         with self._guard:
-            pending = dict(self._pending)
-        if pending:
-            self._try_write(lambda writer: _put_all(writer, pending))
+            states, pending = dict(self._states), dict(self._pending)
+        if states or pending:
+            encoded = {name.encode(): _encoder.encode(state) for name, state in states.items()}
+            self._try(lambda: self._environment.write(lambda writer: _put_all(writer, encoded, pending)))
         with self._guard:
-            for key, value in pending.items():
-                if self._pending.get(key) == value:
-                    del self._pending[key]
+            _forget(self._states, states)
+            _forget(self._pending, pending)
 
     def drop(self) -> None:
         """Empty the index; it fills again by use."""
         with self._guard:
+            self._states.clear()
             self._pending.clear()
-        self._environment.drop()
+        try:
+            self._environment.write(self._begin)
+        except ArtifactFSError:
+            self._replace()  # damaged, or no room even for deleting
 
     def close(self) -> None:
         """Write what is held back, and release the index."""
         self.flush()
         self._environment.close()
 
-    def bind(self, owner: bytes) -> None:
+    def bind(self) -> None:
         """Empty the index if it was filled for another repository, or by another release."""
-        if self._environment.get(_META, b"owner") != owner:
-            self._environment.drop()
-            self._try_write(lambda writer: writer.put(_META, b"owner", owner))
+        if self._find(_META, _OWNER) != self._owner:
+            self._try(lambda: self._environment.write(self._begin))
 
-    def _try_write(self, action: _Action) -> None:
+    def _begin(self, writer: Writer) -> None:
+        writer.clear()
+        writer.put(_META, _OWNER, self._owner)
+
+    def _find(self, table: str, key: bytes) -> bytes | None:
+        return self._try(lambda: self._environment.get(table, key))
+
+    def _try(self, action: Callable[[], Result]) -> Result | None:
         try:
-            self._environment.write(action)
+            return action()
+        except IndexCorruptError as error:
+            _log.warning("%s; it is set aside and fills again", error.message)
+            self._replace()
         except ArtifactFSError as error:
-            # It only saves work: what it was asked to remember is in the repository.
-            _log.warning("the index could not be written: %s", error)
+            _log.warning("the index could not be used: %s", error)
+        return None
+
+    def _replace(self) -> None:
+        try:
+            self._environment.replace()
+            self._environment.write(self._begin)
+        except ArtifactFSError as error:
+            _log.warning("the index could not be replaced: %s", error)
 
 
-def _put_all(writer: Writer, pending: dict[bytes, bytes]) -> None:
-    for key, value in sorted(pending.items()):
-        writer.put(_VERIFIED, key, value)
+def _put_all(writer: Writer, states: dict[bytes, bytes], verified: dict[bytes, bytes]) -> None:
+    writer.put_many(_COLLECTIONS, sorted(states.items()))
+    writer.put_many(_VERIFIED, sorted(verified.items()))
 
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    _Action = Callable[[Writer], None]
+def _forget(held: dict[Key, Value], written: dict[Key, Value]) -> None:
+    for key, value in written.items():
+        if held.get(key) is value:
+            del held[key]
 
 
 def open_index(directory: str, *, repository_id: str) -> Index:
@@ -139,6 +176,6 @@ def open_index(directory: str, *, repository_id: str) -> Index:
     path = find_local_directory(os.path.join(directory, FOLDER))
     environment = Environment(path, tables=(_COLLECTIONS, _VERIFIED, _META), durable=True)
     environment.open()
-    index = Index(environment)
-    index.bind(FORMAT + b" " + repository_id.encode())
+    index = Index(environment, owner=FORMAT + b" " + repository_id.encode())
+    index.bind()
     return index

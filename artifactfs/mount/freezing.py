@@ -8,9 +8,9 @@ Threading: any thread.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from artifactfs.errors import BusyError
+from artifactfs.errors import BusyError, MountError
 from artifactfs.mount.control import find_client
 from artifactfs.mount.options import Places, StagingName
 from artifactfs.mount.registry import is_served, slot_for, staging_mountpoint
@@ -28,10 +28,11 @@ class MountFreezer:
         self._repository_id = repository_id
 
     @contextmanager
-    def freeze(self, staging: StagingName) -> Iterator[None]:
+    def freeze(self, staging: StagingName) -> Iterator[bool]:
         """Keep everything in a staging directory as it is for as long as the context lasts.
 
-        Programs that change something wait. If this process dies the server goes on by itself.
+        Programs that change something wait. If this process dies the server goes on by itself. Gives False when
+        nothing serves the staging directory.
 
         Raises:
             BusyError: files are open for writing; the message names process, command and file.
@@ -44,9 +45,10 @@ class MountFreezer:
             if is_served(slot):
                 msg = f"the server of {staging.collection}:@{staging.name} is just starting or ending"
                 raise BusyError(msg, hint="run the same command again")
-            yield
+            yield False
             return
         with client:
             client.ask("freeze")
-            yield
-            client.ask("thaw")
+            yield True
+            with suppress(MountError):  # a server that has ended meanwhile holds nothing; what was done is done
+                client.ask("thaw")

@@ -90,12 +90,23 @@ class Dropped:
 
     def note(self, path: bytes, file: int | bytes) -> None:
         """Look at a file or directory, by descriptor or by path, that stands at an entry path."""
-        names = _list_xattrs(file)
+        names = self.list_names(file)
         if names:
             with self._guard:
                 self.count += 1
                 if len(self.examples) < DROPPED_LIMIT:
                     self.examples.append(DroppedXattrs(path, names))
+
+    def list_names(self, file: int | bytes) -> tuple[str, ...]:
+        """Return the names of a file's extended attributes, without those that the system sets by itself."""
+        listxattr = getattr(os, "listxattr", None)  # Linux only
+        if listxattr is None:
+            return ()
+        try:
+            names = listxattr(file) if isinstance(file, int) else listxattr(file, follow_symlinks=False)
+        except OSError:
+            return ()  # no such thing on this file system
+        return tuple(name for name in names if name not in _SYSTEM_XATTRS) if names else ()
 
 
 class FileReader:
@@ -186,14 +197,3 @@ def _changed(before: os.stat_result, after: os.stat_result) -> bool:
 def _replaced(found: Found) -> SourceChangedError:
     msg = f"{printable(found.local)} was replaced by something else while it was read"
     return SourceChangedError(msg, hint="try again when nothing writes to it", subject=os.fsdecode(found.local))
-
-
-def _list_xattrs(file: int | bytes) -> tuple[str, ...]:
-    listxattr = getattr(os, "listxattr", None)  # Linux only
-    if listxattr is None:
-        return ()
-    try:
-        names = listxattr(file) if isinstance(file, int) else listxattr(file, follow_symlinks=False)
-    except OSError:
-        return ()  # no such thing on this file system
-    return tuple(name for name in names if name not in _SYSTEM_XATTRS) if names else ()

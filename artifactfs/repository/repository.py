@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from artifactfs.blobstore.base import Store
     from artifactfs.blobstore.blobs import BlobName
-    from artifactfs.blobstore.verifying import ReadableFile
+    from artifactfs.blobstore.verifying import ReadableFile as ReadableFile  # noqa: PLC0414 (handed on to vfs)
     from artifactfs.clock import Clock
     from artifactfs.model import Collection, Version
     from artifactfs.paths import Ref

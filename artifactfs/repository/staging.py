@@ -15,124 +15,65 @@ Used by the command line, the SDK and mount. Threading: functions over files and
 from __future__ import annotations
 
 import os
-import shutil
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from artifactfs.errors import AlreadyExistsError, BusyError, ConflictError, translate_os_error
+from artifactfs.errors import (
+    AlreadyExistsError,
+    ArtifactFSError,
+    BusyError,
+    ConflictError,
+    SourceChangedError,
+    SourceNotFoundError,
+    StagingNotFoundError,
+    translate_os_error,
+)
 from artifactfs.paths import DEFAULT_STAGING, printable
 from artifactfs.repository import changes
 from artifactfs.repository.commit import DEFAULT_OPTIONS, CommitOptions, CommitResult, check_options, commit_root
 from artifactfs.repository.diff import Change, diff_trees
 from artifactfs.repository.lower import Lower
+from artifactfs.repository.staged import Freezer, NoFreezer, Staging, StagingCommit
 from artifactfs.repository.treebuilder import make_root
 from artifactfs.repository.trees import Trees
 from artifactfs.repository.upper import Comparison, Storing, UpperTree
+from artifactfs.staging.files import remove_tree, sync_directory, write_durably
 from artifactfs.staging.hashes import load_hashes
 from artifactfs.staging.layout import (
-    OVERLAY,
     UNION,
     Layout,
     StagingInfo,
     iter_infos,
-    new_upper,
-    read_driver,
     read_info,
     serving,
-    sync_directory,
-    write_durably,
     write_info,
 )
-from artifactfs.staging.marks import TRUSTED, USER, supports_marks
+from artifactfs.staging.lifecycle import (
+    claimed,
+    iter_ended,
+    new_upper,
+    read_unpin,
+    remove_all,
+    sweep_uppers,
+    write_unpin,
+)
+from artifactfs.staging.marks import supports_marks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import AbstractContextManager
 
-    from artifactfs.model import Collection, DirectoryEntry, Version
+    from artifactfs.model import Collection, DirectoryEntry, Root, Version
     from artifactfs.repository.repository import Repository
 
+__all__ = ["Freezer", "NoFreezer", "Staging", "StagingArea", "StagingCommit"]
+
 PIN_SIZE = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Staging:
-    """A staging directory, as it was when it was looked at.
-
-    Attributes:
-        info: what it is.
-        layout: where it lies.
-    """
-
-    info: StagingInfo
-    layout: Layout
-
-    @property
-    def collection(self) -> str:
-        """The collection that a commit goes to."""
-        return self.info.collection
-
-    @property
-    def name(self) -> str:
-        """Its name, without `@`."""
-        return self.info.name
-
-    @property
-    def upper(self) -> bytes:
-        """Path of its upper directory."""
-        return self.layout.upper(self.info)
-
-    @property
-    def prefix(self) -> bytes:
-        """Prefix of the marks in its upper directory."""
-        return TRUSTED if read_driver(self.layout) == OVERLAY else USER
-
-    def __str__(self) -> str:
-        """Return its REF."""
-        return str(self.info)
-
-
-class Freezer(Protocol):
-    """Keeps a staging directory as it is while it is committed; `mount.api.MountFreezer` is one."""
-
-    def freeze(self, staging: Staging) -> AbstractContextManager[None]:
-        """Hold all changes for as long as the context lasts.
-
-        Raises:
-            BusyError: files are open for writing; the message names processes and files.
-        """
-
-
-class NoFreezer:
-    """For staging directories that nothing serves."""
-
-    @contextmanager
-    def freeze(self, staging: Staging) -> Iterator[None]:
-        """Hold the staging directory itself.
-
-        Raises:
-            BusyError: something serves it.
-        """
-        with serving(staging.layout):
-            yield
-
-
-@dataclass(frozen=True, slots=True)
-class StagingCommit:
-    """What a commit of a staging directory did.
-
-    Attributes:
-        result: the commit.
-        staging: the staging directory as it is now.
-        moved: the alias it started from and the version this pointed to just before, when somebody else moved it.
-    """
-
-    result: CommitResult
-    staging: Staging
-    moved: tuple[str, int | None] | None = None
+LOOKS = 5
+"""How often `changes` looks again when something changes while it looks."""
 
 
 class StagingArea:
@@ -160,17 +101,17 @@ class StagingArea:
         repository = self._repository
         repository.check_writable()
         layout = Layout(repository.state_directory, collection=collection, name=name)
+        self._finish_ended(collection)
         try:
-            os.makedirs(layout.directory, mode=0o700, exist_ok=True)
-            with serving(layout):
+            with claimed(layout):
                 if os.path.exists(layout.info):
                     msg = f"there is a staging directory {collection}:@{name} already"
                     hint = "use it, `artifactfs discard` it, or give this one another --name"
                     raise AlreadyExistsError(msg, hint=hint, subject=f"{collection}:@{name}")
                 if not supports_marks(layout.work):
-                    msg = f"{printable(layout.work)} is on a file system without user.* attributes"
+                    msg = f"{printable(layout.directory)} is on a file system without whiteouts or user.* attributes"
                     raise ConflictError(msg, hint="set ARTIFACTFS_STATE to a directory on ext4, xfs or btrfs")
-                info = self._make(layout, collection, name, version, followed)
+                info = self._begin(layout, version, followed)
         except OSError as error:
             raise translate_os_error(error, doing=f"making the staging directory {collection}:@{name}") from error
         return Staging(info, layout)
@@ -193,16 +134,22 @@ class StagingArea:
     def changes(self, staging: Staging) -> list[Change]:
         """Return what is different from the version that was committed last, or from the base.
 
-        Files that were not read since they were written to are read. Nothing is stored.
+        Files that were not read since they were written to are read. Nothing is stored, and nothing is held:
+        what is changed meanwhile may or may not be told.
 
         Raises:
             UsageError: there are sockets, FIFOs or devices.
-            SourceChangedError: a file changes while it is read.
+            SourceChangedError, SourceNotFoundError: something changes each time it is looked at.
             IntegrityError: the version below is damaged.
         """
-        target = Comparison(self._repository)
-        entry, trees, _ = self._build(staging, target)
-        return diff_trees(trees, staging.info.present_root, entry)
+        for look in range(LOOKS):
+            try:
+                entry, trees, _ = self._build(staging, Comparison(self._repository))
+                break
+            except (SourceChangedError, SourceNotFoundError):
+                if look == LOOKS - 1:
+                    raise
+        return diff_trees(trees, self._find_present(staging)[1], entry)
 
     def commit(
         self, staging: Staging, options: CommitOptions = DEFAULT_OPTIONS, *, freezer: Freezer | None = None
@@ -224,91 +171,164 @@ class StagingArea:
         """
         repository = self._repository
         with ExitStack() as stack:
-            stack.enter_context((freezer or NoFreezer()).freeze(staging))
-            if freezer is not None:
-                # Not served: keep a server from starting. Served: it holds the lock, and is frozen.
-                with suppress(BusyError):
-                    stack.enter_context(serving(staging.layout))
+            self._hold(stack, staging, freezer or NoFreezer())
             staging = self.get(staging.collection, staging.name)
             before = repository.load_state(staging.collection)
-            base = staging.info.present
-            full = replace(options, base=base)
+            full = replace(options, base=self._find_present(staging)[0])
             check_options(before, full)
             with repository.blobs.begin() as batch:
                 entry, _, tree = self._build(staging, Storing(batch))
                 batch.flush()
             result = commit_root(repository, staging.collection, make_root(entry), full)
+            moved = _find_move(before, staging.info)
             staging = self._record(staging, result)
-        result = _with_dropped(result, tree)
-        return StagingCommit(result, staging, _find_move(before, staging.info.followed, base))
+        return StagingCommit(_with_dropped(result, tree), staging, moved)
 
     def renew(self, staging: Staging) -> Staging:
         """Put an empty upper directory over the version that was committed last, if nothing changed since.
 
         Only for a staging directory that nothing serves: call it before serving it, holding `serving`.
+
+        Raises:
+            ArtifactFSError: it could not be renewed, and is as it was.
         """
         info = staging.info
+        sweep_uppers(staging.layout, info)
         if info.committed is None or info.committed_root is None or self.changes(staging):
             return staging
         version = self._repository.load_state(staging.collection).versions.get(info.committed)
         if version is None:
             return staging  # deleted meanwhile: what is below must stay
-        pin = self._pin(staging.collection, version, staging.name)
-        upper = new_upper(staging.layout, version.root)
-        fresh = msgspec.structs.replace(
-            info, upper=upper, base=version.number, root=version.root, pin=pin, committed=None, committed_root=None
-        )
-        write_info(staging.layout, fresh)
-        shutil.rmtree(staging.upper, ignore_errors=True)
-        self._unpin(staging.collection, info.pin)
-        return Staging(fresh, staging.layout)
+        try:
+            return self._put_over(staging, version)
+        except OSError as error:
+            raise translate_os_error(error, doing=f"renewing the staging directory {staging}") from error
 
     def remove(self, staging: Staging) -> None:
         """End a staging directory: what it holds and was not committed is lost.
 
+        When it is interrupted, the next one that is made in this collection finishes it.
+
         Raises:
             BusyError: it is being served or committed.
+            AccessDeniedError: something in it could not be removed.
         """
-        with serving(staging.layout):
-            os.unlink(staging.layout.info)
-            sync_directory(staging.layout.directory)
-            self._unpin(staging.collection, staging.info.pin)
-            shutil.rmtree(staging.layout.directory, ignore_errors=True)
-        with suppress(OSError):
-            os.rmdir(os.path.dirname(staging.layout.directory))
+        layout = staging.layout
+        with serving(layout):
+            write_unpin(layout, [*read_unpin(layout), staging.info.pin])
+            try:
+                os.unlink(layout.info)
+                sync_directory(layout.directory)
+                self._give_up_base(staging)
+                remove_all(layout)
+            except OSError as error:
+                raise translate_os_error(error, doing=f"removing the staging directory {staging}") from error
 
-    def _make(
-        self, layout: Layout, collection: str, name: str, version: Version | None, followed: str | None
-    ) -> StagingInfo:
-        for leftover in os.listdir(layout.directory):
-            if leftover.startswith(b"upper-"):
-                shutil.rmtree(os.path.join(layout.directory, leftover))
-        pin = self._pin(collection, version, name) if version is not None else ""
+    def _begin(self, layout: Layout, version: Version | None, followed: str | None) -> StagingInfo:
+        sweep_uppers(layout, None)
+        write_unpin(layout, read_unpin(layout))
+        try:
+            info = self._make(layout, version, followed)
+        except BaseException:
+            with suppress(ArtifactFSError, OSError):  # or the next one finishes it
+                self._take_away_pins(layout, None)
+                remove_all(layout)
+            raise
+        self._take_away_pins(layout, info)
+        remove_tree(layout.unpin)
+        return info
+
+    def _make(self, layout: Layout, version: Version | None, followed: str | None) -> StagingInfo:
+        pin = self._pin(layout, version) if version is not None else ""
         write_durably(layout.driver, UNION.encode() + b"\n")
         info = StagingInfo(
-            collection=collection,
-            name=name,
+            collection=layout.collection,
+            name=layout.name,
             upper=new_upper(layout, version.root if version is not None else None),
             base=version.number if version is not None else None,
             root=version.root if version is not None else None,
             pin=pin,
             created_ns=self._repository.clock.now_ns(),
             followed=followed,
+            followed_version=version.number if version is not None else None,
         )
         write_info(layout, info)
         return info
 
-    def _pin(self, collection: str, version: Version, name: str) -> str:
+    def _put_over(self, staging: Staging, version: Version) -> Staging:
+        layout, old = staging.layout, staging.info
+        pin = self._pin(layout, version)
+        info = msgspec.structs.replace(
+            old,
+            upper=new_upper(layout, version.root),
+            base=version.number,
+            root=version.root,
+            pin=pin,
+            committed=None,
+            committed_root=None,
+        )
+        write_unpin(layout, [*read_unpin(layout), old.pin])
+        write_info(layout, info)
+        self._take_away_pins(layout, info)
+        remove_tree(layout.unpin)
+        sweep_uppers(layout, info)
+        return Staging(info, layout)
+
+    def _hold(self, stack: ExitStack, staging: Staging, freezer: Freezer) -> None:
+        """Keep a staging directory as it is: by its lock, or where a server has that, by freezing.
+
+        Raises:
+            BusyError: files are open for writing, or another process commits or discards it.
+        """
+        try:
+            stack.enter_context(serving(staging.layout))
+        except BusyError:
+            if not stack.enter_context(freezer.freeze(staging)):
+                # Who held the lock has gone, or is no server.
+                stack.enter_context(serving(staging.layout))
+
+    def _find_present(self, staging: Staging) -> tuple[int | None, Root | None]:
+        """Return number and root of what a staging directory is compared with.
+
+        That is the version committed last, or when this was deleted (and its trees may be gone) the base, which is
+        pinned.
+        """
+        info = staging.info
+        if info.committed in self._repository.load_state(info.collection).versions:
+            return info.committed, info.committed_root
+        return info.base, info.root
+
+    def _pin(self, layout: Layout, version: Version) -> str:
+        """Pin a version; a crash before `staging.json` names the pin leaves a note of it."""
         pin = os.urandom(PIN_SIZE).hex()
-        purpose = f"staging directory @{name}"
+        purpose = f"staging directory @{layout.name}"
+        write_unpin(layout, [*read_unpin(layout), pin])
         self._repository.append(
-            collection, lambda state: changes.pin(state, pin=pin, version=version.number, purpose=purpose)
+            layout.collection, partial(changes.pin, pin=pin, version=version.number, purpose=purpose)
         )
         return pin
 
-    def _unpin(self, collection: str, pin: str) -> None:
-        if pin and pin in self._repository.load_state(collection).pins:
-            self._repository.append(collection, lambda state: changes.unpin(state, pin=pin))
+    def _take_away_pins(self, layout: Layout, info: StagingInfo | None) -> None:
+        """Take away the pins that were noted, but for the one that is in use."""
+        known = self._repository.load_state(layout.collection).pins
+        for pin in read_unpin(layout):
+            if pin in known and (info is None or info.pin != pin):
+                self._repository.append(layout.collection, partial(changes.unpin, pin=pin))
+
+    def _give_up_base(self, staging: Staging) -> None:
+        try:
+            self._take_away_pins(staging.layout, None)
+        except ArtifactFSError:
+            write_info(staging.layout, staging.info)  # its base is still pinned: it goes on
+            raise
+
+    def _finish_ended(self, collection: str) -> None:
+        """Finish what was interrupted while it began or ended."""
+        for layout in iter_ended(self._repository.state_directory, collection):
+            with suppress(BusyError, StagingNotFoundError), serving(layout):
+                if layout.is_ended:
+                    self._take_away_pins(layout, None)
+                    remove_all(layout)
 
     def _build(self, staging: Staging, target: Storing | Comparison) -> tuple[DirectoryEntry, Trees, UpperTree]:
         repository = self._repository
@@ -327,17 +347,22 @@ class StagingArea:
         return entry, trees, tree
 
     def _record(self, staging: Staging, result: CommitResult) -> Staging:
-        version = result.version
-        info = msgspec.structs.replace(staging.info, committed=version.number, committed_root=version.root)
+        version, followed = result.version, staging.info.followed
+        info = msgspec.structs.replace(
+            staging.info,
+            committed=version.number,
+            committed_root=version.root,
+            followed_version=None if followed is None else result.collection.aliases.get(followed),
+        )
         write_info(staging.layout, info)
         return Staging(info, staging.layout)
 
 
-def _find_move(before: Collection, followed: str | None, base: int | None) -> tuple[str, int | None] | None:
-    if followed is None:
+def _find_move(before: Collection, info: StagingInfo) -> tuple[str, int | None] | None:
+    if info.followed is None:
         return None
-    there = before.aliases.get(followed)
-    return None if there == base else (followed, there)
+    there = before.aliases.get(info.followed)
+    return None if there == info.followed_version else (info.followed, there)
 
 
 def _with_dropped(result: CommitResult, tree: UpperTree) -> CommitResult:

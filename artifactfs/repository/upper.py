@@ -49,11 +49,9 @@ class UpperSink(Protocol):
 class UpperDropped(Dropped):
     """Collects extended attributes that a commit does not keep; the marks of the upper directory are none of them."""
 
-    def note(self, path: bytes, file: int | bytes) -> None:
-        """Look at a file or directory, by descriptor or by path, that stands at an entry path."""
-        names = os.listxattr(file) if isinstance(file, int) else os.listxattr(file, follow_symlinks=False)
-        if any(not os.fsencode(name).startswith(HIDDEN) for name in names):
-            super().note(path, file)
+    def list_names(self, file: int | bytes) -> tuple[str, ...]:
+        """Return the names that count."""
+        return tuple(name for name in super().list_names(file) if not os.fsencode(name).startswith(HIDDEN))
 
 
 class Storing:

@@ -91,7 +91,7 @@ class _Audit:
     def __init__(self, repository: Repository, progress: Progress) -> None:
         self._repository = repository
         self._progress = progress
-        self._trees = Trees(repository.blobs, cache_size=0)
+        self._trees = Trees(repository.blobs)
         self._seen: dict[bytes, str | None] = {}
 
     def check(self, root: Root) -> Iterator[Problem]:

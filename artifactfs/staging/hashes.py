@@ -8,11 +8,13 @@ Used by status and commit. Threading: Hashes belongs to one thread.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from artifactfs.staging.layout import write_durably
+from artifactfs.errors import ArtifactFSError
+from artifactfs.staging.files import write_durably
 
 if TYPE_CHECKING:
     import os
@@ -64,9 +66,10 @@ class Hashes:
             self._present[path] = KnownFile(*_status_key(status), sha256, sums)
 
     def save(self, layout: Layout) -> None:
-        """Keep what is known of the files that were met."""
+        """Keep what is known of the files that were met; that this fails (a full disk) costs time only."""
         if self._present != self._known:
-            write_durably(layout.hashes, _encoder.encode(self._present))
+            with suppress(ArtifactFSError):
+                write_durably(layout.hashes, _encoder.encode(self._present))
 
 
 def load_hashes(layout: Layout, *, now_ns: int) -> Hashes:

@@ -6,6 +6,8 @@
         work/            files that are being made
         driver           which marks the upper directory has: `union` or `overlay`
         hashes           digests of files in the upper directory, by path, size, times and inode
+        unpin            pins to be taken away, but for the one that staging.json names; there while it begins or
+                         ends, so that a crash in between leaves neither a pin for ever nor files
         lock             held by the one process that serves it
 
 Everything is plain files, so that a person can look at it and a crash leaves it as it was.
@@ -17,16 +19,16 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 from msgspec import Struct
 
-from artifactfs.errors import BusyError, MalformedError, StagingNotFoundError, translate_os_error
+from artifactfs.errors import ArtifactFSError, BusyError, MalformedError, StagingNotFoundError
 from artifactfs.model import Root
 from artifactfs.paths import check_collection_name, check_staging_name, printable
+from artifactfs.staging.files import remove_tree, write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +50,7 @@ class StagingInfo(Struct, frozen=True):
         committed: number of the version that was committed last, if any.
         committed_root: its top directory.
         followed: the alias that it started from, if any.
+        followed_version: the version that this alias pointed to when it was made, or after the last commit.
         created_ns: when it was made, nanoseconds since 1970 UTC.
     """
 
@@ -61,6 +64,7 @@ class StagingInfo(Struct, frozen=True):
     committed: int | None = None
     committed_root: Root | None = None
     followed: str | None = None
+    followed_version: int | None = None
 
     @property
     def present(self) -> int | None:
@@ -78,10 +82,18 @@ class StagingInfo(Struct, frozen=True):
 
 
 class Layout:
-    """The paths of one staging directory. Immutable."""
+    """The paths of one staging directory. Immutable.
+
+    Attributes:
+        collection: its collection.
+        name: its name, without `@`.
+        directory: where all of it lies.
+    """
 
     def __init__(self, state_directory: str, *, collection: str, name: str) -> None:
         parts = (FOLDER, check_collection_name(collection), check_staging_name(name))
+        self.collection = collection
+        self.name = name
         self.directory = os.fsencode(os.path.join(state_directory, *parts))
 
     @property
@@ -105,9 +117,19 @@ class Layout:
         return os.path.join(self.directory, b"hashes")
 
     @property
+    def unpin(self) -> bytes:
+        """Path of the file that names pins to be taken away."""
+        return os.path.join(self.directory, b"unpin")
+
+    @property
     def lock(self) -> bytes:
         """Path of the lock."""
         return os.path.join(self.directory, b"lock")
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether there is no staging directory, but the note that one was to begin or to end."""
+        return os.path.exists(self.unpin) and not os.path.exists(self.info)
 
     def upper(self, info: StagingInfo) -> bytes:
         """Return the path of the present upper directory."""
@@ -125,10 +147,7 @@ def read_info(layout: Layout) -> StagingInfo:
         with open(layout.info, "rb") as file:
             return msgspec.json.decode(file.read(), type=StagingInfo)
     except FileNotFoundError:
-        name = os.path.basename(layout.directory)
-        collection = os.path.basename(os.path.dirname(layout.directory))
-        msg = f"there is no staging directory {printable(collection)}:@{printable(name)}"
-        raise StagingNotFoundError(msg, hint="`artifactfs stage NAME` makes one") from None
+        raise _not_found(layout) from None
     except msgspec.MsgspecError as error:
         msg = f"{printable(layout.info)} does not decode: {error}"
         raise MalformedError(msg, hint="the changed files are beside it, in upper-*", subject=str(error)) from error
@@ -137,35 +156,6 @@ def read_info(layout: Layout) -> StagingInfo:
 def write_info(layout: Layout, info: StagingInfo) -> None:
     """Replace what is known about a staging directory, durably and as a whole."""
     write_durably(layout.info, msgspec.json.format(msgspec.json.encode(info)))
-
-
-def write_durably(path: bytes, data: bytes) -> None:
-    """Replace a file: afterwards it has the new content or the old one, whatever happens.
-
-    Raises:
-        StorageFullError: there is no room; the old content stays.
-    """
-    temporary = path + b".new"
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_directory(os.path.dirname(path))
-    except OSError as error:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise translate_os_error(error, doing=f"writing {printable(path)}") from error
-
-
-def sync_directory(path: bytes) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_driver(layout: Layout) -> str:
@@ -183,33 +173,18 @@ def iter_infos(state_directory: str, collection: str | None = None) -> Iterator[
     One whose `staging.json` cannot be read is passed over; naming it says why.
     """
     top = os.path.join(state_directory, FOLDER)
-    for folder in [collection] if collection is not None else _list(top):
-        for name in _list(os.path.join(top, folder)):
-            with suppress(StagingNotFoundError, MalformedError, OSError):
+    for folder in [collection] if collection is not None else list_names(top):
+        for name in list_names(os.path.join(top, folder)):
+            with suppress(ArtifactFSError, OSError):
                 yield read_info(Layout(state_directory, collection=folder, name=name))
 
 
-def _list(path: str) -> list[str]:
+def list_names(path: str) -> list[str]:
+    """Return the names in a directory in order, without those that begin with a dot; none when it is missing."""
     try:
         return sorted(name for name in os.listdir(path) if not name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def new_upper(layout: Layout, root: Root | None) -> str:
-    """Make an empty upper directory with the attributes of the version below, and return its name."""
-    number = 0
-    while True:
-        name = f"upper-{number}"
-        path = os.path.join(layout.directory, name.encode())
-        with suppress(FileExistsError):
-            os.mkdir(path, 0o755)
-            break
-        number += 1
-    if root is not None:
-        os.chmod(path, root.mode | 0o700)
-        os.utime(path, ns=(root.mtime_ns, root.mtime_ns))
-    return name
 
 
 @contextmanager
@@ -218,14 +193,20 @@ def serving(layout: Layout) -> Iterator[None]:
 
     Raises:
         BusyError: another process does.
+        StagingNotFoundError: there is none, or it was removed just now.
     """
-    descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except (FileNotFoundError, NotADirectoryError):
+        raise _not_found(layout) from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             msg = f"the staging directory {printable(layout.directory)} is in use"
             raise BusyError(msg, hint="another process serves, commits or discards it") from None
+        if not os.fstat(descriptor).st_nlink:
+            raise _not_found(layout)  # removed, with its lock, between the two steps
         clear_work(layout)
         yield
     finally:
@@ -234,5 +215,10 @@ def serving(layout: Layout) -> Iterator[None]:
 
 def clear_work(layout: Layout) -> None:
     """Remove what a killed process was making."""
-    shutil.rmtree(layout.work, ignore_errors=True)
+    remove_tree(layout.work)
     os.makedirs(layout.work, mode=0o700, exist_ok=True)
+
+
+def _not_found(layout: Layout) -> StagingNotFoundError:
+    msg = f"there is no staging directory {layout.collection}:@{layout.name}"
+    return StagingNotFoundError(msg, hint="`artifactfs stage NAME` makes one")

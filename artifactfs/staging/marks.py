@@ -18,10 +18,15 @@ import ctypes
 import errno
 import os
 import stat
-from typing import Final
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
 
 from artifactfs.errors import InvalidPathError
 from artifactfs.paths import join_path, printable, split_path
+from artifactfs.staging.files import remove_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 USER, TRUSTED = b"user.overlay.", b"trusted.overlay."
 NODE_MARK: Final = b"user.artifactfs.ino"
@@ -50,12 +55,12 @@ def make_whiteout(path: bytes) -> None:
 
 def is_opaque(path: bytes, prefix: bytes = USER) -> bool:
     """Return whether a directory hides the lower one."""
-    return find_xattr(path, prefix + _OPAQUE) == b"y"
+    return _find_mark(path, prefix + _OPAQUE) == b"y"
 
 
 def set_opaque(path: bytes, prefix: bytes = USER) -> None:
     """Make a directory hide the lower one."""
-    os.setxattr(path, prefix + _OPAQUE, b"y", follow_symlinks=False)
+    _set_mark(path, prefix + _OPAQUE, b"y")
 
 
 def find_redirect(path: bytes, *, siblings: bytes, prefix: bytes = USER) -> bytes | None:
@@ -69,7 +74,7 @@ def find_redirect(path: bytes, *, siblings: bytes, prefix: bytes = USER) -> byte
     Raises:
         InvalidPathError: the redirect is not a path.
     """
-    value = find_xattr(path, prefix + _REDIRECT)
+    value = _find_mark(path, prefix + _REDIRECT)
     if not value:
         return None
     target = value[1:] if value.startswith(b"/") else join_path(siblings, value)
@@ -81,7 +86,7 @@ def find_redirect(path: bytes, *, siblings: bytes, prefix: bytes = USER) -> byte
 
 def set_redirect(path: bytes, target: bytes, prefix: bytes = USER) -> None:
     """Make a directory show the lower directory at the entry path `target`."""
-    os.setxattr(path, prefix + _REDIRECT, b"/" + target, follow_symlinks=False)
+    _set_mark(path, prefix + _REDIRECT, b"/" + target)
 
 
 def has_metacopy(path: bytes, prefix: bytes = USER) -> bool:
@@ -99,19 +104,52 @@ def find_xattr(path: bytes, name: bytes) -> bytes | None:
         raise
 
 
+def with_permission(path: bytes, wanted: int, action: Callable[[], None]) -> None:
+    """Do something that needs permissions on a file or directory that its owner has taken away from himself.
+
+    Overlayfs does such things with the rights of the kernel, and so does root. An ordinary user's process lends itself
+    the `wanted` permission bits meanwhile.
+
+    Raises:
+        OSError: whatever `action` raises; EPERM: the file is not the process's own.
+    """
+    try:
+        action()
+    except PermissionError:
+        mode = stat.S_IMODE(os.lstat(path).st_mode)
+        if mode & wanted == wanted:
+            raise
+        os.chmod(path, mode | wanted)
+        try:
+            action()
+        finally:
+            with suppress(FileNotFoundError):  # it may have been moved, to be removed
+                os.chmod(path, mode)
+
+
+def _find_mark(path: bytes, name: bytes) -> bytes | None:
+    found: list[bytes | None] = []
+    with_permission(path, stat.S_IRUSR, lambda: found.append(find_xattr(path, name)))
+    return found[0]
+
+
+def _set_mark(path: bytes, name: bytes, value: bytes) -> None:
+    with_permission(path, stat.S_IWUSR, lambda: os.setxattr(path, name, value, follow_symlinks=False))
+
+
 def supports_marks(directory: bytes) -> bool:
-    """Return whether whiteouts and attributes can be made on the file system of a directory."""
-    probe = os.path.join(directory, b".probe")
+    """Return whether the file system of a directory has what a union needs: whiteouts, attributes, exchange."""
+    probe, other = os.path.join(directory, b".probe-1"), os.path.join(directory, b".probe-2")
     try:
         os.mkdir(probe)
-        try:
-            set_opaque(probe)
-            make_whiteout(os.path.join(probe, b"w"))
-            os.unlink(os.path.join(probe, b"w"))
-        finally:
-            os.rmdir(probe)
+        set_opaque(probe)
+        make_whiteout(other)
+        exchange(probe, other)
     except OSError:
         return False
+    finally:
+        remove_tree(probe)
+        remove_tree(other)
     return True
 
 

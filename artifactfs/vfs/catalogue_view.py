@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 import msgspec
 
-from artifactfs.errors import EntryNotFoundError, IntegrityError, InvalidNameError, InvalidPathError
-from artifactfs.paths import find_version_number, format_version, printable
+from artifactfs.errors import EntryNotFoundError, IntegrityError, InvalidNameError
+from artifactfs.paths import find_version_number, format_version
 from artifactfs.repository.trees import root_placement
 from artifactfs.vfs.attributes import Attributes, Kind
-from artifactfs.vfs.base import ROOT_NODE
+from artifactfs.vfs.base import ROOT_NODE, NotADirectoryNodeError
 from artifactfs.vfs.nodes import AliasNode, CollectionNode, DirectoryNode, StagingNode, attributes_of
-from artifactfs.vfs.tree_view import TreeView, find_in
+from artifactfs.vfs.tree_view import TreeView, find_in, missing_name
 from artifactfs.vfs.xattrs import get_from
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from artifactfs.vfs.nodes import Record
 
 CATALOGUE_MODE = 0o755
+_NOT_A_DIRECTORY = "this node is not a directory"
 
 
 class StagingPlaces(Protocol):
@@ -78,17 +79,19 @@ class CatalogueView:
 
     def lookup(self, parent: int, name: bytes) -> Attributes:
         """Return the attributes of a name in a directory."""
-        names = self._tree.find_names(parent)
+        names = self._tree.find_lately(parent, name)
         if names is not None:
             return find_in(names, name)
         if parent == ROOT_NODE:
             return self._collection_attributes(self._find_collection(name))
         record = self._tree.nodes.get(parent)
         if isinstance(record, DirectoryNode):
-            return find_in(self._tree.enter(record), name)
+            return self._tree.lookup(record, name)
         if isinstance(record, CollectionNode):
             return self._lookup_in_collection(record.name, name)
-        raise _missing(name)
+        if isinstance(record, StagingNode):
+            raise missing_name(name)
+        raise NotADirectoryNodeError(_NOT_A_DIRECTORY)
 
     def getattr(self, node: int) -> Attributes:
         """Return the attributes of a node."""
@@ -114,12 +117,11 @@ class CatalogueView:
             case CollectionNode():
                 return self._read_collection(self._get_collection(record.name))
             case DirectoryNode():
-                return list(self._tree.enter(record).items())
+                return self._tree.read_directory(record)
             case StagingNode():
                 return []
             case _:
-                msg = "not a directory"
-                raise InvalidPathError(msg)
+                raise NotADirectoryNodeError(_NOT_A_DIRECTORY)
 
     def readlink(self, node: int) -> bytes:
         """Return the target of a symbolic link; an alias's is where it points now."""
@@ -129,7 +131,7 @@ class CatalogueView:
         if isinstance(record, StagingNode):
             target = self._staging.find_link(record.collection, record.name)
             if target is None:
-                raise _missing(b"@" + record.name.encode())
+                raise missing_name(b"@" + record.name.encode())
             return os.fsencode(target)
         return self._tree.readlink(record)
 
@@ -187,7 +189,7 @@ class CatalogueView:
         try:
             text = name.decode()
         except UnicodeDecodeError:
-            raise _missing(name) from None
+            raise missing_name(name) from None
         if text.startswith("@"):
             return self._staging_attributes(state, text[1:])
         number = find_version_number(text)
@@ -199,7 +201,7 @@ class CatalogueView:
         try:
             return self._get_collection(name.decode())
         except UnicodeDecodeError:
-            raise _missing(name) from None
+            raise missing_name(name) from None
 
     def _get_collection(self, name: str) -> Collection:
         try:
@@ -210,7 +212,7 @@ class CatalogueView:
             return found if self._frozen is None else self._freeze(found)
         state = self._find_unborn(name)
         if state is None:
-            raise _missing(name.encode())
+            raise missing_name(name.encode())
         return state
 
     def _freeze(self, state: Collection) -> Collection:
@@ -243,7 +245,7 @@ class CatalogueView:
     def _version_attributes(self, collection: Collection, number: int) -> Attributes:
         version = collection.versions.get(number)
         if version is None:
-            raise _missing(format_version(number).encode())
+            raise missing_name(format_version(number).encode())
         node = self._tree.nodes.version(collection.name, version, root_placement(version.root))
         return attributes_of(node, version.root.as_entry())
 
@@ -255,18 +257,14 @@ class CatalogueView:
     def _alias_target(self, collection: Collection, alias: str) -> bytes:
         number = collection.aliases.get(alias)
         if number is None:
-            raise _missing(alias.encode("utf-8", "surrogateescape"))
+            raise missing_name(alias.encode("utf-8", "surrogateescape"))
         return format_version(number).encode()
 
     def _staging_attributes(self, collection: Collection, name: str) -> Attributes:
         if name not in self._staging.staging_names(collection.name):
-            raise _missing(b"@" + name.encode())
+            raise missing_name(b"@" + name.encode())
         node = self._tree.nodes.staging(collection.name, name)
         link = self._staging.find_link(collection.name, name)
         if link is not None:
             return Attributes(node, Kind.SYMLINK, 0o777, len(os.fsencode(link)), collection.time_ns)
         return Attributes(node, Kind.DIRECTORY, CATALOGUE_MODE, 0, collection.time_ns)
-
-
-def _missing(name: bytes) -> EntryNotFoundError:
-    return EntryNotFoundError(f"there is no {printable(name)!r}", subject=printable(name))

@@ -12,8 +12,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
-    from artifactfs.blobstore.verifying import ReadableFile
-    from artifactfs.repository.repository import Repository
+    from artifactfs.repository.repository import ReadableFile, Repository
     from artifactfs.vfs.nodes import FileNode
 
 KEPT_FROM_BYTES: Final = 128 << 10

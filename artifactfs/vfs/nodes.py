@@ -22,7 +22,7 @@ from artifactfs.vfs.attributes import Attributes, Kind
 if TYPE_CHECKING:
     from artifactfs.index.environment import Writer
 
-CACHED_RECORDS: Final = 65_536
+CACHED_RECORDS: Final = 16_384
 _MODE_AND_TIME = struct.Struct(">Hq")
 
 
@@ -137,7 +137,8 @@ class NodeTable:
         def make(node: int) -> DirectoryNode:
             return directory_record(node, entry, placement, collection=collection, version=version.number)
 
-        return self._get_or_make(_hashed(b"v", collection, str(version.number)), make)
+        # With its tree: a repository that was restored from a copy may give the number again, to something else.
+        return self._get_or_make(_hashed(b"v", collection, str(version.number), version.root.tree), make)
 
     def _get_or_make(self, key: bytes, make: Maker) -> int:
         found = self.epoch.environment.get(SHARED, key)
@@ -199,33 +200,29 @@ def shared_key(entry: Entry) -> bytes | None:
             return None
 
 
-def entry_record(node: int, entry: Entry, placement: Placement | None, *, collection: str, version: int) -> TreeRecord:
-    """Return the record of an entry of a version."""
+def entry_record(
+    attributes: Attributes, entry: Entry, placement: Placement | None, *, collection: str, version: int
+) -> TreeRecord:
+    """Return the record of an entry of a version that has these attributes."""
     match entry:
         case FileEntry():
-            return FileNode(attributes_of(node, entry), entry.sha256, entry.size, entry.sums)
+            return FileNode(attributes, entry.sha256, entry.size, entry.sums)
         case SymlinkEntry():
-            return LinkNode(attributes_of(node, entry), entry.target)
+            return LinkNode(attributes, entry.target)
         case ReferenceEntry():
-            return ReferenceNode(attributes_of(node, entry), entry.content, entry.uri)
+            return ReferenceNode(attributes, entry.content, entry.uri)
         case DirectoryEntry():
-            return directory_record(node, entry, placement, collection=collection, version=version)
+            return DirectoryNode(
+                attributes, entry.tree, entry.content, entry.size, entry.count, placement, collection, version
+            )
 
 
 def directory_record(
     node: int, entry: DirectoryEntry, placement: Placement | None, *, collection: str, version: int
 ) -> DirectoryNode:
     """Return the record of a directory of a version."""
-    return DirectoryNode(
-        attributes_of(node, entry),
-        entry.tree,
-        entry.content,
-        entry.size,
-        entry.count,
-        placement,
-        collection,
-        version,
-    )
+    attributes = attributes_of(node, entry)
+    return DirectoryNode(attributes, entry.tree, entry.content, entry.size, entry.count, placement, collection, version)
 
 
 def attributes_of(node: int, entry: Entry) -> Attributes:

@@ -8,6 +8,7 @@ Used by `catalogue_view` and `version_view`. Threading: may be shared by threads
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from artifactfs.errors import (
@@ -21,12 +22,15 @@ from artifactfs.errors import (
 from artifactfs.paths import printable
 from artifactfs.repository.trees import Trees
 from artifactfs.vfs.attributes import StatFs
+from artifactfs.vfs.base import IsADirectoryNodeError
 from artifactfs.vfs.content import Contents
 from artifactfs.vfs.directories import Directories
 from artifactfs.vfs.nodes import DirectoryNode, FileNode, LinkNode, NodeTable, ReferenceNode
 from artifactfs.vfs.xattrs import describe_node
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from artifactfs.index.epoch import Epoch
     from artifactfs.model import Collection
     from artifactfs.repository.repository import Repository
@@ -56,21 +60,31 @@ class TreeView:
         """Close open files."""
         self._contents.close()
 
-    def find_names(self, node: int) -> Names | None:
-        """Return the names in a directory of a version if it was entered lately."""
-        return self._directories.find(node)
+    def find_lately(self, parent: int, name: bytes) -> Names | None:
+        """Return the names among which `name` is, or would be, if that part of a version was looked into lately."""
+        return self._directories.find(parent, name)
 
-    def enter(self, record: DirectoryNode) -> Names:
+    def lookup(self, record: DirectoryNode, name: bytes) -> Attributes:
+        """Return the attributes of a name in a directory of a version.
+
+        Raises:
+            EntryNotFoundError: there is no such name.
+            IntegrityError: the directory is missing or damaged; the message names the version.
+        """
+        with _naming(record):
+            found = self._directories.lookup(record, name)
+        if found is None:
+            raise missing_name(name)
+        return found
+
+    def read_directory(self, record: DirectoryNode) -> list[tuple[bytes, Attributes]]:
         """Return names and attributes in a directory of a version, in name order.
 
         Raises:
             IntegrityError: it is missing or damaged; the message names the version.
         """
-        try:
-            return self._directories.enter(record)
-        except IntegrityError as error:
-            place = f"{record.collection}:v{record.version}"
-            raise type(error)(f"{place}: {error.message}", hint=error.hint, subject=error.subject) from error
+        with _naming(record):
+            return [row for names in self._directories.iter_leaves(record) for row in names.items()]
 
     def read(self, record: Record, *, offset: int, size: int) -> bytes:
         """Return the overlap of a range with a file.
@@ -78,14 +92,18 @@ class TreeView:
         Raises:
             IntegrityError: the content is missing or damaged.
             InvalidPathError: the node is not a file.
+            IsADirectoryNodeError: it is a directory.
         """
         if isinstance(record, FileNode):
             return self._contents.read(record, offset=offset, size=size)
         if isinstance(record, ReferenceNode):
             msg = f"this release does not fetch references: {record.uri}"
             raise BlobMissingError(msg, subject=record.uri)
-        msg = "only files can be read"
-        raise InvalidPathError(msg)
+        if isinstance(record, LinkNode):
+            msg = "a symbolic link is not read but followed"
+            raise InvalidPathError(msg)
+        msg = "a directory has no bytes"
+        raise IsADirectoryNodeError(msg)
 
     def readlink(self, record: Record) -> bytes:
         """Return the target of a symbolic link of a version.
@@ -125,6 +143,21 @@ class TreeView:
         )
 
 
+@contextmanager
+def _naming(record: DirectoryNode) -> Iterator[None]:
+    """Put the version in front of the message when something is missing or damaged."""
+    try:
+        yield
+    except IntegrityError as error:
+        place = f"{record.collection}:v{record.version}"
+        raise type(error)(f"{place}: {error.message}", hint=error.hint, subject=error.subject) from error
+
+
+def missing_name(name: bytes) -> EntryNotFoundError:
+    """Return the error that says that there is no such name."""
+    return EntryNotFoundError(f"there is no {printable(name)!r}", subject=printable(name))
+
+
 def find_in(names: Names, name: bytes) -> Attributes:
     """Return the attributes of a name.
 
@@ -133,6 +166,5 @@ def find_in(names: Names, name: bytes) -> Attributes:
     """
     found = names.get(name)
     if found is None:
-        msg = f"there is no {printable(name)!r}"
-        raise EntryNotFoundError(msg, subject=printable(name))
+        raise missing_name(name)
     return found

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from artifactfs.errors import InvalidPathError
+from msgspec import structs
+
 from artifactfs.repository.trees import root_placement
-from artifactfs.vfs.base import ROOT_NODE, UnknownNodeError
+from artifactfs.vfs.base import ROOT_NODE, NotADirectoryNodeError, UnknownNodeError
 from artifactfs.vfs.nodes import CatalogueRecord, DirectoryNode, directory_record
 from artifactfs.vfs.tree_view import TreeView, find_in
 from artifactfs.vfs.xattrs import get_from
@@ -31,6 +32,7 @@ class VersionView:
         self._tree = TreeView(repository, epoch)
         self._collection = collection
         self._version = version
+        self._root: DirectoryNode | None = None
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -42,18 +44,21 @@ class VersionView:
 
     def lookup(self, parent: int, name: bytes) -> Attributes:
         """Return the attributes of a name in a directory."""
-        names = self._tree.find_names(parent)
-        if names is None:
-            names = self._tree.enter(self._directory(parent))
-        return find_in(names, name)
+        names = self._tree.find_lately(parent, name)
+        if names is not None:
+            return find_in(names, name)
+        record = self._directory(parent)
+        names = self._tree.find_lately(record.attributes.node, name)
+        return find_in(names, name) if names is not None else self._tree.lookup(record, name)
 
     def getattr(self, node: int) -> Attributes:
         """Return the attributes of a node."""
-        return self._record(node).attributes
+        found = self._record(node).attributes
+        return found if node != ROOT_NODE else structs.replace(found, node=ROOT_NODE)
 
     def read_directory(self, node: int) -> Sequence[tuple[bytes, Attributes]]:
         """Return names and attributes in name order."""
-        return list(self._tree.enter(self._directory(node)).items())
+        return self._tree.read_directory(self._directory(node))
 
     def readlink(self, node: int) -> bytes:
         """Return the target of a symbolic link."""
@@ -84,12 +89,13 @@ class VersionView:
         record = self._record(node)
         if isinstance(record, DirectoryNode):
             return record
-        msg = "not a directory"
-        raise InvalidPathError(msg)
+        msg = "this node is not a directory"
+        raise NotADirectoryNodeError(msg)
 
     def _record(self, node: int) -> TreeRecord:
         if node == ROOT_NODE:
-            return self._make_root()
+            self._root = self._root or self._make_root()
+            return self._root
         record = self._tree.nodes.get(node)
         if isinstance(record, CatalogueRecord):
             # The epoch is shared with mounts of the whole repository; this one never gave the number out.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from pathlib import Path
 
 import pytest
 
-from artifactfs.errors import ConflictError
-from artifactfs.index.epoch import NODES, begin_epoch, node_key, open_epoch
+from artifactfs.errors import ConflictError, IndexCorruptError
+from artifactfs.index import epoch as module
+from artifactfs.index.epoch import NODES, UnknownNodeError, begin_epoch, node_key, open_epoch, reopen_epoch
 
 
 def epochs(path: Path) -> set[str]:
@@ -66,3 +68,60 @@ def test_a_random_number_that_is_taken_is_not_used(tmp_path: Path) -> None:
         assert epoch.name == "00123"
         begin_epoch(str(tmp_path), random=lambda _: next(numbers))
         assert epochs(tmp_path) == {"00123", "11111"}
+
+
+def test_a_damaged_epoch_is_never_used_again_under_its_number(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with open_epoch(str(tmp_path), random=os.urandom) as before:
+        pass
+    data = tmp_path / "epochs" / before.name / "data.mdb"
+    data.write_bytes(b"garbage" * 4000)
+    with pytest.raises(IndexCorruptError):
+        reopen_epoch(str(tmp_path), number=before.number)
+    with open_epoch(str(tmp_path), random=os.urandom) as after:
+        assert after.number != before.number
+        assert "a new epoch begins" in caplog.text
+
+
+def test_a_live_mount_goes_on_with_its_epoch_after_a_rebuild(tmp_path: Path) -> None:
+    with open_epoch(str(tmp_path), random=os.urandom) as held:
+        node = held.environment.write(lambda writer: held.allocate(writer, 1))
+        held.environment.write(lambda writer: writer.put(NODES, node_key(node), b"it"))
+        begin_epoch(str(tmp_path), random=os.urandom)
+        with reopen_epoch(str(tmp_path), number=held.number) as again:
+            assert again.get_node(node) == b"it"
+    begin_epoch(str(tmp_path), random=os.urandom)
+    with pytest.raises(UnknownNodeError):
+        reopen_epoch(str(tmp_path), number=held.number)
+
+
+def test_an_epoch_with_other_tables_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_epoch(str(tmp_path), random=os.urandom) as before:
+        pass
+    monkeypatch.setattr(module, "FORMAT", "later")
+    with open_epoch(str(tmp_path), random=os.urandom) as after:
+        assert after.number != before.number
+
+
+def test_processes_that_share_an_epoch_never_give_a_number_twice(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+
+    def allocate() -> None:
+        with open_epoch(str(tmp_path), random=os.urandom) as epoch:
+            results.put([epoch.environment.write(lambda writer: epoch.allocate(writer, 3)) for _ in range(40)])
+
+    processes = [context.Process(target=allocate) for _ in range(4)]
+    for process in processes:
+        process.start()
+    found = [number for _ in processes for number in results.get(timeout=60)]
+    for process in processes:
+        process.join(20)
+    assert len({first + step for first in found for step in range(3)}) == 4 * 40 * 3
+
+
+def test_a_lost_current_file_begins_a_new_epoch(tmp_path: Path) -> None:
+    with open_epoch(str(tmp_path), random=os.urandom) as before:
+        (tmp_path / "epochs" / "current").write_bytes(b"\xff\xfe")
+        with open_epoch(str(tmp_path), random=os.urandom) as after:
+            assert after.number != before.number
+            assert epochs(tmp_path) == {before.name, after.name}

@@ -60,7 +60,7 @@ def test_what_is_removed_is_forgotten_when_the_kernel_is_told(
     put(repository, source, aliases=("best",))
     top = Path(mounted.mountpoint, "animals")
     assert (top / "best").exists()
-    repository.append("animals", lambda state: changes.remove_aliases(state, ["best"]))
+    repository.append("animals", lambda state: changes.remove_aliases(state, aliases=["best"]))
     assert "best" not in os.listdir(top)
     assert not (top / "best").exists()
     api.refresh_name(folders, repository.id, collection="animals", name="best")
@@ -226,7 +226,7 @@ def test_a_second_mount_of_the_same_repository(
     other = tmp_path / "other"
     other.mkdir()
     api.mount(folders, str(other), options=MountOptions())
-    assert run("diff", "-r", "--no-dereference", source, other / "animals" / "latest") == ""
+    assert run("diff", "-r", "--no-dereference", source, other / "animals" / "v0") == ""
     api.unmount(folders, mounted.mountpoint)
     assert (other / "animals" / "v0" / "README").read_text() == "hello\n"
 

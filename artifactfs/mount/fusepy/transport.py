@@ -27,9 +27,14 @@ def read_only_options(*, allow_other: bool) -> Options:
     """Return the options of a mount of versions: the kernel keeps what it has learnt.
 
     Unknown names are not kept, so that a new version shows at once.
+
+    One thread answers: Python runs one at a time anyway, and handing each request to another thread of libfuse's cost
+    three times the processor time of answering it (75 instead of 22 microseconds for a lookup). Nothing here waits
+    for anything but the local disk.
     """
     return {
         **_common(allow_other=allow_other),
+        "nothreads": True,
         "ro": True,
         "kernel_cache": True,
         "entry_timeout": _DAY_SECONDS,

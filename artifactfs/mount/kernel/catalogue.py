@@ -47,7 +47,7 @@ class Served(Struct, frozen=True):
         version: its number.
         frozen: alias targets by collection, as they were when it was mounted; None lets them move.
         names_ns: how long the kernel keeps names and attributes of the catalogue.
-        epoch: name of the epoch that the mount began with.
+        epoch: number of the epoch that the mount began with; 0 takes the current one.
         order: the server's order, as text, for what staging directories need; empty shows none.
     """
 
@@ -59,7 +59,7 @@ class Served(Struct, frozen=True):
     version: int = 0
     frozen: dict[str, dict[str, int]] | None = None
     names_ns: int = FOREVER.entry_ns
-    epoch: str = ""
+    epoch: int = 0
     order: str = ""
 
 
@@ -131,7 +131,7 @@ def describe(served: Served) -> SourceSpec:
 def _open(served: Served, stack: ExitStack) -> tuple[Repository, Epoch]:
     repository = stack.enter_context(open_repository(served.repository, state=served.state, author="", create=False))
     directory = repository.state_directory
-    epoch = reopen_epoch(directory, served.epoch) if served.epoch else open_epoch(directory, random=os.urandom)
+    epoch = reopen_epoch(directory, number=served.epoch) if served.epoch else open_epoch(directory, random=os.urandom)
     return repository, stack.enter_context(epoch)
 
 

@@ -11,6 +11,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from artifactfs.errors import UsageError
 from artifactfs.index.epoch import open_epoch
 from artifactfs.mount.kernel.catalogue import Served, describe
@@ -20,6 +22,7 @@ from artifactfs.paths import parse_ref
 from artifactfs.repository.repository import Repository, open_repository
 
 if TYPE_CHECKING:
+    from artifactfs.mount.kernel.settings import Handover
     from artifactfs.mount.kernel.source import SourceSpec
     from artifactfs.mount.orders import Order
 
@@ -61,7 +64,7 @@ def prepare(order: Order) -> Prepared:
     create = order.kind != VERSION
     with open_repository(order.repository, state=order.state, author=order.author, create=create) as repository:
         with open_epoch(repository.state_directory, random=os.urandom) as epoch:
-            name = epoch.name
+            number = epoch.number
         collection, version, mean = _resolve(order, repository)
         served = Served(
             repository=repository.location,
@@ -71,10 +74,16 @@ def prepare(order: Order) -> Prepared:
             collection=collection,
             version=version,
             frozen=_freeze(repository) if order.freeze_aliases else None,
-            epoch=name,
+            epoch=number,
             order=order.encode(),
         )
         return Prepared(served, repository.id, repository.location, repository.state_directory, mean)
+
+
+def recall(handover: Handover) -> Prepared:
+    """Return what an earlier program of this process serves: nothing is decided again."""
+    served = msgspec.convert(handover.settings.source.arguments, Served)
+    return Prepared(served, handover.extra["id"], served.repository, handover.extra["state"], 0)
 
 
 def _resolve(order: Order, repository: Repository) -> tuple[str, int, int]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from artifactfs.errors import MountError
 from artifactfs.index.epoch import hold_epoch
 from artifactfs.mount.daemon import Daemon, InfoSession, Served, build
-from artifactfs.mount.kernel.choice import prepare, should_pass_through
+from artifactfs.mount.kernel.choice import Prepared, prepare, recall, should_pass_through
 from artifactfs.mount.kernel.control_port import ControlPort
 from artifactfs.mount.kernel.figures import MetricsWriter
 from artifactfs.mount.kernel.mounting import MountRequest, open_mount
@@ -56,6 +56,7 @@ class KernelDaemon(Daemon):
         self._handover = handover
         self._supervisor: Supervisor | None = None
         self._lock = -1
+        self._prepared: Prepared | None = None
         self._started_ns = handover.started_ns if handover is not None else time.time_ns()
 
     def _serve(self) -> None:
@@ -78,16 +79,18 @@ class KernelDaemon(Daemon):
 
     def _mount(self) -> Mounted:
         """Return the mount with INIT answered, new or handed over."""
-        prepared = prepare(self._order)
+        earlier = self._handover
+        prepared = prepare(self._order) if earlier is None else recall(earlier)
+        self._prepared = prepared
         # A lock alone: the tables are opened by the workers, after the fork.
-        hold_epoch(prepared.state_directory, prepared.served.epoch)
+        hold_epoch(prepared.state_directory, number=prepared.served.epoch)
         self._served = Served(
             None, {}, InfoSession, repository_id=prepared.repository_id, location=prepared.location,
             collection=prepared.served.collection or None,
             version=prepared.served.version if prepared.served.collection else None,
         )  # fmt: skip
-        if self._handover is not None:
-            return resume(self._handover)
+        if earlier is not None:
+            return resume(earlier)
         order = self._order
         wanted = should_pass_through(order, prepared)
         settings = ServeSettings(
@@ -139,6 +142,8 @@ class KernelDaemon(Daemon):
         check_installed([sys.executable, "-P", "-m", MODULE, "--check"])
         os.set_inheritable(self._lock, True)  # noqa: FBT003 - the only way to say it
         extra = {"order": self._order.encode(), "lock": str(self._lock)}
+        if self._prepared is not None:
+            extra |= {"id": self._prepared.repository_id, "state": self._prepared.state_directory}
         descriptor = handover_of(supervisor, started_ns=self._started_ns, extra=extra)
         replace_program([sys.executable, "-P", "-m", MODULE, "--resume", str(descriptor)])
 

@@ -34,7 +34,7 @@ from artifactfs.mount.kernel.encoding import (
 )
 from artifactfs.mount.kernel.pages import copy_records, encode_page, find_in_page
 from artifactfs.vfs.attributes import Kind
-from artifactfs.vfs.directories import PagePreparation
+from artifactfs.vfs.preparation import PagePreparation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

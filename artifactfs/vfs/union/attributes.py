@@ -39,7 +39,7 @@ def attributes_of(found: Found, upper_path: bytes) -> UnionAttributes:
     """Return the attributes of what shows under a name."""
     if found.upper is not None:
         return upper_attributes(found.upper, _find_mark(found.upper, upper_path))
-    assert found.lower is not None  # noqa: S101 (it shows)
+    assert found.lower is not None
     return lower_attributes(found.lower)
 
 
@@ -76,4 +76,8 @@ def lower_attributes(lower: LowerEntry) -> UnionAttributes:
 def _find_mark(status: os.stat_result, upper_path: bytes) -> bytes | None:
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
         return None
-    return find_xattr(upper_path, NODE_MARK)
+    try:
+        return find_xattr(upper_path, NODE_MARK)
+    except (FileNotFoundError, PermissionError):
+        # Removed while its directory is listed; or its owner, an ordinary user, may not read it.
+        return None

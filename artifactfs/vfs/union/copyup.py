@@ -1,9 +1,11 @@
 """Copying up: bringing a file or directory of the version into the upper directory, so that it can be changed.
 
-A file is copied into the work directory and appears in the upper one when it is complete. A directory comes without
-what is in it. Both keep their inode number, by a mark. The directory above keeps its times: nothing in it has changed.
+A file is copied into the work directory, made durable there, and appears in the upper one when it is complete: a crash
+leaves the file of the version or the whole copy. A directory comes without what is in it. Both keep their inode number,
+by a mark. The directory above keeps its times: nothing in it has changed.
 
-Used by the union. Threading: one copy at a time; the lock on names is held only at its end.
+Used by the union. Threading: each file is copied once, different files at the same time; the lock on names is held only
+at a copy's end.
 """
 
 from __future__ import annotations
@@ -11,64 +13,79 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import stat
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from artifactfs.model import DirectoryEntry, SymlinkEntry
-from artifactfs.staging.marks import NODE_MARK
+from artifactfs.repository.copying import Copier as ContentCopier
+from artifactfs.staging.files import remove_tree
+from artifactfs.staging.marks import NODE_MARK, with_permission
 from artifactfs.vfs.union.resolving import fail
 
 if TYPE_CHECKING:
-    from artifactfs.model import FileEntry, ReferenceEntry
+    from collections.abc import Callable, Iterator
+
+    from artifactfs.model import Entry, FileEntry, ReferenceEntry
     from artifactfs.repository.lower import LowerEntry
     from artifactfs.vfs.union.resolving import Resolver
 
-COPY_SIZE = 1 << 20
+_MAY_CHANGE = stat.S_IWUSR | stat.S_IXUSR
 
 
 class Copier:
-    """Copies up. Shared by threads; `names` is the union's lock on names."""
+    """Copies up. Shared by threads.
 
-    def __init__(self, resolver: Resolver, work: bytes, names: threading.RLock) -> None:
+    Args:
+        resolver: finds paths.
+        work: the work directory, on the same file system as the upper one.
+        names: the union's lock on names.
+        moved_up: called with the path in the version and the one in the upper directory of each file that came up.
+    """
+
+    def __init__(
+        self, resolver: Resolver, work: bytes, *, names: threading.RLock, moved_up: Callable[[bytes, bytes], None]
+    ) -> None:
         self._resolver = resolver
         self._work = work
         self._names = names
-        self._one_at_a_time = threading.RLock()
+        self._moved_up = moved_up
         self._numbers = itertools.count()
+        self._content = ContentCopier(lambda _: None)
+        self._condition = threading.Condition()
+        self._copying: set[bytes] = set()
+        self._trash: list[bytes] = []
 
     def new_path(self) -> bytes:
         """Return a path in the work directory that nobody uses."""
         return os.path.join(self._work, b"%d-%d" % (os.getpid(), next(self._numbers)))
 
-    def ensure_file(self, path: bytes, *, keep_data: bool = True) -> bytes:
-        """Return the path of a file in the upper directory, copying it there if it is not.
+    def throw_away(self, path: bytes) -> None:
+        """Have something in the work directory removed by the next `empty_trash`."""
+        self._trash.append(path)
+
+    def empty_trash(self) -> None:
+        """Remove what was thrown away: outside the lock on names, since a directory may hold many whiteouts."""
+        while self._trash:
+            with suppress(IndexError, OSError):  # another thread was faster; the next start clears the work directory
+                remove_tree(self._trash.pop())
+
+    def ensure_file(self, path: bytes, *, keep_data: bool = True) -> None:
+        """Copy a file, link or directory into the upper directory if it is not there. Not under the lock on names.
 
         Args:
-            path: its entry path. It may be of any kind, directories included.
+            path: its entry path.
             keep_data: False when it is about to be cut to nothing: its data is then not copied.
 
         Raises:
             OSError: ENOENT, ENOTDIR, ENOSPC; the upper directory is as it was.
             IntegrityError: the data below is missing or damaged.
         """
-        with self._names:
-            found = self._resolver.get(path)
-            if found.in_upper:
-                return self._resolver.upper_path(path)
-        with self._one_at_a_time:
-            with self._names:
-                found = self._resolver.get(path)
-                if found.in_upper:
-                    return self._resolver.upper_path(path)
-            if found.lower is None:
-                raise fail(errno.ENOENT, path)
-            temporary = self._copy(found.lower, keep_data=keep_data)
-            try:
-                return self._publish(path, found.lower, temporary)
-            except BaseException:
-                _remove(temporary)
-                raise
+        while (lower := self._find_lower(path)) is not None:
+            with self._alone(lower.path):
+                if self._find_lower(path) == lower:
+                    self._bring_up(path, lower, keep_data=keep_data)
 
     def ensure_directory(self, path: bytes) -> bytes:
         """Return the path of a directory in the upper directory, making it there if it is not.
@@ -77,92 +94,104 @@ class Copier:
             OSError: ENOENT, ENOTDIR, ENOSPC.
         """
         with self._names:
-            directory = self._resolver.get_directory(path)
-            upper = self._resolver.upper_path(path)
-            if directory.in_upper or directory.lower is None:
-                return upper
-            parent = path.rpartition(b"/")[0]
-            above = self.ensure_directory(parent)
-            before = os.lstat(above)
-            entry = directory.lower.entry
-            temporary = self.new_path()
-            os.mkdir(temporary, 0o700)
-            try:
-                found = self._resolver.find(path)
-                _dress(temporary, entry, found.lower)
-                os.rename(temporary, upper)
-            except BaseException:
-                _remove(temporary)
-                raise
-            os.utime(above, ns=(before.st_atime_ns, before.st_mtime_ns))
-            self._resolver.forget()
-            return upper
+            missing: list[bytes] = []
+            above = path
+            while not self._resolver.get_directory(above).in_upper:  # ends at the top
+                missing.append(above)
+                above = above.rpartition(b"/")[0]
+            for below in reversed(missing):
+                lower = self._resolver.get(below).lower
+                if lower is None:
+                    raise fail(errno.ENOENT, below)
+                self._place(below, lower, self._make_copy(lower, keep_data=False))
+            return self._resolver.upper_path(path)
 
-    def _publish(self, path: bytes, lower: LowerEntry, temporary: bytes) -> bytes:
+    def _find_lower(self, path: bytes) -> LowerEntry | None:
+        """Return the entry of the version that shows, or None when what shows is in the upper directory."""
         with self._names:
             found = self._resolver.get(path)
-            upper = self._resolver.upper_path(path)
-            if found.in_upper or found.lower is None or found.lower.path != lower.path:
-                # Removed or replaced while it was copied: that change counts.
-                _remove(temporary)
-                return self.ensure_file(path)
-            above = self.ensure_directory(path.rpartition(b"/")[0])
-            before = os.lstat(above)
-            os.rename(temporary, upper)
-            os.utime(above, ns=(before.st_atime_ns, before.st_mtime_ns))
-            self._resolver.forget()
-            return upper
+            return None if found.in_upper else found.lower
 
-    def _copy(self, lower: LowerEntry, *, keep_data: bool) -> bytes:
-        temporary = self.new_path()
-        entry = lower.entry
+    @contextmanager
+    def _alone(self, lower_path: bytes) -> Iterator[None]:
+        """Let one thread at a time copy a file."""
+        with self._condition:
+            self._condition.wait_for(lambda: lower_path not in self._copying)
+            self._copying.add(lower_path)
         try:
-            match entry:
-                case SymlinkEntry():
-                    os.symlink(entry.target, temporary)
-                    os.utime(temporary, ns=(entry.mtime_ns, entry.mtime_ns), follow_symlinks=False)
-                    return temporary
-                case DirectoryEntry():
-                    os.mkdir(temporary, 0o700)
-                case _:
-                    self._copy_data(entry, temporary, keep_data=keep_data)
-            _dress(temporary, entry, lower)
+            yield
+        finally:
+            with self._condition:
+                self._copying.discard(lower_path)
+                self._condition.notify_all()
+
+    def _bring_up(self, path: bytes, lower: LowerEntry, *, keep_data: bool) -> None:
+        temporary = self._make_copy(lower, keep_data=keep_data)
+        try:
+            with self._names:
+                if self._find_lower(path) != lower:
+                    remove_tree(temporary)  # removed or replaced while it was copied: that change counts
+                    return
+                self.ensure_directory(path.rpartition(b"/")[0])
+                self._place(path, lower, temporary)
         except BaseException:
-            _remove(temporary)
+            with suppress(OSError):
+                remove_tree(temporary)
+            raise
+
+    def _place(self, path: bytes, lower: LowerEntry, temporary: bytes) -> None:
+        """Let a copy appear under its name; the directory above keeps its times."""
+        upper = self._resolver.upper_path(path)
+        above = os.path.dirname(upper)
+        before = os.lstat(above)
+        with_permission(above, _MAY_CHANGE, lambda: os.rename(temporary, upper))
+        if isinstance(lower.entry, DirectoryEntry):
+            # Only now: an ordinary user cannot move a directory that he may not write to.
+            os.chmod(upper, lower.entry.mode)
+            self._resolver.forget(path)
+        else:
+            self._moved_up(lower.path, upper)
+        os.utime(above, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    def _make_copy(self, lower: LowerEntry, *, keep_data: bool) -> bytes:
+        temporary = self.new_path()
+        try:
+            self._copy(lower.entry, temporary, lower.node, keep_data=keep_data)
+        except BaseException:
+            with suppress(OSError):
+                remove_tree(temporary)
             raise
         return temporary
 
-    def _copy_data(self, entry: FileEntry | ReferenceEntry, temporary: bytes, *, keep_data: bool) -> None:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    def _copy(self, entry: Entry, temporary: bytes, node: int, *, keep_data: bool) -> None:
+        match entry:
+            case SymlinkEntry():
+                os.symlink(entry.target, temporary)
+            case DirectoryEntry():
+                os.mkdir(temporary, 0o700)
+                _mark_node(temporary, node)
+            case _:
+                self._copy_file(entry, temporary, node, keep_data=keep_data)
+        os.utime(temporary, ns=(entry.mtime_ns, entry.mtime_ns), follow_symlinks=False)
+
+    def _copy_file(self, entry: FileEntry | ReferenceEntry, temporary: bytes, node: int, *, keep_data: bool) -> None:
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            if not keep_data or not entry.size:
-                return
-            file = self._resolver.lower.open_file(entry)
-            try:
-                offset = 0
-                while data := file.read_at(offset, COPY_SIZE):
-                    view = memoryview(data)
-                    while view:
-                        view = view[os.write(descriptor, view) :]
-                    offset += len(data)
-            finally:
-                file.close()
+            _mark_node(descriptor, node)
+            if keep_data and entry.size:
+                file = self._resolver.lower.open_file(entry)
+                try:
+                    self._content.copy(file, descriptor)
+                finally:
+                    file.close()
+                # Or a machine that loses power could leave the name, which hides the version's file, without the data.
+                os.fdatasync(descriptor)
+            os.fchmod(descriptor, entry.mode)
         finally:
             os.close(descriptor)
 
 
-def _dress(path: bytes, entry: FileEntry | ReferenceEntry | DirectoryEntry, lower: LowerEntry | None) -> None:
-    """Give a copy the attributes of the original, its inode number among them."""
-    if lower is not None:
-        with suppress(OSError):
-            os.setxattr(path, NODE_MARK, str(lower.node).encode())
-    os.chmod(path, entry.mode)
-    os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))
-
-
-def _remove(path: bytes) -> None:
+def _mark_node(file: bytes | int, node: int) -> None:
+    """Let a copy go on showing the inode number of the original."""
     with suppress(OSError):
-        try:
-            os.unlink(path)
-        except IsADirectoryError:
-            os.rmdir(path)
+        os.setxattr(file, NODE_MARK, str(node).encode())

@@ -1,6 +1,7 @@
 """Open files of a union, by handle. What was opened stays readable and writable when its name goes.
 
-A handle on a file of the version reads it there, also after somebody else has copied it up: as overlayfs does.
+A handle on a file of the version reads it there, and in the upper directory from when somebody has it copied up: who
+follows a log sees what is appended. (The kernel's overlayfs goes on showing the old file.)
 
 Used by the union. Threading: shared by threads; a handle is closed once, by the kernel's last release.
 """
@@ -11,22 +12,32 @@ import errno
 import itertools
 import os
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from artifactfs.vfs.union.resolving import fail
 
 if TYPE_CHECKING:
-    from artifactfs.blobstore.verifying import ReadableFile
     from artifactfs.repository.lower import LowerEntry
+    from artifactfs.repository.repository import ReadableFile
 
 
-class OpenFile(NamedTuple):
-    """An open file: a descriptor in the upper directory, or content of the version."""
+@dataclass(slots=True)
+class OpenFile:
+    """An open file. Changed by `OpenFiles` only.
 
-    descriptor: int | None
-    content: ReadableFile | None
-    lower: LowerEntry | None
-    is_writable: bool
+    Attributes:
+        descriptor: in the upper directory; goes before `content`.
+        content: of the version.
+        lower: the entry of the version, as long as the name shows it.
+        is_writable: whether it was opened for writing.
+    """
+
+    descriptor: int | None = None
+    content: ReadableFile | None = None
+    lower: LowerEntry | None = None
+    is_writable: bool = False
 
 
 class OpenFiles:
@@ -35,14 +46,36 @@ class OpenFiles:
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._files: dict[int, OpenFile] = {}
+        self._by_lower: dict[bytes, set[int]] = {}
         self._handles = itertools.count(1)
 
-    def add(self, file: OpenFile) -> int:
-        """Return a new handle for an open file."""
+    def add_upper(self, descriptor: int, *, is_writable: bool) -> int:
+        """Return a new handle for a file that is open in the upper directory."""
         with self._guard:
             handle = next(self._handles)
-            self._files[handle] = file
+            self._files[handle] = OpenFile(descriptor, is_writable=is_writable)
         return handle
+
+    def reserve(self, lower: LowerEntry) -> int:
+        """Return a new handle for a file of the version, which `fill` completes."""
+        with self._guard:
+            handle = next(self._handles)
+            self._files[handle] = OpenFile(lower=lower)
+            self._by_lower.setdefault(lower.path, set()).add(handle)
+        return handle
+
+    def fill(self, handle: int, content: ReadableFile) -> None:
+        """Complete a reserved handle."""
+        with self._guard:
+            self._files[handle].content = content
+
+    def move_up(self, lower_path: bytes, upper: bytes) -> None:
+        """Let handles on a file of the version go on with its copy; without descriptors left they stay."""
+        with self._guard, suppress(OSError):
+            for handle in self._by_lower.pop(lower_path, ()):
+                file = self._files[handle]
+                file.descriptor = os.open(upper, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                file.lower = None
 
     def get(self, handle: int) -> OpenFile:
         """Return an open file.
@@ -55,17 +88,18 @@ class OpenFiles:
             raise fail(errno.EBADF)
         return found
 
-    def remove(self, handle: int) -> OpenFile | None:
-        """Close a handle and return what it was; None when it is not open."""
+    def remove(self, handle: int) -> None:
+        """Close a handle; one that is not open is no error."""
         with self._guard:
             found = self._files.pop(handle, None)
-        if found is None:
-            return None
+            if found is None:
+                return
+            if found.lower is not None:
+                self._forget_lower(found.lower.path, handle)
         if found.descriptor is not None:
             os.close(found.descriptor)
         if found.content is not None:
             found.content.close()
-        return found
 
     def close(self) -> None:
         """Close all handles."""
@@ -80,25 +114,29 @@ class OpenFiles:
             IntegrityError: the version's content is damaged.
         """
         file = self.get(handle)
-        if file.content is not None:
-            return file.content.read_at(offset, size)
-        return os.pread(self._descriptor(file), size, offset)
+        if file.descriptor is not None:
+            return os.pread(file.descriptor, size, offset)
+        if file.content is None:
+            raise fail(errno.EBADF)
+        return file.content.read_at(offset, size)
 
     def write(self, handle: int, data: bytes, *, offset: int) -> int:
-        """Write bytes to an open file, and return how many.
+        """Write bytes to an open file, and return how many: fewer than given when the disk filled on the way.
 
         Raises:
-            OSError: EBADF: it is not open for writing; ENOSPC; EFBIG.
+            OSError: EBADF: it is not open for writing; ENOSPC; EFBIG. Nothing was written.
         """
-        file = self.get(handle)
-        if not file.is_writable:
-            raise fail(errno.EBADF)
-        descriptor = self._descriptor(file)
+        descriptor = self._writable(handle, errno.EBADF)
         written = 0
         while written < len(data):
             # pwrite on a descriptor opened with O_APPEND appends, so those are opened without it, and the kernel
             # that asks has worked out the offset.
-            written += os.pwrite(descriptor, data[written:] if written else data, offset + written)
+            try:
+                written += os.pwrite(descriptor, data[written:] if written else data, offset + written)
+            except OSError:
+                if not written:
+                    raise
+                break
         return written
 
     def truncate(self, handle: int, size: int) -> None:
@@ -107,10 +145,7 @@ class OpenFiles:
         Raises:
             OSError: EBADF, EINVAL: it is not open for writing.
         """
-        file = self.get(handle)
-        if not file.is_writable:
-            raise fail(errno.EINVAL)
-        os.ftruncate(self._descriptor(file), size)
+        os.ftruncate(self._writable(handle, errno.EINVAL), size)
 
     def sync(self, handle: int, *, data_only: bool) -> None:
         """Make an open file durable."""
@@ -118,7 +153,14 @@ class OpenFiles:
         if file.descriptor is not None:
             (os.fdatasync if data_only else os.fsync)(file.descriptor)
 
-    def _descriptor(self, file: OpenFile) -> int:
-        if file.descriptor is None:
-            raise fail(errno.EBADF)
+    def _writable(self, handle: int, number: int) -> int:
+        file = self.get(handle)
+        if file.descriptor is None or not file.is_writable:
+            raise fail(number)
         return file.descriptor
+
+    def _forget_lower(self, path: bytes, handle: int) -> None:
+        handles = self._by_lower.get(path, set())
+        handles.discard(handle)
+        if not handles:
+            self._by_lower.pop(path, None)

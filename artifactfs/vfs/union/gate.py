@@ -25,7 +25,7 @@ RELEASE_SECONDS = 1.0
 
 
 class Writer(NamedTuple):
-    """A file that is open for writing: by which process (the one that opened it), and its entry path."""
+    """A file that is open for writing: by which process (the one that opened it), and its entry path now."""
 
     pid: int
     path: bytes
@@ -65,6 +65,13 @@ class Gate:
         with self._condition:
             self._writers.pop(handle, None)
             self._condition.notify_all()
+
+    def rename_writers(self, old: bytes, new: bytes) -> None:
+        """Note that a path, with what is below it, was renamed."""
+        with self._condition:
+            for handle, writer in self._writers.items():
+                if writer.path == old or writer.path.startswith(old + b"/"):
+                    self._writers[handle] = writer._replace(path=new + writer.path[len(old) :])
 
     def writers(self) -> list[Writer]:
         """Return the files that are open for writing."""

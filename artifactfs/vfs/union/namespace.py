@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -21,11 +20,14 @@ from artifactfs.staging.marks import (
     rename_leaving_whiteout,
     set_opaque,
     set_redirect,
+    with_permission,
 )
 from artifactfs.vfs.union.resolving import fail
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    Create = Callable[[bytes, bytes], None]
 
     from artifactfs.vfs.union.copyup import Copier
     from artifactfs.vfs.union.resolving import Found, Resolver
@@ -38,43 +40,47 @@ class Namespace:
         self._resolver = resolver
         self._copier = copier
 
-    def make(self, path: bytes, create: Callable[[bytes], None]) -> bytes:
+    def make(self, path: bytes, create: Create) -> bytes:
         """Make something that is no directory under a free name, and return its path in the upper directory.
 
         Args:
             path: its entry path.
-            create: makes it at the path that it is given.
+            create: makes it at the path that it is given, for the directory that it is given.
 
         Raises:
             OSError: EEXIST, ENOENT, ENOTDIR, ENOSPC.
         """
         found = self._find_free(path)
         upper = self._upper_for(path)
+        above = os.path.dirname(upper)
         if found.upper is None:
-            create(upper)
+            create(upper, above)
             return upper
         temporary = self._copier.new_path()
-        create(temporary)
+        create(temporary, above)
         os.rename(temporary, upper)
         return upper
 
-    def make_directory(self, path: bytes, create: Callable[[bytes], None]) -> None:
-        """Make a directory under a free name; what the version has there stays hidden.
+    def make_directory(self, path: bytes, create: Create) -> bytes:
+        """Make a directory under a free name, and return its path in the upper directory.
+
+        What the version has there stays hidden.
 
         Raises:
             OSError: EEXIST, ENOENT, ENOTDIR, ENOSPC.
         """
         found = self._find_free(path)
         upper = self._upper_for(path)
+        above = os.path.dirname(upper)
         if found.upper is None:
-            create(upper)
-        else:
-            temporary = self._copier.new_path()
-            create(temporary)
-            set_opaque(temporary)
-            exchange(temporary, upper)
-            os.unlink(temporary)
-        self._resolver.forget()
+            create(upper, above)
+            return upper
+        temporary = self._copier.new_path()
+        create(temporary, above)
+        set_opaque(temporary)
+        exchange(temporary, upper)
+        os.unlink(temporary)
+        return upper
 
     def remove_file(self, path: bytes) -> None:
         """Remove a name that is no directory's.
@@ -110,29 +116,31 @@ class Namespace:
         elif found.lower is None:
             self._take_away(upper)
         else:
-            temporary = self._copier.new_path()
-            make_whiteout(temporary)
-            exchange(temporary, upper)
-            shutil.rmtree(temporary, ignore_errors=True)
-        self._resolver.forget()
+            self._swap_for_whiteout(upper)
+        self._resolver.forget(path)
 
-    def rename(self, old: bytes, new: bytes, *, may_replace: bool) -> None:
+    def rename(self, old: bytes, new: bytes, *, may_replace: bool) -> bool:
         """Move `old` to `new`, over what is there. A directory of the version gets a redirect; nothing is copied.
 
-        The caller has copied up `old` when it is a file.
+        Returns:
+            False when `old` is a file of the version, which must be copied up first; nothing was done then.
 
         Raises:
             OSError: ENOENT, EEXIST, EISDIR, ENOTDIR, ENOTEMPTY, EINVAL, EBUSY, ENOSPC.
         """
+        for path in (old, new):  # as rename(2): both parents before either name
+            self._resolver.get_directory(path.rpartition(b"/")[0])
         source = self._resolver.get(old)
         target = self._resolver.find(new)
         if not self._check_rename(old, new, source, target, may_replace=may_replace):
-            return
+            return True
         if source.is_directory:
             self._rename_directory(old, new, source, target)
-        else:
+            self._resolver.forget_all()
+            return True
+        if source.in_upper:
             self._rename_file(old, new, source)
-        self._resolver.forget()
+        return source.in_upper
 
     def link(self, old_upper: bytes, new: bytes) -> None:
         """Give a file in the upper directory the second name `new`.
@@ -140,7 +148,7 @@ class Namespace:
         Raises:
             OSError: EEXIST, ENOENT, ENOTDIR, EMLINK.
         """
-        self.make(new, lambda path: os.link(old_upper, path, follow_symlinks=False))
+        self.make(new, lambda path, _: os.link(old_upper, path, follow_symlinks=False))
 
     def _find_free(self, path: bytes) -> Found:
         found = self._resolver.find(path)
@@ -163,8 +171,15 @@ class Namespace:
     def _take_away(self, upper: bytes) -> None:
         """Remove an upper directory that shows nothing: it may hold whiteouts."""
         temporary = self._copier.new_path()
-        os.rename(upper, temporary)
-        shutil.rmtree(temporary, ignore_errors=True)
+        with_permission(upper, stat.S_IWUSR, lambda: os.rename(upper, temporary))
+        self._copier.throw_away(temporary)
+
+    def _swap_for_whiteout(self, upper: bytes) -> None:
+        """Put a whiteout in the place of an upper directory that shows nothing."""
+        temporary = self._copier.new_path()
+        make_whiteout(temporary)
+        with_permission(upper, stat.S_IWUSR, lambda: exchange(temporary, upper))
+        self._copier.throw_away(temporary)
 
     def _check_rename(self, old: bytes, new: bytes, source: Found, target: Found, *, may_replace: bool) -> bool:
         """Refuse what rename(2) refuses; return False when there is nothing to do."""
@@ -214,10 +229,7 @@ class Namespace:
         """Put a directory under its new name, and a whiteout under its old one, in one step."""
         if target.in_upper:
             # An empty directory makes room first: a crash here loses nothing but it.
-            temporary = self._copier.new_path()
-            make_whiteout(temporary)
-            exchange(temporary, upper)
-            shutil.rmtree(temporary, ignore_errors=True)
+            self._swap_for_whiteout(upper)
         elif target.upper is None:
             with suppress(FileExistsError):
                 make_whiteout(upper)

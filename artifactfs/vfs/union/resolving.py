@@ -15,6 +15,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
+from artifactfs.paths import NAME_MAX
 from artifactfs.staging.marks import USER, is_whiteout
 
 if TYPE_CHECKING:
@@ -82,36 +83,43 @@ class Resolver:
         """Return where an entry path lies, or would lie, in the upper directory."""
         return self.upper + b"/" + path if path else self.upper
 
-    def forget(self) -> None:
-        """Forget what was resolved: a directory was moved, removed or made."""
+    def forget(self, path: bytes) -> None:
+        """Forget one directory: it came up, or was removed. What is in it, if anything, resolves as before."""
+        self._directories.pop(path, None)
+
+    def forget_all(self) -> None:
+        """Forget all directories: one was moved, with what is in it."""
         self._directories.clear()
 
     def get_directory(self, path: bytes) -> Directory:
         """Return the directory at a path.
 
         Raises:
-            OSError: ENOENT, or ENOTDIR when something on the way is no directory.
+            OSError: ENOENT, ENAMETOOLONG, or ENOTDIR when something on the way is no directory.
         """
-        if not path:
-            return Directory(in_upper=True, lower=self.lower.top)
-        known = self._directories.get(path)
-        if known is None:
-            known = self._resolve(path)
+        missing: list[bytes] = []
+        while path and path not in self._directories:
+            missing.append(path)
+            path = path.rpartition(b"/")[0]
+        directory = self._directories[path] if path else Directory(in_upper=True, lower=self.lower.top)
+        for below in reversed(missing):  # no recursion: directories nest deeper than Python's stack
+            directory = self._step(directory, below)
             if len(self._directories) >= _CACHED_DIRECTORIES:
                 self._directories.clear()
-            self._directories[path] = known
-        return known
+            self._directories[below] = directory
+        return directory
 
     def find(self, path: bytes) -> Found:
         """Return what stands under a path, whether or not something does.
 
         Raises:
-            OSError: ENOENT or ENOTDIR because of a directory on the way.
+            OSError: ENOENT or ENOTDIR because of a directory on the way; ENAMETOOLONG.
         """
-        parent, _, name = path.rpartition(b"/")
-        directory = self.get_directory(parent)
         if not path:
             return Found(os.lstat(self.upper), None)
+        parent, _, name = path.rpartition(b"/")
+        directory = self.get_directory(parent)
+        _check_name(name, path)
         upper = self._find_upper(path) if directory.in_upper else None
         lower = self.lower.find_child(directory.lower, name) if directory.lower is not None else None
         return Found(upper, lower)
@@ -150,9 +158,10 @@ class Resolver:
         except FileNotFoundError:
             return None
 
-    def _resolve(self, path: bytes) -> Directory:
-        parent, _, name = path.rpartition(b"/")
-        above = self.get_directory(parent)
+    def _step(self, above: Directory, path: bytes) -> Directory:
+        """Return the directory at a path, from the one that it is in."""
+        name = path.rpartition(b"/")[2]
+        _check_name(name, path)
         upper = self._find_upper(path) if above.in_upper else None
         if upper is None:
             below = self.lower.find_child(above.lower, name) if above.lower is not None else None
@@ -168,3 +177,8 @@ class Resolver:
             raise fail(errno.ENOTDIR, path)
         below_it = self.lower.find_below(self.upper_path(path), name, above.lower, prefix=self.prefix)
         return Directory(in_upper=True, lower=below_it)
+
+
+def _check_name(name: bytes, path: bytes) -> None:
+    if len(name) > NAME_MAX:
+        raise fail(errno.ENAMETOOLONG, path)

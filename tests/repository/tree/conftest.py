@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,3 +83,22 @@ class Killer(Recorder):
         super().advance(files=files, size=size)
         if self.files >= self.after:
             raise Killed
+
+
+@pytest.fixture
+def as_ordinary_user() -> Iterator[Path]:
+    """Give a directory of an ordinary user, who this process is until the test ends."""
+    if os.geteuid() != 0:
+        with tempfile.TemporaryDirectory() as name:
+            yield Path(name)
+        return
+    nobody = 65534
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        os.chown(name, nobody, nobody)
+        os.setegid(nobody)
+        os.seteuid(nobody)
+        try:
+            yield Path(name)
+        finally:
+            os.seteuid(0)
+            os.setegid(0)

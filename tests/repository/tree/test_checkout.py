@@ -20,7 +20,9 @@ from artifactfs.errors import (
 from artifactfs.model import DirectoryEntry, Root
 from artifactfs.repository.checkout import checkout
 from artifactfs.repository.landing import WORK_NAME, Landing
+from artifactfs.repository.replacing import remove_tree
 from artifactfs.repository.repository import Repository, open_repository
+from artifactfs.repository.treebuilder import TreeBuilder, make_root
 from artifactfs.repository.trees import Trees
 from tests.repository.tree.conftest import Killed, Killer, Recorder, damage, put
 from tests.repository.tree.support import TREES, Tree, snapshot, write
@@ -241,6 +243,58 @@ def test_a_link_in_the_way_is_never_followed(repository: Repository, work: Path,
     with pytest.raises(AlreadyExistsError, match="something else"):
         checkout(repository, version, os.fsencode(target))
     assert os.listdir(outside) == []
+
+
+def test_every_step_to_a_directory_refuses_links(work: Path) -> None:
+    (work / "outside" / "b").mkdir(parents=True)
+    with Landing(os.fsencode(work / "t"), request="r", taken=()) as landing:
+        os.symlink(work / "outside", work / "t" / "a")
+        for path in (b"a", b"a/b"):
+            with pytest.raises(OSError, match=r"symbolic|directory"), landing.directory(path):
+                pass
+        with pytest.raises(OSError, match="directory"), landing.directory(b"") as top:
+            landing.make_directory(top, b"a")
+
+
+def test_read_only_directories_of_an_ordinary_user(as_ordinary_user: Path) -> None:
+    source, target = as_ordinary_user / "s", as_ordinary_user / "t"
+    (source / "a" / "b" / "c").mkdir(parents=True)
+    (source / "a" / "b" / "f").write_text("x")
+    for path, mode in ((source / "a" / "b" / "c", 0o555), (source / "a" / "b", 0o555), (source / "a", 0o500)):
+        os.chmod(path, mode)
+    location, state = str(as_ordinary_user / "repository"), str(as_ordinary_user / "state")
+    with open_repository(location, state=state, author="a@h", use_index=False) as repository:
+        root = put(repository, f"{source}/").version.root
+        checkout(repository, root, os.fsencode(target))
+        assert snapshot(target) == snapshot(source)
+        checkout(repository, root, os.fsencode(target), replace=True)
+        assert snapshot(target) == snapshot(source)
+        remove_tree(os.fsencode(target))
+        # Directories that are sealed already, as a call leaves them that was killed near its end.
+        with pytest.raises(Killed):
+            checkout(repository, root, os.fsencode(target), progress=Killer(1))
+        os.chmod(target / "a" / "b", 0o000)
+        checkout(repository, root, os.fsencode(target))
+        assert snapshot(target) == snapshot(source)
+    remove_tree(os.fsencode(target))
+    remove_tree(os.fsencode(source))
+    assert not target.exists()
+
+
+def test_directories_that_nobody_may_enter(as_ordinary_user: Path) -> None:
+    location, state = str(as_ordinary_user / "repository"), str(as_ordinary_user / "state")
+    with open_repository(location, state=state, author="a@h", use_index=False) as repository:
+        with repository.blobs.begin() as batch:
+            builder = TreeBuilder(batch)
+            inner = builder.store_directory(b"inner", mode=0o755, mtime_ns=7, entries=[])
+            sealed = builder.store_directory(b"sealed", mode=0, mtime_ns=8, entries=[inner])
+            root = make_root(builder.store_directory(b"/", mode=0o755, mtime_ns=9, entries=[sealed]))
+            batch.flush()
+        target = as_ordinary_user / "t"
+        checkout(repository, root, os.fsencode(target))
+    assert stat.S_IMODE((target / "sealed").stat().st_mode) == 0
+    os.chmod(target / "sealed", 0o700)
+    assert (target / "sealed" / "inner").stat().st_mtime_ns == 7
 
 
 def test_a_version_with_a_directory_behind_a_link_name(repository: Repository, work: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from artifactfs.blobstore.blobs import StoredBlob
 from artifactfs.errors import (
     AccessDeniedError,
     AlreadyExistsError,
@@ -20,11 +21,11 @@ from artifactfs.model import FileEntry
 from artifactfs.repository import reading
 from artifactfs.repository.checkout import checkout
 from artifactfs.repository.commit import CommitOptions
+from artifactfs.repository.ingest import Ingest, IngestOptions
 from artifactfs.repository.put import Source, put_paths
-from artifactfs.repository.repository import Repository
+from artifactfs.repository.repository import Repository, open_repository
+from artifactfs.repository.sources import make_plan
 from tests.repository.tree.conftest import entry, names, put
-
-IS_ROOT = os.geteuid() == 0
 
 
 def test_hard_links_and_sparse_files_are_ordinary_files(repository: Repository, work: Path) -> None:
@@ -179,15 +180,43 @@ def test_a_missing_path(repository: Repository, work: Path) -> None:
     assert repository.find_collection("data") is None
 
 
-@pytest.mark.skipif(IS_ROOT, reason="root may read everything")
 @pytest.mark.parametrize("what", ["file", "directory"])
-def test_an_unreadable_path(repository: Repository, work: Path, what: str) -> None:
-    (work / "d").mkdir()
-    (work / "d" / "f").write_text("x")
-    os.chmod(work / "d" / ("f" if what == "file" else "."), 0)
-    with pytest.raises(AccessDeniedError, match="d"):
-        put(repository, work / "d")
-    os.chmod(work / "d", 0o700)
+def test_an_unreadable_path(as_ordinary_user: Path, what: str) -> None:
+    source = as_ordinary_user / "d"
+    source.mkdir()
+    (source / "f").write_text("x")
+    os.chmod(source / "f" if what == "file" else source, 0)
+    location, state = str(as_ordinary_user / "repository"), str(as_ordinary_user / "state")
+    with open_repository(location, state=state, author="a@h", use_index=False) as repository:
+        with pytest.raises(AccessDeniedError, match="d"):
+            put(repository, source)
+        assert repository.find_collection("data") is None
+    os.chmod(source, 0o700)
+
+
+class CountingSink(reading.HashingSink):
+    def __init__(self) -> None:
+        self.count = 0
+
+    def store_bytes(self, data: bytes) -> StoredBlob:
+        self.count += 1
+        return super().store_bytes(data)
+
+
+def test_nothing_more_is_read_once_something_cannot_be_stored(work: Path) -> None:
+    os.mkfifo(work / "a")
+    for number in range(100):
+        (work / f"f{number}").write_text("x")
+    plan = make_plan([Source(os.fsencode(work))])
+    for skip_special, expected in ((False, 0), (True, 100)):
+        sink = CountingSink()
+        ingest = Ingest(sink, IngestOptions(skip_special=skip_special), now_ns=0)
+        if skip_special:
+            ingest.store(plan)
+        else:
+            with pytest.raises(UsageError, match="FIFO"):
+                ingest.store(plan)
+        assert sink.count == expected
 
 
 def test_a_denied_file_is_named(repository: Repository, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artifactfs.errors import BlobMissingError, EntryNotFoundError, InvalidPathError
-from artifactfs.manifest import PAGE_LIMIT
+from artifactfs.manifest import PAGE_LIMIT, is_boundary
 from artifactfs.model import DirectoryEntry, Entry, Placement
 from artifactfs.repository.treebuilder import TreeBuilder, make_root
 from artifactfs.repository.trees import Trees
@@ -135,6 +135,17 @@ def test_overlays_of_large_directories_equal_a_dict(seed: int, size: int) -> Non
     result = overlay(builder, base, changes)
     assert result == store(TreeBuilder(MemoryPages()), list(new.values()))
     assert [entry for entry, _ in trees.load_entries(result)] == [new[name] for name in sorted(new)]
+
+
+def test_a_page_that_loses_its_end_grows_into_the_next() -> None:
+    _, _, builder = memory()
+    names = [b"%06d" % number for number in range(5000)]
+    ends = [name for name in names if is_boundary(0, name)]
+    assert len(ends) > 2
+    base = store(builder, [file_entry(name) for name in names])
+    for gone in (ends[0], ends[-1]):
+        expected = store(TreeBuilder(MemoryPages()), [file_entry(name) for name in names if name != gone])
+        assert overlay(builder, base, {gone: None}) == expected
 
 
 def test_one_change_in_a_large_directory_touches_few_pages() -> None:

@@ -1,0 +1,92 @@
+"""What a staging directory is to the repository, who holds it during a commit, and what a commit of it did.
+
+Used by `staging`, mount and the command line. Threading: immutable values.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from artifactfs.staging.layout import OVERLAY, Layout, StagingInfo, read_driver
+from artifactfs.staging.marks import TRUSTED, USER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from artifactfs.repository.commit import CommitResult
+
+
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """A staging directory, as it was when it was looked at.
+
+    Attributes:
+        info: what it is.
+        layout: where it lies.
+    """
+
+    info: StagingInfo
+    layout: Layout
+
+    @property
+    def collection(self) -> str:
+        """The collection that a commit goes to."""
+        return self.info.collection
+
+    @property
+    def name(self) -> str:
+        """Its name, without `@`."""
+        return self.info.name
+
+    @property
+    def upper(self) -> bytes:
+        """Path of its upper directory."""
+        return self.layout.upper(self.info)
+
+    @property
+    def prefix(self) -> bytes:
+        """Prefix of the marks in its upper directory."""
+        return TRUSTED if read_driver(self.layout) == OVERLAY else USER
+
+    def __str__(self) -> str:
+        """Return its REF."""
+        return str(self.info)
+
+
+class Freezer(Protocol):
+    """Keeps a staging directory that is served as it is while it is committed; `mount.api.MountFreezer` is one."""
+
+    def freeze(self, staging: Staging) -> AbstractContextManager[bool]:
+        """Hold all changes for as long as the context lasts; give False when nothing serves the staging directory.
+
+        Raises:
+            BusyError: files are open for writing; the message names processes and files.
+        """
+
+
+class NoFreezer:
+    """For staging directories that nothing serves."""
+
+    @contextmanager
+    def freeze(self, staging: Staging) -> Iterator[bool]:
+        """Hold nothing."""
+        del staging
+        yield False
+
+
+@dataclass(frozen=True, slots=True)
+class StagingCommit:
+    """What a commit of a staging directory did.
+
+    Attributes:
+        result: the commit.
+        staging: the staging directory as it is now.
+        moved: the alias it started from and the version this pointed to just before, when somebody else moved it.
+    """
+
+    result: CommitResult
+    staging: Staging
+    moved: tuple[str, int | None] | None = None
