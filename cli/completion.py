@@ -18,6 +18,6 @@ def command(shell: str) -> None:
     from click.shell_completion import get_completion_class
 
     found = get_completion_class(shell)
-    assert found is not None  # noqa: S101 (the choice lists what click has)
+    assert found is not None
     program = click.get_current_context().find_root().command
     click.echo(found(program, {}, "artifactfs", "_ARTIFACTFS_COMPLETE").source())

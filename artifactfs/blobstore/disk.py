@@ -13,6 +13,7 @@ import ctypes
 import errno
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -219,10 +220,8 @@ class SystemDisk:
 
     def remove(self, path: str) -> None:
         """Remove a file; a missing one is not an error."""
-        try:
+        with suppress(FileNotFoundError):
             os.unlink(path)
-        except FileNotFoundError:
-            pass
 
     def sync_file(self, path: str) -> None:
         """Make the bytes of a file durable."""

@@ -14,6 +14,7 @@ import itertools
 import os
 import shutil
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
@@ -124,7 +125,5 @@ def _exists(path: str) -> bool:
 
 
 def _unlink(path: str) -> None:
-    try:
+    with suppress(OSError):
         os.unlink(path)
-    except OSError:
-        pass

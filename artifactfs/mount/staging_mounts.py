@@ -83,6 +83,11 @@ def repository_mounts(places: Places, repository_id: str) -> list[MountInfo]:
     return _of_kind(places, repository_id, REPOSITORY)
 
 
+def staging_mounts(places: Places, repository_id: str) -> list[MountInfo]:
+    """Return the live mounts of staging directories of a repository."""
+    return _of_kind(places, repository_id, STAGING)
+
+
 def _of_kind(places: Places, repository_id: str, kind: str) -> list[MountInfo]:
     location = os.path.realpath(places.repository)
     found = [
@@ -171,7 +176,7 @@ def end_all(places: Places, repository_id: str) -> None:
     with _changing(places):
         if repository_mounts(places, repository_id):
             return
-        for info in _of_kind(places, repository_id, STAGING):
+        for info in staging_mounts(places, repository_id):
             try:
                 # Whoever still stands inside keeps what is open; new processes do not find it.
                 _end(places, info.mountpoint, lazy=True)

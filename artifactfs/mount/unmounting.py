@@ -13,8 +13,9 @@ from artifactfs.errors import BusyError, MountError
 from artifactfs.mount.mountinfo import MountLine, find_mount, mounts_below, read_mounts
 from artifactfs.mount.mountpoint import busy_error, clear_dead, detach, is_dead, resolve_mountpoint
 from artifactfs.mount.options import MountInfo, Places
+from artifactfs.mount.orders import REPOSITORY
 from artifactfs.mount.registry import is_served, read_record, slot_for
-from artifactfs.mount.staging_mounts import await_end, end_all
+from artifactfs.mount.staging_mounts import await_end, end_all, repository_mounts, staging_mounts
 from artifactfs.mount.syscalls import bind_mount
 from artifactfs.mount.users import iter_users
 from artifactfs.paths import printable
@@ -36,6 +37,8 @@ def unmount(places: Places, mountpoint: str, *, lazy: bool) -> None:
     if not is_served(slot) and is_dead(path):
         clear_dead(path)
     else:
+        if not lazy:
+            _check_unused([path, *_ending_with(places, info)])
         _take_down(path, lazy=lazy)
     _finish(places, path, info, lazy=lazy)
 
@@ -48,12 +51,24 @@ def _finish(places: Places, path: str, info: MountInfo | None, *, lazy: bool) ->
         end_all(places, info.repository_id)
 
 
+def _ending_with(places: Places, info: MountInfo | None) -> list[str]:
+    """Return the staging mounts that end with a mount because it is the last of its repository."""
+    if info is None or info.kind != REPOSITORY:
+        return []
+    others = [other for other in repository_mounts(places, info.repository_id) if other.mountpoint != info.mountpoint]
+    return [] if others else [staging.mountpoint for staging in staging_mounts(places, info.repository_id)]
+
+
+def _check_unused(paths: list[str]) -> None:
+    for path in paths:
+        if next(iter_users(path), None) is not None:
+            raise busy_error(path)
+
+
 def _take_down(path: str, *, lazy: bool) -> None:
     if lazy:
         detach(path, lazy=True)
         return
-    if next(iter_users(path), None) is not None:
-        raise busy_error(path)
     bound = [line for line in mounts_below(path) if line.is_ours]
     sources = {line.mountpoint: _source_of(line) for line in bound}
     for line in bound:

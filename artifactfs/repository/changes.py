@@ -42,11 +42,11 @@ if TYPE_CHECKING:
 _SAFE_INTEGER = 2**53
 
 
-def commit(
+def commit(  # noqa: PLR0913 (all that a commit record states)
     collection: Collection,
     *,
     root: Root,
-    type: str | None = None,
+    type: str | None = None,  # noqa: A002 (the users' word)
     aliases: Sequence[str] = (),
     description: str = "",
     metadata: Mapping[str, Any] | None = None,
@@ -286,11 +286,11 @@ def _check_value(value: object, key: str) -> object:
     raise UsageError(msg, hint="values are JSON; numbers are finite, integers up to 2^53", subject=key)
 
 
-def _choose_type(collection: Collection, type: str | None) -> str:
+def _choose_type(collection: Collection, wanted: str | None) -> str:
     if not collection.exists:
-        return _check_word(type if type is not None else DEFAULT_TYPE, "a type")
-    if type is not None and type != collection.type:
-        msg = f"the collection {collection.name!r} has the type {collection.type!r}, not {type!r}"
+        return _check_word(wanted if wanted is not None else DEFAULT_TYPE, "a type")
+    if wanted is not None and wanted != collection.type:
+        msg = f"the collection {collection.name!r} has the type {collection.type!r}, not {wanted!r}"
         raise UsageError(msg, hint="leave the type out, or use another collection", subject=collection.name)
     return collection.type
 

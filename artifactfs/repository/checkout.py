@@ -109,7 +109,7 @@ def _checkout_directory(
     materializer: Materializer, placed: Placed, target: bytes, *, selection: Selection, request: str
 ) -> CheckoutResult:
     directory, placement = placed
-    assert isinstance(directory, DirectoryEntry)  # noqa: S101 (the caller looked)
+    assert isinstance(directory, DirectoryEntry)
     taken = {entry.name for entry, _ in materializer.trees.load_entries(directory, placement)}
     with Landing(target, request=request, taken=taken) as landing:
         materializer.write(landing, directory, selection, placement)
@@ -205,7 +205,7 @@ def _describe(repository: Repository, directory: DirectoryEntry, patterns: Patte
 def _select(trees: Trees, placed: Placed, patterns: Patterns) -> Selection:
     """Return what is to be written: everything, or what patterns choose and the directories that lead there."""
     directory, placement = placed
-    assert isinstance(directory, DirectoryEntry)  # noqa: S101 (the caller looked)
+    assert isinstance(directory, DirectoryEntry)
     if not patterns:
         return Selection(None, directory.count, directory.size)
     paths: set[bytes] = set()

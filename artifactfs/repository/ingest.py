@@ -150,7 +150,7 @@ class Ingest:
         return _Level(name, path, listing, iter(listing.found), parent)
 
     def _take(self, level: _Level, found: Found) -> None:
-        assert found.status is not None  # noqa: S101 (only directories can be without)
+        assert found.status is not None
         if stat.S_ISLNK(found.status.st_mode):
             level.entries.append(self._reader.read_link(found))
             self.dropped.note(found.path, found.local)
@@ -181,7 +181,7 @@ class Ingest:
         return entries
 
     def _close(self, level: _Level) -> None:
-        assert level.parent is not None  # noqa: S101 (the root is closed by _walk)
+        assert level.parent is not None
         level.parent.entries.append(self._build(level))
 
     def _build(self, level: _Level) -> DirectoryEntry:

@@ -11,6 +11,7 @@ Source: docs/format.md; docs/design.md, "The log decides".
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.blobstore.keys import checkpoint_key, checkpoint_prefix, find_seq, log_key, log_prefix
@@ -189,7 +190,5 @@ class Log:
     def _write_checkpoint(self, state: Collection) -> None:
         if state.seq % CHECKPOINT_INTERVAL:
             return
-        try:
+        with suppress(ArtifactFSError):  # the record is made; a checkpoint only saves time
             self._store.create(checkpoint_key(state.name, state.seq), encode_checkpoint(state))
-        except ArtifactFSError:
-            pass  # the record is made; a checkpoint only saves time

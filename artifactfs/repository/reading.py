@@ -144,7 +144,7 @@ class FileReader:
         Raises:
             SourceChangedError: it is gone or no link any more.
         """
-        assert found.status is not None  # noqa: S101 (it was listed as a link)
+        assert found.status is not None
         try:
             target = os.readlink(found.local)
         except OSError as error:

@@ -1,7 +1,8 @@
 """Log records: what a change is, as a value and as bytes.
 
-A record is one JSON object with sorted keys, sealed with its digest (`sealed.py`). Its `body` says what changed; `kind` tells the bodies apart. A
-record states everything that follows from it, so that applying one needs nothing but the state before.
+A record is one JSON object with sorted keys, sealed with its digest (`sealed.py`). Its `body` says what changed; `kind`
+tells the bodies apart. A record states everything that follows from it, so that applying one needs nothing but the
+state before.
 
 Source: docs/format.md, section "Log records". Threading: immutable values, pure functions.
 """

@@ -160,7 +160,7 @@ def _descend(root: Planned, names: tuple[bytes, ...]) -> Planned:
     directory = root
     for name in names:
         below = directory.children.setdefault(name, Planned())
-        assert isinstance(below, Planned)  # noqa: S101 (the caller looked)
+        assert isinstance(below, Planned)
         directory = below
     return directory
 

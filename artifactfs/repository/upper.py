@@ -173,7 +173,7 @@ class UpperTree:
         return below
 
     def _read(self, found: Found) -> Entry:
-        assert found.status is not None  # noqa: S101 (it was listed)
+        assert found.status is not None
         status = found.status
         if stat.S_ISLNK(status.st_mode):
             return self._reader.read_link(found)

@@ -221,7 +221,7 @@ class _Comparison:
         if found is None:
             return [Problem(path, "is missing")]
         status = found.status
-        assert status is not None  # noqa: S101 (everything here was listed)
+        assert status is not None
         if stat.S_IFMT(status.st_mode) != _file_type(entry):
             return [Problem(path, f"is {_name_type(status.st_mode)}, not {_name_type(_file_type(entry))}")]
         try:

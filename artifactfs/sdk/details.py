@@ -206,5 +206,5 @@ class ArtifactDetails:
         """
         if self._workspace is None:
             self.get_version("repository")
-        assert self._workspace is not None  # noqa: S101 (set with the version)
+        assert self._workspace is not None
         return self._workspace

@@ -78,7 +78,7 @@ def test_it_is_bound_into_the_mount(folders: Folders, mounted: MountInfo, staged
 
 
 def test_it_shows_the_version(staged: Path, source: Path) -> None:
-    assert run("diff", "-r", "--no-dereference", source, staged) == ""
+    assert run("diff", "-r", "--no-dereference", source, f"{staged}/.") == ""
     assert os.lstat(staged / "README").st_mtime_ns == TIME_NS
 
 
@@ -225,7 +225,7 @@ def test_rsync(staged: Path, source: Path) -> None:
     (source / "README").write_text("changed\n")
     (source / "added").write_text("added\n")
     run("rsync", "-a", "--delete", f"{source}/", f"{staged}/")
-    assert run("diff", "-r", "--no-dereference", source, staged) == ""
+    assert run("diff", "-r", "--no-dereference", source, f"{staged}/.") == ""
     assert run("rsync", "-ain", "--delete", f"{source}/", f"{staged}/") == ""
 
 
@@ -268,12 +268,12 @@ def test_commit_while_mounted(
     assert commit(staging) == 1
     top = staged.parent
     assert os.readlink(top / "latest") == "v1"
-    assert run("diff", "-r", "--no-dereference", staged, top / "v1") == ""
+    assert run("diff", "-r", "--no-dereference", f"{staged}/.", top / "v1") == ""
     assert area.changes(area.get("animals")) == []
     (staged / "more").write_text("more\n")
     assert commit(staging) == 2
     assert sorted(os.listdir(top)) == ["@staging", "latest", "v0", "v1", "v2"]
-    assert run("diff", "-r", "--no-dereference", staged, top / "v2") == ""
+    assert run("diff", "-r", "--no-dereference", f"{staged}/.", top / "v2") == ""
 
 
 def test_open_writers_stop_a_commit_and_are_named(
