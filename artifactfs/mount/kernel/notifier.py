@@ -41,8 +41,12 @@ class Notifier:
     Threading: one thread.
     """
 
-    def __init__(self, device: int, changes: ChangeSource, *, row: memoryview) -> None:
-        """Store the device, what knows of changes, and the row of the shared counters."""
+    def __init__(self, device: int, changes: ChangeSource, *, row: memoryview, expires: bool) -> None:
+        """Store the device, what knows of changes, and the row of the shared counters.
+
+        `expires` is whether the kernel knows EXPIRE_ONLY: an older one would detach what is mounted below a name.
+        """
+        self._expires = expires
         self._device = device
         self._changes = changes
         self._row = row
@@ -70,7 +74,8 @@ class Notifier:
         return all(self._send(change) for change in changes)
 
     def _send(self, change: Change) -> bool:
-        messages = [encode_expire_entry(change.node, name) for name in change.names]
+        names = change.names if self._expires else ()
+        messages = [encode_expire_entry(change.node, name) for name in names]
         messages.append(encode_inval_inode(change.node))
         self._row[shared.NODE], self._row[shared.BUSY_SINCE] = change.node, time.monotonic_ns()
         try:

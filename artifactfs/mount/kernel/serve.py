@@ -11,7 +11,7 @@ import errno
 import logging
 import os
 import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
@@ -33,8 +33,10 @@ from artifactfs.mount.kernel.shared import SharedCounters, create_counters
 
 if TYPE_CHECKING:
     from artifactfs.mount.kernel.settings import Handover
+    from artifactfs.mount.kernel.source import SourceSpec
 
 _log = logging.getLogger(__name__)
+SHORT_NS: Final = 50_000_000
 
 
 def begin(device: int, settings: ServeSettings, *, probe: str = "") -> Mounted:
@@ -54,9 +56,16 @@ def begin(device: int, settings: ServeSettings, *, probe: str = "") -> Mounted:
     _log.info("protocol 7.%d, features: %s", agreed.minor, " ".join(agreed.feature_names()))
     ahead = raise_read_ahead(settings.mountpoint)
     _log.info("read-ahead is %s KiB", "unknown" if ahead is None else ahead)
+    if not agreed.has(InitFlag.HAS_EXPIRE_ONLY):
+        settings = structs.replace(settings, source=with_short_names(settings.source))
     if settings.passthrough:
         settings = structs.replace(settings, passthrough=_can_pass_through(device, agreed, probe))
     return Mounted(settings, agreed, device, create_counters(), create_backings())
+
+
+def with_short_names(source: SourceSpec) -> SourceSpec:
+    """Return a source whose names above versions are kept for a moment only, as none of them can be expired."""
+    return structs.replace(source, arguments={**source.arguments, "names_ns": SHORT_NS})
 
 
 def _can_pass_through(device: int, agreed: Negotiated, probe: str) -> bool:

@@ -72,5 +72,6 @@ def run_notifier(mounted: Mounted, index: int) -> int:
     changes = mounted.settings.source.open_changes()
     if changes is not None:
         with closing(changes):
-            Notifier(mounted.device, changes, row=row).run()
+            expires = mounted.agreed.has(InitFlag.HAS_EXPIRE_ONLY)
+            Notifier(mounted.device, changes, row=row, expires=expires).run()
     return ENDED
