@@ -117,6 +117,9 @@ class ObjectBatch(Protocol):
     def reuse(self, key: str, size: int) -> bool:
         """Return whether an object of this size lies under `key`; if so, flush makes that durable too."""
 
+    def distrust(self, key: str) -> None:
+        """Decide that what lies under `key` now is damaged: an object that gets this name replaces it."""
+
     def discard(self, handle: object) -> None:
         """Forget an object that was written and not named."""
 

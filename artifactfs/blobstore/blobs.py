@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, Self
 
 from artifactfs.blobstore.base import Published
-from artifactfs.blobstore.hashing import BLOCK_SIZE, StreamHasher
+from artifactfs.blobstore.hashing import BLOCK_SIZE, StreamHasher, hash_file
 from artifactfs.blobstore.keys import BLOBS_PREFIX, blob_key, sums_key
 from artifactfs.digest import CHUNK_SIZE, DIGEST_SIZE
+from artifactfs.errors import BlobMissingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -73,7 +74,7 @@ class BlobStore:
 
     def begin(self) -> BlobBatch:
         """Return a new batch."""
-        return BlobBatch(self.store.begin_batch(), self.verified)
+        return BlobBatch(self.store, self.store.begin_batch(), self.verified)
 
     def has_blob(self, sha256: bytes, size: int) -> bool:
         """Return whether a blob of this digest and size is in the store; its bytes are not looked at."""
@@ -91,7 +92,8 @@ class BlobStore:
 class BlobBatch:
     """Stores many blobs. A context manager: what was not flushed is discarded. Threads may share it."""
 
-    def __init__(self, batch: ObjectBatch, verified: VerifiedLog) -> None:
+    def __init__(self, store: Store, batch: ObjectBatch, verified: VerifiedLog) -> None:
+        self._store = store
         self._batch = batch
         self._verified = verified
 
@@ -126,14 +128,11 @@ class BlobBatch:
         return self.store_bytes(head)
 
     def keep_blob(self, blob: BlobName) -> bool:
-        """Return whether a blob is stored already, with its sums; if so, flush makes its name durable too.
-
-        Only names and sizes are looked at.
-        """
-        if not self._batch.reuse(blob_key(blob.sha256), blob.size):
+        """Return whether a blob is stored already, with its sums; if so, flush makes its name durable too."""
+        if not self._is_stored(blob_key(blob.sha256), blob.sha256, blob.size):
             return False
         sums_size = -(-blob.size // CHUNK_SIZE) * DIGEST_SIZE
-        return blob.sums is None or self._batch.reuse(sums_key(blob.sums), sums_size)
+        return blob.sums is None or self._is_stored(sums_key(blob.sums), blob.sums, sums_size)
 
     def store_bytes(self, data: bytes) -> StoredBlob:
         """Store a blob that is in memory (up to 4 MiB: it gets no sums).
@@ -143,7 +142,7 @@ class BlobBatch:
         """
         assert len(data) <= CHUNK_SIZE
         sha256 = hashlib.sha256(data).digest()
-        self._store_object(blob_key(sha256), data)
+        self._store_object(blob_key(sha256), sha256, data)
         return StoredBlob(sha256, len(data))
 
     def flush(self) -> None:
@@ -154,23 +153,42 @@ class BlobBatch:
         """
         self._record(self._batch.flush())
 
-    def _store_object(self, key: str, data: bytes) -> None:
-        if not self._batch.reuse(key, len(data)):
+    def _store_object(self, key: str, sha256: bytes, data: bytes) -> None:
+        if not self._is_stored(key, sha256, len(data)):
             self._batch.name(self._batch.write((data,)), key)
+
+    def _is_stored(self, key: str, sha256: bytes, size: int) -> bool:
+        """Return whether the store has an object, undamaged: if it was touched since it was verified, it is read.
+
+        So storing the same bytes again mends an object that was damaged.
+        """
+        if not self._batch.reuse(key, size):
+            return False
+        try:
+            file = self._store.open(key)
+        except BlobMissingError:
+            return True  # named in this batch, and not visible yet
+        try:
+            if self._verified.has_verified(sha256, file.signature()) or hash_file(file) == sha256:
+                return True
+        finally:
+            file.close()
+        self._batch.distrust(key)
+        return False
 
     def _store_stream(self, source: BinaryIO, head: bytes) -> StoredBlob:
         with StreamHasher(source) as hasher:
             handle = self._batch.write(hasher.iter_blocks(head))
             sha256, sums = hasher.finish()
         size = hasher.size
-        if self._batch.reuse(blob_key(sha256), size):
+        if self._is_stored(blob_key(sha256), sha256, size):
             self._batch.discard(handle)
         else:
             self._batch.name(handle, blob_key(sha256))
         if size <= CHUNK_SIZE:
             return StoredBlob(sha256, size)
         name = hashlib.sha256(sums).digest()
-        self._store_object(sums_key(name), sums)
+        self._store_object(sums_key(name), name, sums)
         return StoredBlob(sha256, size, name)
 
     def _record(self, published: list[Published]) -> None:

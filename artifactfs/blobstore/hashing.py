@@ -19,6 +19,8 @@ from artifactfs.errors import DigestMismatchError, MalformedError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from artifactfs.blobstore.base import ObjectFile
+
 BLOCK_SIZE: Final = 1 << 20
 RING_SIZE: Final = 6
 
@@ -64,6 +66,19 @@ def split_sums(data: bytes, *, expected: bytes, size: int) -> tuple[bytes, ...]:
         msg = f"the sums {Digest(expected)} are not those of a blob of {size} bytes"
         raise MalformedError(msg, subject=str(Digest(expected)))
     return tuple(data[start : start + DIGEST_SIZE] for start in range(0, len(data), DIGEST_SIZE))
+
+
+def hash_file(file: ObjectFile, start: int = 0, end: int | None = None) -> bytes:
+    """Return the raw SHA-256 of a stored object, or of the part of it from `start` to before `end`."""
+    hasher = hashlib.sha256()
+    stop = file.size if end is None else end
+    while start < stop:
+        data = file.read_at(start, min(BLOCK_SIZE, stop - start))
+        if not data:
+            break  # the file became shorter: the digest tells
+        hasher.update(data)
+        start += len(data)
+    return hasher.digest()
 
 
 class StreamHasher:

@@ -207,6 +207,7 @@ class LocalBatch:
         self._publishing = threading.Lock()
         self._pending: dict[str, _Written] = {}
         self._unnamed: set[str] = set()
+        self._damaged: set[str] = set()
         self._unsynced: list[str] = []
         self._published: list[Published] = []
 
@@ -257,6 +258,11 @@ class LocalBatch:
             self._unsynced.append(key)
         return True
 
+    def distrust(self, key: str) -> None:
+        """Decide that what lies under `key` now is damaged: an object that gets this name replaces it."""
+        with self._guard:
+            self._damaged.add(key)
+
     def discard(self, handle: object) -> None:
         """Forget an object that was written and not named."""
         assert isinstance(handle, _Written)
@@ -305,7 +311,7 @@ class LocalBatch:
         self._store.make_parents(key)
         disk = self._store.disk
         if not disk.rename_new(written.path, target):
-            if disk.find_size(target) == written.size:
+            if disk.find_size(target) == written.size and key not in self._damaged:
                 disk.remove(written.path)
             else:
                 disk.replace(written.path, target)

@@ -113,6 +113,7 @@ class MemoryBatch:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
         self._pending: dict[str, bytes] = {}
+        self._damaged: set[str] = set()
         self._guard = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -141,6 +142,10 @@ class MemoryBatch:
         found = self._store.find_size(key) if pending is None else len(pending)
         return found == size
 
+    def distrust(self, key: str) -> None:
+        """Decide that what lies under `key` now is damaged: an object that gets this name replaces it."""
+        self._damaged.add(key)
+
     def discard(self, handle: object) -> None:
         """Forget an object."""
 
@@ -149,6 +154,7 @@ class MemoryBatch:
         with self._guard:
             pending, self._pending = self._pending, {}
         for key, data in pending.items():
-            if not self._store.create(key, data) and self._store.find_size(key) != len(data):
+            is_damaged = key in self._damaged or self._store.find_size(key) not in (None, len(data))
+            if not self._store.create(key, data) and is_damaged:
                 self._store.put(key, data)
         return [Published(key, self._store.find_signature(key)) for key in pending]

@@ -8,11 +8,10 @@ Used by the repository for every read of content. Threading: VerifyingBlobs and 
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from typing import TYPE_CHECKING, Protocol
 
-from artifactfs.blobstore.hashing import BLOCK_SIZE, split_sums
+from artifactfs.blobstore.hashing import hash_file, split_sums
 from artifactfs.blobstore.keys import blob_key, sums_key
 from artifactfs.digest import CHUNK_SIZE, Digest
 from artifactfs.errors import DigestMismatchError, MalformedError
@@ -148,7 +147,7 @@ class _ChunkedFile:
 
     def _verify(self, number: int) -> None:
         start = number * CHUNK_SIZE
-        digest = _hash_range(self._file, start, min(start + CHUNK_SIZE, self.size))
+        digest = hash_file(self._file, start, min(start + CHUNK_SIZE, self.size))
         if digest != self._sums[number]:
             raise _mismatch(self._blob, f"the 4 MiB from byte {start} hash to something else")
         with self._guard:
@@ -162,20 +161,9 @@ class _ChunkedFile:
 
 
 def _check_whole(blob: BlobName, file: ObjectFile) -> None:
-    digest = _hash_range(file, 0, file.size)
+    digest = hash_file(file)
     if digest != blob.sha256:
         raise _mismatch(blob, f"its bytes hash to {Digest(digest)}")
-
-
-def _hash_range(file: ObjectFile, start: int, end: int) -> bytes:
-    hasher = hashlib.sha256()
-    while start < end:
-        data = file.read_at(start, min(BLOCK_SIZE, end - start))
-        if not data:
-            break  # the file became shorter: the digest tells
-        hasher.update(data)
-        start += len(data)
-    return hasher.digest()
 
 
 def _mismatch(blob: BlobName, what: str) -> DigestMismatchError:

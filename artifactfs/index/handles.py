@@ -176,12 +176,15 @@ class Handle:
         Raises:
             StorageFullError: there is no address space for it.
         """
-        try:
-            with self.gate.alone():
+        with self.gate.alone():
+            try:
                 self.env.set_mapsize(size)
-        except lmdb.Error as error:
-            msg = f"the index {self.directory} is full and cannot grow: {error}"
-            raise StorageFullError(msg, hint="run: artifactfs index rebuild", subject=self.directory) from error
+            except lmdb.Error as error:
+                # LMDB gives the old map up before it asks for the new one, and is closed when it gets none.
+                self.env.close()
+                self.open()
+                msg = f"the index {self.directory} is full and cannot grow: {error}"
+                raise StorageFullError(msg, hint="run: artifactfs index rebuild", subject=self.directory) from error
 
     def close(self) -> None:
         """Close when the last transaction has ended."""

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Final, Self
 
 from artifactfs.blobstore.blobs import BlobBatch, BlobStore
 from artifactfs.blobstore.keys import tree_key
-from artifactfs.errors import BlobMissingError, DigestMismatchError, MalformedError
+from artifactfs.errors import BlobMissingError, DigestMismatchError, IntegrityError, MalformedError
 from artifactfs.manifest import decode_stored, encode_stored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from artifactfs.blobstore.base import ObjectBatch
+    from artifactfs.blobstore.base import Store
     from artifactfs.blobstore.blobs import VerifiedLog
     from artifactfs.digest import Digest
     from artifactfs.manifest import Page, StoredPage
@@ -35,7 +35,7 @@ class ContentStore(BlobStore):
 
     def begin(self) -> ContentBatch:
         """Return a new batch."""
-        return ContentBatch(self.store.begin_batch(), self.store.begin_batch(), self.verified)
+        return ContentBatch(self.store, self.verified)
 
     def read_tree(self, digest: Digest, placement: Placement | None = None) -> StoredPage:
         """Return a stored tree, verified.
@@ -67,9 +67,9 @@ class ContentBatch(BlobBatch):
     blobs that are there, whatever happened.
     """
 
-    def __init__(self, batch: ObjectBatch, trees: ObjectBatch, verified: VerifiedLog) -> None:
-        super().__init__(batch, verified)
-        self._trees = trees
+    def __init__(self, store: Store, verified: VerifiedLog) -> None:
+        super().__init__(store, store.begin_batch(), verified)
+        self._trees = store.begin_batch()
         self._tree_count = 0
         self._tree_guard = threading.Lock()
 
@@ -81,7 +81,7 @@ class ContentBatch(BlobBatch):
         """
         data = encode_stored(page, placements)
         key = tree_key(page.tree)
-        if not self._trees.reuse(key, len(data)):
+        if not self._trees.reuse(key, len(data)) or self._is_damaged(key, page):
             self._trees.name(self._trees.write((data,)), key)
             self._count_tree()
 
@@ -106,6 +106,17 @@ class ContentBatch(BlobBatch):
         """Discard what was not flushed."""
         self._trees.__exit__(kind, error, trace)
         super().__exit__(kind, error, trace)
+
+    def _is_damaged(self, key: str, page: Page) -> bool:
+        """Return whether a stored tree of the right size has other bytes; if so, it is replaced."""
+        try:
+            decode_stored(self._store.read(key), expected=page.digest)
+        except BlobMissingError:
+            return False  # named in this batch, and not visible yet
+        except IntegrityError:
+            self._trees.distrust(key)
+            return True
+        return False
 
     def _count_tree(self) -> None:
         with self._tree_guard:

@@ -26,10 +26,14 @@ Content: TypeAlias = "bytes | str | Mapping[bytes, Content]"
 TIME_NS = 1_700_000_000_123_456_789
 
 
-def make_repository(directory: str | os.PathLike[str], *, clock: Clock | None = None) -> Repository:
+def make_repository(
+    directory: str | os.PathLike[str], *, clock: Clock | None = None, use_index: bool = True
+) -> Repository:
     """Return a new repository in `directory`/repository, with its state beside it; the caller closes it."""
     top = os.fspath(directory)
-    return open_repository(f"{top}/repository", state=f"{top}/state", author="tester@host", clock=clock)
+    return open_repository(
+        f"{top}/repository", state=f"{top}/state", author="tester@host", clock=clock, use_index=use_index
+    )
 
 
 def commit_files(

@@ -11,6 +11,9 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, Self
 
+from artifactfs.digest import Digest
+from artifactfs.errors import DigestMismatchError
+
 if TYPE_CHECKING:
     from artifactfs.repository.repository import ReadableFile, Repository
     from artifactfs.vfs.nodes import FileNode
@@ -55,14 +58,18 @@ class Contents:
         if blob.size <= KEPT_FROM_BYTES:
             file = self._repository.open_file(blob)
             try:
-                return file.read_at(offset, size)
+                data = file.read_at(offset, size)
             finally:
                 file.close()
-        kept = self._acquire(blob)
-        try:
-            return kept.file.read_at(offset, size)
-        finally:
-            self._release(kept)
+        else:
+            kept = self._acquire(blob)
+            try:
+                data = kept.file.read_at(offset, size)
+            finally:
+                self._release(kept)
+        if len(data) != max(min(size, blob.size - offset), 0):
+            raise _cut_short(blob)
+        return data
 
     def close(self) -> None:
         """Close every file that nobody reads; the others when their readers are done."""
@@ -102,6 +109,13 @@ class Contents:
         _, kept = self._kept.popitem(last=False)
         kept.is_evicted = True
         return kept.file if kept.readers == 0 else None
+
+
+def _cut_short(blob: FileNode) -> DigestMismatchError:
+    # The kernel takes a short read for the end of the file, and would show zeros after it.
+    digest = Digest(blob.sha256)
+    msg = f"the blob {digest} was cut short while it was open"
+    return DigestMismatchError(msg, hint="restore it from a copy of the repository", subject=str(digest))
 
 
 def _close(files: list[ReadableFile | None]) -> None:

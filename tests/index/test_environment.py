@@ -237,12 +237,13 @@ def test_a_map_that_cannot_grow_is_a_full_disk_and_changes_nothing(
 
         def child() -> None:
             environment.get("t", b"a")
+            big = b"x" * (40 << 20)
             used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-            resource.setrlimit(resource.RLIMIT_AS, (used + (6 << 20),) * 2)
+            resource.setrlimit(resource.RLIMIT_AS, (used + (20 << 20),) * 2)
             try:
-                put(environment, b"big", b"x" * (3 << 20))
-                put(environment, b"more", b"x" * (4 << 20))
+                put(environment, b"big", big)
             except StorageFullError:
+                put(environment, b"b", b"2")
                 os._exit(7 if environment.get("t", b"a") == b"1" else 8)
             os._exit(9)
 

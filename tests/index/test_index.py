@@ -3,18 +3,42 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from artifactfs.errors import StorageFullError
 from artifactfs.index import index as module
-from artifactfs.index.index import open_index
+from artifactfs.index.index import Index, open_index
 from artifactfs.model import Collection, Root, Version
+from artifactfs.testing.indexes import ForgetfulIndex, IndexContract, MemoryIndex
 from artifactfs.testing.repositories import commit_files, make_repository
 
 ROOT = Root("sha256:" + "0" * 64, "sha256:" + "1" * 64, 0o755, 5, 6, 7)
 STATE = Collection("animals", 3, "sha256:" + "2" * 64, 9, exists=True, versions={0: Version(0, ROOT, 1, 2, "me")})
+
+
+class TestLmdbIndex(IndexContract):
+    @pytest.fixture
+    def index(self, tmp_path: Path) -> Iterator[Index]:
+        with open_index(str(tmp_path), repository_id="r") as index:
+            yield index
+
+
+class TestLmdbIndexThatWritesEachTime(IndexContract):
+    @pytest.fixture
+    def index(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
+        monkeypatch.setattr(module, "VERIFIED_BUFFER", 1)
+        monkeypatch.setattr(module, "STATES_BUFFER", 1)
+        with open_index(str(tmp_path), repository_id="r") as index:
+            yield index
+
+
+class TestMemoryIndex(IndexContract):
+    @pytest.fixture
+    def index(self) -> MemoryIndex:
+        return MemoryIndex()
 
 
 def test_a_state_is_remembered_across_processes(tmp_path: Path) -> None:
@@ -178,3 +202,12 @@ def test_threads_share_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             thread.join(30)
         index.flush()
         assert all(index.has_verified(b"%032d" % number, b"%d" % number) for number in range(1600))
+
+
+@pytest.mark.parametrize("index", [MemoryIndex(), ForgetfulIndex(), None], ids=["memory", "forgetful", "none"])
+def test_a_repository_works_with_any_index_or_none(tmp_path: Path, index: MemoryIndex | None) -> None:
+    for number in range(3):
+        with make_repository(tmp_path, use_index=False) as repository:
+            repository.index = index
+            commit_files(repository, "animals", {b"a": b"%d" % number})
+            assert sorted(repository.get_collection("animals").versions) == list(range(number + 1))

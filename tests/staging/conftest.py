@@ -1,5 +1,5 @@
 """Fixtures of the staging tests."""
 
-from conftest_union import area, me, repository, staging, union
+from tests.staging.union_support import area, me, repository, staging, union
 
 __all__ = ["area", "me", "repository", "staging", "union"]

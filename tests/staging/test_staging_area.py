@@ -6,7 +6,6 @@ import os
 import threading
 
 import pytest
-from conftest_union import FILES, serve
 
 from artifactfs.errors import (
     AlreadyExistsError,
@@ -26,6 +25,7 @@ from artifactfs.repository.trees import Trees
 from artifactfs.staging.layout import serving
 from artifactfs.testing.repositories import commit_files
 from artifactfs.vfs.union.union import Caller, Union
+from tests.staging.union_support import FILES, serve
 
 ME = Caller(os.getpid(), os.geteuid(), os.getegid())
 

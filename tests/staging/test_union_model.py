@@ -9,7 +9,6 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from conftest_union import FILES, serve
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -17,35 +16,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from artifactfs.repository.put import put_paths
 from artifactfs.repository.sources import Source
 from artifactfs.repository.staging import StagingArea
-from artifactfs.testing.repositories import TIME_NS, commit_files, make_repository
+from artifactfs.testing.repositories import commit_files, make_repository
 from artifactfs.vfs.union.union import Caller
+from tests.staging.union_support import FILES, outcome, serve, write_plain
 
 NAMES = [b"a.txt", b"images", b"cat", b"deep", b"er", b"new", b"link", b"\xff"]
 paths = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map(b"/".join)
 contents = st.binary(max_size=20)
-
-
-def write_plain(root: bytes, files: dict) -> None:
-    for name, content in files.items():
-        path = root + b"/" + name
-        if isinstance(content, bytes):
-            Path(os.fsdecode(path)).write_bytes(content)
-            os.chmod(path, 0o644)
-            os.utime(path, ns=(TIME_NS, TIME_NS))
-        elif isinstance(content, str):
-            os.symlink(content, path)
-        else:
-            os.mkdir(path, 0o755)
-            write_plain(path, content)
-
-
-def outcome(action) -> int | None:
-    """Return the errno with which an action fails, or None."""
-    try:
-        action()
-    except OSError as error:
-        return error.errno
-    return None
 
 
 class UnionModel(RuleBasedStateMachine):

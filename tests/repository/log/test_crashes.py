@@ -9,7 +9,7 @@ import pytest
 
 from artifactfs.blobstore.local import LocalStore
 from artifactfs.clock import SystemClock
-from artifactfs.errors import StorageFullError
+from artifactfs.errors import IntegrityError, StorageFullError
 from artifactfs.model import FileEntry
 from artifactfs.repository import changes
 from artifactfs.repository.format import open_format
@@ -174,3 +174,18 @@ def test_a_name_without_its_bytes_would_be_seen() -> None:
     disk.sync_directory("/d")
     disk.sync_directory("")
     assert disk.after_crash(keeps_names=False).read_file("/d/a") == b"bytes"
+
+
+def test_storing_the_same_bytes_again_mends_what_is_damaged() -> None:
+    disk = prepared()
+    whole = read_all(open_on(disk))["animals:v0"]
+    for path in disk.paths():
+        if path.startswith(("/r/blobs/", "/r/trees/")):
+            data = bytearray(disk.read_file(path))
+            data[-1] ^= 1
+            disk.damage(path, bytes(data))
+    with pytest.raises(IntegrityError):
+        read_all(open_on(disk))
+    commit_files(open_on(disk), "animals", FIRST)
+    after = open_on(disk.after_crash(keeps_names=False))
+    assert read_all(after) == {"animals:v0": whole, "animals:v1": whole}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from artifactfs.repository.lower import Lower
 from artifactfs.repository.repository import Repository
 from artifactfs.repository.staging import Staging, StagingArea
 from artifactfs.staging.layout import serving
-from artifactfs.testing.repositories import commit_files, make_repository
+from artifactfs.testing.repositories import TIME_NS, commit_files, make_repository
 from artifactfs.vfs.union.gate import Gate
 from artifactfs.vfs.union.union import Caller, Union
 
@@ -23,6 +24,29 @@ FILES = {
     b"link": "a.txt",
     b"images": {b"cat": b"meow" * 1000, b"dog": b"woof", b"deep": {b"er": {b"x": b"x"}}, b"none": {}},
 }
+
+
+def write_plain(root: bytes, files: dict[bytes, Any]) -> None:
+    for name, content in files.items():
+        path = root + b"/" + name
+        if isinstance(content, bytes):
+            Path(os.fsdecode(path)).write_bytes(content)
+            os.chmod(path, 0o644)
+            os.utime(path, ns=(TIME_NS, TIME_NS))
+        elif isinstance(content, str):
+            os.symlink(content, path)
+        else:
+            os.mkdir(path, 0o755)
+            write_plain(path, content)
+
+
+def outcome(action: Callable[[], object]) -> int | None:
+    """Return the errno with which an action fails, or None."""
+    try:
+        action()
+    except OSError as error:
+        return error.errno
+    return None
 
 
 @contextmanager

@@ -1,0 +1,111 @@
+"""Reading content: files that stay open, are closed in time, and never serve less than there is."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from artifactfs.blobstore.keys import blob_key
+from artifactfs.errors import ArtifactFSError, BlobMissingError, DigestMismatchError
+from artifactfs.repository.repository import Repository
+from artifactfs.testing.repositories import commit_files, make_repository
+from artifactfs.vfs.attributes import Attributes, Kind
+from artifactfs.vfs.content import KEPT_FROM_BYTES, Contents
+from artifactfs.vfs.nodes import FileNode
+
+SIZE = KEPT_FROM_BYTES + 4096
+DATA = [random.Random(number).randbytes(SIZE) for number in range(12)]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[Repository]:
+    with make_repository(tmp_path) as repository:
+        yield repository
+
+
+@pytest.fixture
+def files(repository: Repository) -> list[FileNode]:
+    version = commit_files(repository, "large", {b"%02d" % number: data for number, data in enumerate(DATA)})
+    directory = version.root.as_entry()
+    entries = repository.blobs.read_tree(directory.digest).page.items
+    return [
+        FileNode(Attributes(2, Kind.FILE, 0o644, SIZE, 0), entry.sha256, entry.size, entry.sums) for entry in entries
+    ]
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_large_files_stay_open_up_to_a_limit(repository: Repository, files: list[FileNode]) -> None:
+    before = open_descriptors()
+    with Contents(repository, limit=3) as contents:
+        for _ in range(2):
+            for file, data in zip(files, DATA, strict=True):
+                assert contents.read(file, offset=SIZE - 5, size=99) == data[-5:]
+        assert open_descriptors() == before + 3
+    assert open_descriptors() == before
+
+
+def test_small_files_do_not_stay_open(repository: Repository) -> None:
+    version = commit_files(repository, "small", {b"a": b"alpha"})
+    entry = repository.blobs.read_tree(version.root.as_entry().digest).page.items[0]
+    with Contents(repository) as contents:
+        before = open_descriptors()
+        node = FileNode(Attributes(2, Kind.FILE, 0o644, 5, 0), entry.sha256, entry.size, entry.sums)
+        assert contents.read(node, offset=1, size=9) == b"lpha"
+        assert open_descriptors() == before
+
+
+def test_a_file_cut_short_while_it_is_open_is_eio_and_not_zeros(repository: Repository, files: list[FileNode]) -> None:
+    with Contents(repository) as contents:
+        assert contents.read(files[0], offset=0, size=10) == DATA[0][:10]
+        path = Path(repository.location, blob_key(files[0].sha256))
+        path.chmod(0o644)
+        os.truncate(path, 4096)
+        with pytest.raises(DigestMismatchError, match="cut short") as caught:
+            contents.read(files[0], offset=0, size=SIZE)
+        assert caught.value.errno == 5
+        assert files[0].sha256.hex() in caught.value.subject
+
+
+def test_what_failed_to_open_is_tried_again(repository: Repository, files: list[FileNode]) -> None:
+    path = Path(repository.location, blob_key(files[0].sha256))
+    hidden = path.with_suffix(".hidden")
+    path.rename(hidden)
+    with Contents(repository) as contents:
+        with pytest.raises(BlobMissingError):
+            contents.read(files[0], offset=0, size=1)
+        hidden.rename(path)
+        assert contents.read(files[0], offset=0, size=1) == DATA[0][:1]
+
+
+def test_many_threads_read_more_files_than_may_be_open(repository: Repository, files: list[FileNode]) -> None:
+    before = open_descriptors()
+    failed: list[object] = []
+    with Contents(repository, limit=2) as contents:
+
+        def read(seed: int) -> None:
+            chosen = random.Random(seed)
+            try:
+                for _ in range(60):
+                    number, offset = chosen.randrange(len(files)), chosen.randrange(SIZE)
+                    found = contents.read(files[number], offset=offset, size=3000)
+                    if found != DATA[number][offset : offset + 3000]:
+                        failed.append((number, offset))
+            except (ArtifactFSError, OSError) as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=read, args=(seed,)) for seed in range(64)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert failed == []
+        assert open_descriptors() <= before + 2
+    assert open_descriptors() == before
