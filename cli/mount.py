@@ -19,8 +19,36 @@ from .session import current_session
 @click.option("--allow-other", is_flag=True, help="Let other users in.")
 @click.option("--uid", type=click.IntRange(0, 2**32 - 2), help="Owner of everything in it (default: this user).")
 @click.option("--gid", type=click.IntRange(0, 2**32 - 2), help="Group of everything in it (default: this user's).")
-def command(
-    mountpoint: bytes, *, artifact: str | None, foreground: bool, allow_other: bool, uid: int | None, gid: int | None
+@click.option(
+    "--transport",
+    type=click.Choice(["auto", "kernel", "fusepy"]),
+    default="auto",
+    show_default=True,
+    help="How to speak to the kernel; auto takes the kernel transport where it works.",
+)
+@click.option("--passthrough/--no-passthrough", default=None, help="Hand large files to the kernel (root, Linux 6.9).")
+@click.option("--freeze-aliases", is_flag=True, help="Keep all aliases as they are now.")
+@click.option("--workers", type=click.IntRange(0, 6), default=0, help="Processes that answer (default: one a core).")
+@click.option("--debug", is_flag=True, help="Log each request.")
+@click.option("--metrics", default="", metavar="FILE|127.0.0.1:PORT", help="Give Prometheus metrics out there.")
+@click.option("--fd", "descriptor", type=click.IntRange(3), help="Serve this open, mounted descriptor of /dev/fuse.")
+@click.option("--upgrade", is_flag=True, help="Serve the mount on MOUNTPOINT by the installed version from now on.")
+def command(  # noqa: PLR0913 - one argument for each option
+    mountpoint: bytes,
+    *,
+    artifact: str | None,
+    foreground: bool,
+    allow_other: bool,
+    uid: int | None,
+    gid: int | None,
+    transport: str,
+    passthrough: bool | None,
+    freeze_aliases: bool,
+    workers: int,
+    debug: bool,
+    metrics: str,
+    descriptor: int | None,
+    upgrade: bool,
 ) -> None:
     """Show every collection with its versions, aliases and staging directories at MOUNTPOINT.
 
@@ -29,6 +57,12 @@ def command(
     from artifactfs.mount.api import MountOptions, mount
 
     session = current_session()
+    if upgrade:
+        from artifactfs.mount.kernel.asking import upgrade_mount
+
+        version = upgrade_mount(session.places, os.fsdecode(mountpoint))
+        session.note(f"{os.fsdecode(mountpoint)} is served by version {version}")
+        return
     with session.open_repository(create=artifact is None) as repository:
         if artifact is not None:
             from artifactfs.paths import parse_ref
@@ -41,6 +75,13 @@ def command(
         gid=gid,
         foreground=foreground,
         author=session.find_author(),
+        transport=transport,
+        passthrough=passthrough,
+        freeze_aliases=freeze_aliases,
+        workers=workers,
+        debug=debug,
+        metrics=metrics,
+        descriptor=descriptor,
     )
     session.note(f"mounting {artifact or repository.location} at {os.fsdecode(mountpoint)}")
     info = mount(session.places, os.fsdecode(mountpoint), options=options)

@@ -41,6 +41,8 @@ EPOCH_BITS: Final = 20
 COUNTER_BITS: Final = 44
 ROOT_NODE: Final = 1
 NODES, NAMES, PAGES, SHARED, META = "nodes", "names", "pages", "shared", "meta"
+WIRE: Final = "wire"
+"""Directory pages as a transport sends them; what is in them is up to the transport."""
 BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 _COUNTER: Final = b"counter"
 _NODE = struct.Struct(">Q")
@@ -78,7 +80,7 @@ class Epoch:
 
     Attributes:
         number: its 20 bits.
-        environment: its tables `nodes`, `names`, `pages`, `shared` and `meta`.
+        environment: its tables `nodes`, `names`, `pages`, `shared`, `meta` and `wire`.
     """
 
     def __init__(self, number: int, *, environment: Environment, lock: int) -> None:
@@ -178,6 +180,18 @@ def reopen_epoch(directory: str, *, number: int, boot_id: str | None = None) -> 
     raise UnknownNodeError(msg, hint="unmount, and mount again", subject=name)
 
 
+def hold_epoch(directory: str, *, number: int) -> int:
+    """Return a descriptor that holds an epoch as long as it is open, without opening its tables.
+
+    Raises:
+        FileNotFoundError: it is gone.
+    """
+    folder = find_local_directory(os.path.join(directory, FOLDER))
+    lock = os.open(os.path.join(folder, f"{number:05x}", "lock"), os.O_RDWR | os.O_CLOEXEC)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    return lock
+
+
 def begin_epoch(directory: str, *, random: Callable[[int], bytes]) -> None:
     """Begin a new epoch for later mounts, and remove those that nobody holds.
 
@@ -213,7 +227,7 @@ def _use(folder: str, name: str) -> Epoch:
     lock = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_SH)
-        tables = (NODES, NAMES, PAGES, SHARED, META)
+        tables = (NODES, NAMES, PAGES, SHARED, META, WIRE)
         environment = Environment(path, tables=tables, durable=False, replace_damaged=False)
         environment.open()
     except BaseException:

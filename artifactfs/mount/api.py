@@ -52,9 +52,10 @@ def mount(places: Places, mountpoint: str, *, options: MountOptions) -> MountInf
             `/dev/fuse` or libfuse is missing or forbidden; the server ended before it was ready.
         NotFoundError: `options.artifact` names nothing.
     """
-    path = resolve_mountpoint(mountpoint)
-    clear_dead(path)
-    check_mountpoint(path, repository=places.repository)
+    path = resolve_mountpoint(mountpoint) if options.descriptor is None else os.path.abspath(mountpoint)
+    if options.descriptor is None:  # else it is mounted already, and nobody answers yet
+        clear_dead(path)
+        check_mountpoint(path, repository=places.repository)
     device = doctor.look_at_device(doctor.DEVICE)
     if not device.ok:
         raise MountError(device.message, hint=device.mend, subject=doctor.DEVICE)
@@ -71,6 +72,13 @@ def mount(places: Places, mountpoint: str, *, options: MountOptions) -> MountInf
         uid=options.uid,
         gid=options.gid,
         staging_links=not may_mount(),
+        transport=options.transport,
+        passthrough=options.passthrough,
+        freeze_aliases=options.freeze_aliases,
+        workers=options.workers,
+        debug=options.debug,
+        metrics=options.metrics,
+        descriptor=options.descriptor,
     )
     if options.foreground:
         become_server(places, order)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from artifactfs.errors import ArtifactFSError, MountError, UsageError
@@ -19,14 +19,14 @@ from artifactfs.mount.fusepy.reading import ReadOperations
 from artifactfs.mount.fusepy.transport import read_only_options, writable_options
 from artifactfs.mount.fusepy.writing import WriteOperations
 from artifactfs.mount.orders import REPOSITORY, STAGING, Order
-from artifactfs.mount.registry import staging_mountpoint
 from artifactfs.mount.sessions import FreezeSession
+from artifactfs.mount.staging_list import StagingList
 from artifactfs.mount.users import command_of
 from artifactfs.paths import parse_ref
 from artifactfs.repository.lower import Lower
 from artifactfs.repository.repository import Repository, open_repository
 from artifactfs.repository.staging import Staging, StagingArea
-from artifactfs.staging.layout import UNION, iter_infos, read_driver, serving
+from artifactfs.staging.layout import UNION, read_driver, serving
 from artifactfs.vfs.catalogue_view import CatalogueView
 from artifactfs.vfs.union.gate import Gate
 from artifactfs.vfs.union.union import Union
@@ -54,31 +54,6 @@ def build(stack: ExitStack, order: Order, on_ready: Ready) -> Served:
     if order.kind == REPOSITORY:
         return _build_repository(stack, order, repository, epoch, on_ready)
     return _build_version(stack, order, repository, epoch, on_ready)
-
-
-class StagingList:
-    """The staging directories of a repository, read afresh each time; `vfs`'s `StagingPlaces`.
-
-    Threading: may be shared by threads.
-    """
-
-    def __init__(self, repository: Repository, order: Order) -> None:
-        self._repository = repository
-        self._order = order
-
-    def staging_collections(self) -> Sequence[str]:
-        """Return the collections that have one."""
-        return sorted({info.collection for info in iter_infos(self._repository.state_directory)})
-
-    def staging_names(self, collection: str) -> Sequence[str]:
-        """Return the names in a collection."""
-        return [info.name for info in iter_infos(self._repository.state_directory, collection)]
-
-    def find_link(self, collection: str, name: str) -> str | None:
-        """Return where its own mount is, if it cannot be bound over the name."""
-        if not self._order.staging_links:
-            return None
-        return staging_mountpoint(self._order, self._repository.id, collection=collection, name=name)
 
 
 def _owner(order: Order) -> dict[str, int]:

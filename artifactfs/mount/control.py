@@ -59,18 +59,7 @@ class ControlServer:
         Raises:
             MountError: the socket cannot be made.
         """
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._path)
-            previous = os.umask(0o177)
-            try:
-                self._socket.bind(self._path)
-            finally:
-                os.umask(previous)
-            self._socket.listen(64)
-        except OSError as error:
-            msg = f"the control socket {self._path} cannot be made: {error.strerror or error}"
-            raise MountError(msg, subject=self._path) from error
+        listen_at(self._socket, self._path)
         threading.Thread(target=self._accept, name="control", daemon=True).start()
 
     def close(self) -> None:
@@ -94,12 +83,37 @@ class ControlServer:
         try:
             with connection, connection.makefile("rwb") as stream:
                 while line := stream.readline(_LINE_LIMIT):
-                    stream.write(_encode(_answer(session, line)))
+                    stream.write(answer_line(session, line))
                     stream.flush()
         except OSError:
             _log.debug("a control connection broke off")
         finally:
             session.close()
+
+
+def listen_at(listener: socket.socket, path: str) -> None:
+    """Make `listener` listen at a path that only this user may connect to.
+
+    Raises:
+        MountError: the socket cannot be made.
+    """
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        previous = os.umask(0o177)
+        try:
+            listener.bind(path)
+        finally:
+            os.umask(previous)
+        listener.listen(64)
+    except OSError as error:
+        msg = f"the control socket {path} cannot be made: {error.strerror or error}"
+        raise MountError(msg, subject=path) from error
+
+
+def answer_line(session: Session, line: bytes) -> bytes:
+    """Return the line that answers a line."""
+    return _encode(_answer(session, line))
 
 
 def _answer(session: Session, line: bytes) -> Message:

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from artifactfs.errors import ArtifactFSError, MountError
 from artifactfs.mount.control import ControlServer, Message, Session, encode_error
@@ -32,6 +32,7 @@ from artifactfs.mount.registry import Slot, held_slot, prepare_folders, slot_for
 from artifactfs.mount.staging_mounts import end_all
 
 _log = logging.getLogger(__name__)
+FUSEPY: Final = "fusepy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +86,13 @@ class Daemon:
         self._slot: Slot = slot_for(order, order.mountpoint)
         self._served: Served | None = None
         self._is_ready = False
+        self.transport = FUSEPY
 
     def run(self) -> int:
         """Serve until the mount is gone; return the process's exit code."""
         try:
             prepare_folders(self._order)
-            start_log(self._slot.log, foreground=self._order.foreground)
+            start_log(self._slot.log, foreground=self._order.foreground, debug=self._order.debug)
             self._serve()
         except ArtifactFSError as error:
             _log.error("%s", error)
@@ -110,6 +112,7 @@ class Daemon:
 
         with ExitStack() as stack:
             stack.enter_context(held_slot(self._slot, mountpoint=order.mountpoint))
+            self.transport = FUSEPY
             served = self._build(stack, order, self._become_ready)
             self._served = served
             control = ControlServer(self._slot.socket, served.make_session)
@@ -133,7 +136,10 @@ class Daemon:
         _log.info("mounted %s", self._order.mountpoint)
         self._report({"ok": True})
         if self._order.kind == REPOSITORY:
-            Keeper(self._order, repository_id=info.repository_id, location=info.repository).start()
+            self._start_keeper(Keeper(self._order, repository_id=info.repository_id, location=info.repository))
+
+    def _start_keeper(self, keeper: Keeper) -> None:
+        keeper.start()
 
     def _info(self) -> MountInfo:
         order, served = self._order, self._served
@@ -146,7 +152,7 @@ class Daemon:
             repository_id=served.repository_id,
             kind=order.kind,
             pid=os.getpid(),
-            transport="fusepy",
+            transport=self.transport,
             read_only=order.kind != STAGING,
             socket=self._slot.socket,
             log=self._slot.log,
@@ -213,9 +219,18 @@ def main(arguments: list[str]) -> int:
     order = Order.decode(arguments[0])
     if not order.foreground:
         detach_from_caller()
-    from artifactfs.mount.building import build  # noqa: PLC0415  (after the fork: these modules may hold things)
+    if order.kind == STAGING or order.transport == FUSEPY or sys.platform != "linux":
+        return Daemon(order, build=build).run()
+    from artifactfs.mount.kernel.daemon import KernelDaemon  # noqa: PLC0415  (Linux only)
 
-    return Daemon(order, build=build).run()
+    return KernelDaemon(order, build=build).run()
+
+
+def build(stack: ExitStack, order: Order, on_ready: Callable[[], None]) -> Served:
+    """Return what an order asks for; see `building.build`, which loads libfuse and whatever may hold threads."""
+    from artifactfs.mount.building import build as build_served  # noqa: PLC0415
+
+    return build_served(stack, order, on_ready)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,10 @@ class Keeper:
 
     def _watch(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, MAIN_THREAD_SIGNALS)
+        self.watch()
+
+    def watch(self) -> None:
+        """Watch in this thread until the mount is gone."""
         # In the background, whoever started the mount shows the staging directories first.
         pause = 0 if self._order.foreground else _FIRST_LOOK_MILLISECONDS
         try:

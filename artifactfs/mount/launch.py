@@ -54,7 +54,7 @@ def start_server(places: Places, order: Order) -> MountInfo:
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                pass_fds=[writing],
+                pass_fds=[writing] if order.descriptor is None else [writing, order.descriptor],
                 start_new_session=True,
             )
         os.close(writing)
@@ -121,6 +121,8 @@ def become_server(places: Places, order: Order) -> None:
     """Replace this process by a server; does not return."""
     prepare_folders(places)
     command = command_for(dataclasses.replace(order, foreground=True))
+    if order.descriptor is not None:
+        os.set_inheritable(order.descriptor, True)  # noqa: FBT003  (the only way to say it)
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(command[0], command)  # noqa: S606

@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 from io import TextIOWrapper
-from logging.handlers import RotatingFileHandler
+from logging.handlers import RotatingFileHandler, WatchedFileHandler
 from typing import Final
 
 _FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -44,13 +44,24 @@ class ServerLog(RotatingFileHandler):
             os.dup2(self.stream.fileno(), descriptor)
 
 
-def start_log(path: str, *, foreground: bool) -> None:
-    """Log to `path`, and in the foreground to standard error as well."""
+def follow_log() -> None:
+    """Go on writing to the log in a forked process, and leave rotating it to the process that it was forked from."""
+    root = logging.getLogger()
+    for handler in root.handlers:
+        if isinstance(handler, ServerLog):
+            follower = WatchedFileHandler(handler.baseFilename, encoding="utf-8", errors="backslashreplace")
+            follower.setFormatter(handler.formatter)
+            root.removeHandler(handler)
+            root.addHandler(follower)
+
+
+def start_log(path: str, *, foreground: bool, debug: bool = False) -> None:
+    """Log to `path`, and in the foreground to standard error as well; with `debug`, each request."""
     handler = ServerLog(path, maxBytes=_SIZE_LIMIT, backupCount=_KEPT, encoding="utf-8", errors="backslashreplace")
     handlers: list[logging.Handler] = [handler]
     if foreground:
         handlers.append(logging.StreamHandler(sys.stderr))
     else:
         handler.capture_output()
-    logging.basicConfig(level=logging.INFO, format=_FORMAT, handlers=handlers, force=True)
+    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, format=_FORMAT, handlers=handlers, force=True)
     logging.getLogger("fuse").setLevel(logging.CRITICAL)

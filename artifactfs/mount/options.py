@@ -62,6 +62,13 @@ class MountOptions:
         gid: group of everything in the mount; None is the mounting user's.
         foreground: serve in this very process (it is replaced) until it is unmounted or ended by a signal.
         author: who staging directories' records are by.
+        transport: `kernel`, `fusepy`, or `auto`: the kernel transport where it works.
+        passthrough: whether large files are handed to the kernel; None decides by what is mounted.
+        freeze_aliases: whether aliases stay as they are now.
+        workers: processes that answer requests; 0 means one for each core, up to four.
+        debug: whether each request gets a line in the log.
+        metrics: file that Prometheus metrics are written to, or `127.0.0.1:PORT`; empty for neither.
+        descriptor: one of `/dev/fuse`, already mounted on the mount point; None mounts.
     """
 
     artifact: str | None = None
@@ -70,6 +77,13 @@ class MountOptions:
     gid: int | None = None
     foreground: bool = False
     author: str = ""
+    transport: str = "auto"
+    passthrough: bool | None = None
+    freeze_aliases: bool = False
+    workers: int = 0
+    debug: bool = False
+    metrics: str = ""
+    descriptor: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +96,7 @@ class MountInfo:
         repository_id: the repository's id.
         kind: `repository`, `version` (one version is the root) or `staging`.
         pid: of the process that serves it.
-        transport: `fusepy`.
+        transport: `kernel` or `fusepy`.
         read_only: False for staging directories.
         socket: path of its control socket.
         log: path of its log file.

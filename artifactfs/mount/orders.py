@@ -34,6 +34,7 @@ class Order:
         foreground: the process was not detached from its terminal.
         ready_descriptor: file descriptor on which the server says that it is ready, or why it cannot be.
         staging_links: show staging directories as symbolic links, because nothing can be bound over them.
+        transport, passthrough, freeze_aliases, workers, debug, metrics, descriptor: as in `MountOptions`.
     """
 
     kind: str
@@ -52,6 +53,13 @@ class Order:
     foreground: bool = False
     ready_descriptor: int | None = None
     staging_links: bool = False
+    transport: str = "fusepy"
+    passthrough: bool | None = None
+    freeze_aliases: bool = False
+    workers: int = 0
+    debug: bool = False
+    metrics: str = ""
+    descriptor: int | None = None
 
     def encode(self) -> str:
         """Return the text that `decode` reads."""

@@ -85,18 +85,21 @@ def prepare_folders(places: Places) -> None:
 
 
 @contextmanager
-def held_slot(slot: Slot, *, mountpoint: str) -> Iterator[None]:
+def held_slot(slot: Slot, *, mountpoint: str, inherited: int | None = None) -> Iterator[int]:
     """Hold the lock of a mount point for as long as the context lasts, and clear its files afterwards.
+
+    Gives the descriptor of the lock. `inherited` is one that this process held before it replaced its program.
 
     Raises:
         BusyError: another server holds it.
     """
-    descriptor = os.open(slot.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(slot.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) if inherited is None else inherited
     try:
-        _lock(descriptor, mountpoint)
-        _clear(slot)
+        if inherited is None:
+            _lock(descriptor, mountpoint)
+            _clear(slot)
         try:
-            yield
+            yield descriptor
         finally:
             _clear(slot)
     finally:

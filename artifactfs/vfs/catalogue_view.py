@@ -15,6 +15,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Protocol, Self
 
+import msgspec
+
 from artifactfs.errors import EntryNotFoundError, IntegrityError, InvalidNameError
 from artifactfs.paths import find_version_number, format_version
 from artifactfs.repository.trees import root_placement
@@ -25,7 +27,7 @@ from artifactfs.vfs.tree_view import TreeView, find_in, missing_name
 from artifactfs.vfs.xattrs import get_from
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from artifactfs.index.epoch import Epoch
     from artifactfs.model import Collection
@@ -53,10 +55,19 @@ class StagingPlaces(Protocol):
 class CatalogueView:
     """The `View` and `DetailView` of a repository. A context manager; may be shared by threads."""
 
-    def __init__(self, repository: Repository, epoch: Epoch, *, staging: StagingPlaces) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        epoch: Epoch,
+        *,
+        staging: StagingPlaces,
+        frozen: Mapping[str, dict[str, int]] | None = None,
+    ) -> None:
+        """Store what is shown; `frozen` holds the aliases' targets by collection when they are not to move."""
         self._repository = repository
         self._tree = TreeView(repository, epoch)
         self._staging = staging
+        self._frozen = frozen
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -198,11 +209,17 @@ class CatalogueView:
         except InvalidNameError:
             found = None
         if found is not None:
-            return found
+            return found if self._frozen is None else self._freeze(found)
         state = self._find_unborn(name)
         if state is None:
             raise missing_name(name.encode())
         return state
+
+    def _freeze(self, state: Collection) -> Collection:
+        """Return the state with the aliases of mount time, as far as their versions still exist."""
+        targets = (self._frozen or {}).get(state.name, {})
+        aliases = {alias: number for alias, number in targets.items() if number in state.versions}
+        return msgspec.structs.replace(state, aliases=aliases)
 
     def _find_unborn(self, name: str) -> Collection | None:
         """Return the state of a collection that has a staging directory but no version yet."""

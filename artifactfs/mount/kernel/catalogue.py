@@ -1,0 +1,139 @@
+"""Opening what real mounts are served from: repository, epoch, view; in each worker anew, after the fork.
+
+The module that `SourceSpec` names for mounts of a repository.
+
+Threading: functions without state.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from artifactfs.index.epoch import Epoch, open_epoch, reopen_epoch
+from artifactfs.mount.kernel.changes import CatalogueChanges
+from artifactfs.mount.kernel.encoding import FOREVER, Owner, Validity
+from artifactfs.mount.kernel.index_source import IndexSource
+from artifactfs.mount.kernel.source import SourceSpec
+from artifactfs.mount.orders import Order
+from artifactfs.mount.staging_list import StagingList
+from artifactfs.repository.repository import Repository, open_repository
+from artifactfs.repository.trees import root_placement
+from artifactfs.vfs.catalogue_view import CatalogueView
+from artifactfs.vfs.nodes import NodeTable, directory_record
+from artifactfs.vfs.version_view import VersionView
+
+if TYPE_CHECKING:
+    from artifactfs.mount.kernel.source import ChangeSource, Source
+    from artifactfs.vfs.catalogue_view import StagingPlaces
+
+MODULE: Final = __name__
+
+
+class Served(Struct, frozen=True):
+    """What is mounted, as `SourceSpec.arguments` says it.
+
+    Attributes:
+        repository: its place.
+        state: the user's state directory.
+        uid: owner of everything.
+        gid: group of everything.
+        collection: of the one version that is the root; empty for the whole repository.
+        version: its number.
+        frozen: alias targets by collection, as they were when it was mounted; None lets them move.
+        names_ns: how long the kernel keeps names and attributes of the catalogue.
+        epoch: number of the epoch that the mount began with; 0 takes the current one.
+        order: the server's order, as text, for what staging directories need; empty shows none.
+    """
+
+    repository: str
+    state: str
+    uid: int
+    gid: int
+    collection: str = ""
+    version: int = 0
+    frozen: dict[str, dict[str, int]] | None = None
+    names_ns: int = FOREVER.entry_ns
+    epoch: int = 0
+    order: str = ""
+
+
+class NoStaging:
+    """The `StagingPlaces` of a mount that shows no staging directories.
+
+    Threading: any.
+    """
+
+    def staging_collections(self) -> Sequence[str]:
+        """Return none."""
+        return ()
+
+    def staging_names(self, collection: str) -> Sequence[str]:  # noqa: ARG002 - part of the interface
+        """Return none."""
+        return ()
+
+    def find_link(self, collection: str, name: str) -> str | None:  # noqa: ARG002
+        """Return none."""
+        return None
+
+
+def open_source(arguments: dict[str, Any]) -> Source:
+    """Open what `arguments`, the fields of `Served`, describe."""
+    served = msgspec.convert(arguments, Served)
+    with ExitStack() as stack:
+        repository, epoch = _open(served, stack)
+        nodes = NodeTable(epoch)
+        owner = Owner(served.uid, served.gid)
+        if served.collection:
+            collection = repository.get_collection(served.collection)
+            version = collection.versions[served.version]
+            view = stack.enter_context(VersionView(repository, epoch, collection=collection, version=version))
+            placement = root_placement(version.root)
+            node = nodes.version(collection.name, version, placement)
+            root = directory_record(
+                node, version.root.as_entry(), placement, collection=collection.name, version=version.number
+            )
+            return IndexSource(
+                repository, nodes, view=view, details=view, root=root, owner=owner, catalogue=FOREVER,
+                holding=stack.pop_all(),
+            )  # fmt: skip
+        whole = stack.enter_context(
+            CatalogueView(repository, epoch, staging=_staging_of(served, repository), frozen=served.frozen)
+        )
+        return IndexSource(
+            repository, nodes, view=whole, details=whole, root=None, owner=owner,
+            catalogue=Validity(served.names_ns, served.names_ns), holding=stack.pop_all(),
+        )  # fmt: skip
+
+
+def open_changes(arguments: dict[str, Any]) -> ChangeSource | None:
+    """Open what tells of changes in the catalogue; None for a single version, in which nothing changes."""
+    served = msgspec.convert(arguments, Served)
+    if served.collection:
+        return None
+    with ExitStack() as stack:
+        repository, epoch = _open(served, stack)
+        return CatalogueChanges(
+            repository, NodeTable(epoch), staging=_staging_of(served, repository), holding=stack.pop_all()
+        )
+
+
+def describe(served: Served) -> SourceSpec:
+    """Return how to open what `served` describes."""
+    return SourceSpec(MODULE, msgspec.to_builtins(served))
+
+
+def _open(served: Served, stack: ExitStack) -> tuple[Repository, Epoch]:
+    repository = stack.enter_context(open_repository(served.repository, state=served.state, author="", create=False))
+    directory = repository.state_directory
+    epoch = reopen_epoch(directory, number=served.epoch) if served.epoch else open_epoch(directory, random=os.urandom)
+    return repository, stack.enter_context(epoch)
+
+
+def _staging_of(served: Served, repository: Repository) -> StagingPlaces:
+    return StagingList(repository, Order.decode(served.order)) if served.order else NoStaging()

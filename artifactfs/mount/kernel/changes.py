@@ -1,0 +1,131 @@
+"""What moves above versions: collections, aliases, versions and staging directories that come, go or change.
+
+The notifier asks after each event; the answer is found by comparing the logs' states with those of the last time.
+At the first call nothing is known, so everything that the kernel may hold on to is told: a notifier that was killed
+has then missed nothing.
+
+Threading: one thread.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from artifactfs.errors import ArtifactFSError
+from artifactfs.index.epoch import ROOT_NODE, SHARED, read_node
+from artifactfs.mount.kernel.source import Change
+from artifactfs.repository.watching import find_log_directories
+from artifactfs.vfs.nodes import AliasNode, CollectionNode, StagingNode
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from artifactfs.repository.repository import Repository
+    from artifactfs.vfs.catalogue_view import StagingPlaces
+    from artifactfs.vfs.nodes import NodeTable
+
+STAGING_FOLDER = "staging"
+_ALIASES, _COLLECTIONS, _STAGING = b"a", b"c", b"s"
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a collection looked like: record number, alias targets, names in its directory."""
+
+    seq: int = 0
+    aliases: dict[str, int] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()
+
+
+class CatalogueChanges:
+    """Compares states of the catalogue.
+
+    Threading: one thread.
+    """
+
+    def __init__(self, repository: Repository, nodes: NodeTable, *, staging: StagingPlaces, holding: ExitStack) -> None:
+        """Store where to look; `holding` closes it."""
+        self._repository = repository
+        self._nodes = nodes
+        self._staging = staging
+        self._holding = holding
+        self._known: dict[str, _Seen] | None = None
+
+    def watched_directories(self) -> list[str]:
+        """Return the directories of the logs, and those above them and of the staging directories."""
+        found = find_log_directories(self._repository)
+        staging = os.path.join(self._repository.state_directory, STAGING_FOLDER)
+        found.append(staging if os.path.isdir(staging) else self._repository.state_directory)
+        with suppress(OSError):
+            found += [entry.path for entry in os.scandir(staging) if entry.is_dir()]
+        return found
+
+    def find_changes(self) -> list[Change]:
+        """Return what changed since the last call; at the first, everything that the kernel may have kept."""
+        present = self._look()
+        before, self._known = self._known, present
+        if before is None:
+            return self._everything()
+        changes = [
+            change
+            for name in sorted(before.keys() | present.keys())
+            for change in self._compare(name, before.get(name, _Seen()), present.get(name, _Seen()))
+        ]
+        moved = before.keys() ^ present.keys()
+        if changes or moved:
+            changes.append(Change(ROOT_NODE, tuple(name.encode() for name in sorted(moved))))
+        return changes
+
+    def _compare(self, name: str, before: _Seen, after: _Seen) -> list[Change]:
+        if before == after:
+            return []
+        changes = [
+            Change(self._nodes.alias(name, alias))
+            for alias, target in after.aliases.items()
+            if before.aliases.get(alias, target) != target
+        ]
+        moved = before.names ^ after.names
+        changes.append(Change(self._nodes.collection(name), tuple(entry.encode() for entry in sorted(moved))))
+        return changes
+
+    def _look(self) -> dict[str, _Seen]:
+        names = {*self._repository.collection_names(), *self._staging.staging_collections()}
+        found = {}
+        for name in names:
+            staging = {f"@{entry}" for entry in self._staging.staging_names(name)}
+            try:
+                state = self._repository.load_state(name)
+            except ArtifactFSError:
+                found[name] = _Seen(names=frozenset(staging))  # a damaged log: entering it says so
+                continue
+            versions = {version.name for version in state.versions.values()}
+            found[name] = _Seen(state.seq, dict(state.aliases), frozenset({*versions, *state.aliases, *staging}))
+        return found
+
+    def _everything(self) -> list[Change]:
+        """Return a change of every node of the catalogue that this epoch ever gave out."""
+        changes = [Change(ROOT_NODE)]
+        for kind in (_COLLECTIONS, _ALIASES, _STAGING):
+            for _, value in self._nodes.epoch.environment.items(SHARED, kind):
+                changes += self._renewal(read_node(value))
+        return changes
+
+    def _renewal(self, node: int) -> list[Change]:
+        record = self._nodes.get(node)
+        match record:
+            case CollectionNode():
+                return [Change(node), Change(ROOT_NODE, (record.name.encode(),))]
+            case AliasNode():
+                return [Change(node), Change(self._nodes.collection(record.collection), (record.name.encode(),))]
+            case StagingNode():
+                name = b"@" + record.name.encode()
+                return [Change(node), Change(self._nodes.collection(record.collection), (name,))]
+            case _:
+                return []
+
+    def close(self) -> None:
+        """Close the epoch and the repository."""
+        self._holding.close()

@@ -1,0 +1,108 @@
+"""What is decided once, when a mount is made: the version, the epoch, frozen aliases, passthrough.
+
+Everything that is opened here is closed again before the supervisor forks.
+
+Threading: one thread.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from artifactfs.errors import UsageError
+from artifactfs.index.epoch import open_epoch
+from artifactfs.mount.kernel.catalogue import Served, describe
+from artifactfs.mount.orders import VERSION
+from artifactfs.mount.syscalls import may_mount
+from artifactfs.paths import parse_ref
+from artifactfs.repository.repository import Repository, open_repository
+
+if TYPE_CHECKING:
+    from artifactfs.mount.kernel.settings import Handover
+    from artifactfs.mount.kernel.source import SourceSpec
+    from artifactfs.mount.orders import Order
+
+LARGE_MEAN_BYTES: Final = 16 << 20
+"""Files of a version that are this large on average are handed to the kernel, unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What is to be served.
+
+    Attributes:
+        served: for the workers.
+        repository_id: of the repository.
+        location: of the repository.
+        state_directory: what this user keeps about it.
+        mean_bytes: mean size of the files of the one version; 0 for a whole repository.
+    """
+
+    served: Served
+    repository_id: str
+    location: str
+    state_directory: str
+    mean_bytes: int
+
+    def source(self) -> SourceSpec:
+        """Return how workers open it."""
+        return describe(self.served)
+
+
+def prepare(order: Order) -> Prepared:
+    """Return what an order asks for.
+
+    Raises:
+        NotFoundError: the version does not exist.
+        UsageError: it is no version.
+        ArtifactFSError: the repository cannot be opened.
+    """
+    create = order.kind != VERSION
+    with open_repository(order.repository, state=order.state, author=order.author, create=create) as repository:
+        with open_epoch(repository.state_directory, random=os.urandom) as epoch:
+            number = epoch.number
+        collection, version, mean = _resolve(order, repository)
+        served = Served(
+            repository=repository.location,
+            state=order.state,
+            uid=os.getuid() if order.uid is None else order.uid,
+            gid=os.getgid() if order.gid is None else order.gid,
+            collection=collection,
+            version=version,
+            frozen=_freeze(repository) if order.freeze_aliases else None,
+            epoch=number,
+            order=order.encode(),
+        )
+        return Prepared(served, repository.id, repository.location, repository.state_directory, mean)
+
+
+def recall(handover: Handover) -> Prepared:
+    """Return what an earlier program of this process serves: nothing is decided again."""
+    served = msgspec.convert(handover.settings.source.arguments, Served)
+    return Prepared(served, handover.extra["id"], served.repository, handover.extra["state"], 0)
+
+
+def _resolve(order: Order, repository: Repository) -> tuple[str, int, int]:
+    if order.kind != VERSION:
+        return "", 0, 0
+    ref = parse_ref(order.artifact or "")
+    if ref.path or ref.staging is not None:
+        msg = f"{ref} is not a version"
+        raise UsageError(msg, hint="--artifact takes NAME, NAME:vN or NAME:ALIAS")
+    collection, version = repository.resolve(ref)
+    return collection.name, version.number, version.root.size // max(version.root.count, 1)
+
+
+def _freeze(repository: Repository) -> dict[str, dict[str, int]]:
+    return {name: dict(repository.get_collection(name).aliases) for name in repository.collection_names()}
+
+
+def should_pass_through(order: Order, prepared: Prepared) -> bool:
+    """Return whether to ask the kernel for passthrough: when told so, or when mostly large files are mounted."""
+    if order.passthrough is not None:
+        return order.passthrough
+    return prepared.mean_bytes >= LARGE_MEAN_BYTES and may_mount()

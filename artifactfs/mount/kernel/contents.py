@@ -1,0 +1,121 @@
+"""Reading file content for READ requests: descriptors of large files stay open, data is not cached twice.
+
+A small file is asked for once, so it is opened, read and closed. A large one is asked for piece by piece, so its
+descriptor is kept, few at a time. What was read of a large file is in the kernel's cache of the mount; its copy in
+the cache of the backing file is given up 4 MiB behind the read position (on the range just read that does nothing,
+because those pages are still on their way to the lists that the kernel can drop from).
+
+Threading: one thread of one worker.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from cachetools import LRUCache
+
+if TYPE_CHECKING:
+    from artifactfs.mount.kernel.source import Content, NodeSource
+
+KEPT_FROM_BYTES: Final = 256 << 10
+"""Size from which a file's descriptor is kept."""
+KEPT_COUNT: Final = 64
+DROP_FROM_BYTES: Final = 16 << 20
+"""Size from which a file is not left in the page cache twice."""
+DROP_BEHIND_BYTES: Final = 4 << 20
+
+
+class _OpenContents(LRUCache[int, "Content"]):
+    """Open files by node; what falls out is closed."""
+
+    def popitem(self) -> tuple[int, Content]:
+        """Close and remove the one used longest ago."""
+        node, content = super().popitem()
+        content.close()
+        return node, content
+
+
+class Contents:
+    """Reads by node.
+
+    Threading: one thread.
+    """
+
+    def __init__(self, source: NodeSource, *, drops_behind: bool = True) -> None:
+        """Store where content is opened; `drops_behind` is whether the page cache is spared."""
+        self._source = source
+        self._drops_behind = drops_behind
+        self._kept = _OpenContents(KEPT_COUNT)
+
+    def read(self, node: int, into: memoryview, *, offset: int, flags: int = 0) -> int:
+        """Read a file's bytes from `offset` into a buffer.
+
+        Args:
+            node: the file.
+            into: as many bytes as are wanted.
+            offset: bytes from the start.
+            flags: open flags of the reader.
+
+        Returns:
+            How many bytes there were; fewer than wanted only at the end.
+
+        Raises:
+            OSError, ArtifactFSError: the content cannot be opened or read; EIO when it ends too early.
+        """
+        content = self._kept.get(node)
+        if content is not None:
+            return self._read_kept(content, into, offset=offset, flags=flags)
+        content = self._source.open_content(node)
+        if content.size >= KEPT_FROM_BYTES:
+            self._kept[node] = content
+            return self._read_kept(content, into, offset=offset, flags=flags)
+        try:
+            return _read_from(content, into, offset)
+        finally:
+            content.close()
+
+    def _read_kept(self, content: Content, into: memoryview, *, offset: int, flags: int) -> int:
+        count = _read_from(content, into, offset)
+        if self._drops_behind and content.size >= DROP_FROM_BYTES and not flags & os.O_DIRECT:
+            _drop_behind(content, offset, count)
+        return count
+
+    def close(self) -> None:
+        """Close all files."""
+        while self._kept:
+            self._kept.popitem()
+
+
+def _read_from(content: Content, into: memoryview, offset: int) -> int:
+    wanted = min(len(into), content.size - offset)
+    if wanted <= 0:
+        return 0
+    descriptor = content.fileno()
+    if descriptor is None:
+        data = content.read_at(offset, wanted)
+        into[: len(data)] = data
+        count = len(data)
+    else:
+        count = os.preadv(descriptor, [into[:wanted]], offset)
+        while 0 < count < wanted:
+            more = os.preadv(descriptor, [into[count:wanted]], offset + count)
+            if more == 0:
+                break
+            count += more
+    if count != wanted:
+        # A short answer would be taken for the end of the file and filled up with zeros.
+        msg = f"content ends after {offset + count} of {content.size} bytes"
+        raise OSError(errno.EIO, msg)
+    return count
+
+
+def _drop_behind(content: Content, offset: int, count: int) -> None:
+    start = offset - DROP_BEHIND_BYTES
+    descriptor = content.fileno()
+    if descriptor is None or start + count <= 0:
+        return
+    with suppress(OSError):
+        os.posix_fadvise(descriptor, max(start, 0), start + count - max(start, 0), os.POSIX_FADV_DONTNEED)

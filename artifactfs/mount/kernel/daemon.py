@@ -1,0 +1,166 @@
+"""The server of a mount by the kernel transport: from its order to its end, and across upgrades.
+
+Run by `mount.daemon`, or as `python -m artifactfs.mount.kernel.daemon --resume N` by a server that replaces its own
+program. Where the kernel transport cannot be had, and was not asked for by name, the fusepy transport serves.
+
+Threading: one thread; everything else happens in forked children.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from artifactfs.errors import MountError
+from artifactfs.index.epoch import hold_epoch
+from artifactfs.mount.daemon import Daemon, InfoSession, Served, build
+from artifactfs.mount.kernel.choice import Prepared, prepare, recall, should_pass_through
+from artifactfs.mount.kernel.control_port import ControlPort
+from artifactfs.mount.kernel.figures import MetricsWriter
+from artifactfs.mount.kernel.mounting import MountRequest, open_mount
+from artifactfs.mount.kernel.serve import begin, resume
+from artifactfs.mount.kernel.sessions import KernelSession
+from artifactfs.mount.kernel.settings import Handover, ServeSettings, default_workers, load_handover
+from artifactfs.mount.kernel.supervisor import Supervisor
+from artifactfs.mount.kernel.upgrade import check_installed, handover_of, replace_program
+from artifactfs.mount.mountinfo import find_mount
+from artifactfs.mount.mountpoint import detach
+from artifactfs.mount.orders import REPOSITORY, Order
+from artifactfs.mount.registry import held_slot
+from artifactfs.mount.staging_mounts import end_all
+
+if TYPE_CHECKING:
+    from artifactfs.mount.daemon import Builder
+    from artifactfs.mount.keeper import Keeper
+    from artifactfs.mount.kernel.serving import Mounted
+    from artifactfs.mount.options import MountInfo
+
+_log = logging.getLogger(__name__)
+KERNEL: Final = "kernel"
+MODULE: Final = "artifactfs.mount.kernel.daemon"
+
+
+class KernelDaemon(Daemon):
+    """One server of the kernel transport.
+
+    Threading: one thread.
+    """
+
+    def __init__(self, order: Order, *, build: Builder, handover: Handover | None = None) -> None:
+        super().__init__(order, build=build)
+        self._handover = handover
+        self._supervisor: Supervisor | None = None
+        self._lock = -1
+        self._prepared: Prepared | None = None
+        self._started_ns = handover.started_ns if handover is not None else time.time_ns()
+
+    def _serve(self) -> None:
+        try:
+            mounted = self._mount()
+        except MountError as error:
+            if self._order.transport == KERNEL:
+                raise
+            _log.warning("transport: fusepy, because the kernel transport cannot be used: %s", error)
+            super()._serve()
+            return
+        self.transport = KERNEL
+        _log.info("transport: kernel, protocol 7.%d", mounted.agreed.minor)
+        with ExitStack() as stack:
+            inherited = int(self._handover.extra["lock"]) if self._handover is not None else None
+            self._lock = stack.enter_context(
+                held_slot(self._slot, mountpoint=self._order.mountpoint, inherited=inherited)
+            )
+            self._supervise(stack, mounted)
+
+    def _mount(self) -> Mounted:
+        """Return the mount with INIT answered, new or handed over."""
+        earlier = self._handover
+        prepared = prepare(self._order) if earlier is None else recall(earlier)
+        self._prepared = prepared
+        # A lock alone: the tables are opened by the workers, after the fork.
+        hold_epoch(prepared.state_directory, number=prepared.served.epoch)
+        self._served = Served(
+            None, {}, InfoSession, repository_id=prepared.repository_id, location=prepared.location,
+            collection=prepared.served.collection or None,
+            version=prepared.served.version if prepared.served.collection else None,
+        )  # fmt: skip
+        if earlier is not None:
+            return resume(earlier)
+        order = self._order
+        wanted = should_pass_through(order, prepared)
+        settings = ServeSettings(
+            order.mountpoint, prepared.source(), order.workers or default_workers(), passthrough=wanted,
+            debug=order.debug, metrics=order.metrics,
+        )  # fmt: skip
+        device = order.descriptor
+        if device is None:
+            device = open_mount(MountRequest(order.mountpoint, allow_other=order.allow_other))
+        return begin(device, settings, probe=prepared.location if wanted else "")
+
+    def _supervise(self, stack: ExitStack, mounted: Mounted) -> None:
+        order = self._order
+        earlier = self._handover
+        supervisor = self._supervisor = Supervisor(
+            mounted, restarts=earlier.restarts if earlier else 0, upgrades=earlier.upgrades if earlier else 0
+        )
+        if self._handover is not None:
+            supervisor.adopt(self._handover.children)
+        port = ControlPort(self._slot.socket, lambda: KernelSession(supervisor, self._upgrade))
+        stack.callback(port.close)
+        port.open(supervisor.add_reader, supervisor.remove_reader)
+        if order.metrics:
+            writer = MetricsWriter(supervisor, order.metrics)
+            stack.callback(writer.close)
+            writer.start()
+        supervisor.call_when_started(self._become_ready)
+        supervisor.run()
+        if find_mount(order.mountpoint) is not None and order.descriptor is None:
+            detach(order.mountpoint, lazy=True)
+        supervisor.end()
+        if order.kind == REPOSITORY and self._served is not None:
+            end_all(order, self._served.repository_id)
+
+    def _start_keeper(self, keeper: Keeper) -> None:
+        if self._supervisor is not None:
+            self._supervisor.add_helper("af-keeper", lambda: _watch(keeper))
+        else:
+            super()._start_keeper(keeper)
+
+    def _info(self) -> MountInfo:
+        return replace(super()._info(), started_ns=self._started_ns)
+
+    def _upgrade(self) -> None:
+        """Replace this program by the installed one, if that starts."""
+        supervisor = self._supervisor
+        if supervisor is None:
+            return
+        check_installed([sys.executable, "-P", "-m", MODULE, "--check"])
+        os.set_inheritable(self._lock, True)  # noqa: FBT003 - the only way to say it
+        extra = {"order": self._order.encode(), "lock": str(self._lock)}
+        if self._prepared is not None:
+            extra |= {"id": self._prepared.repository_id, "state": self._prepared.state_directory}
+        descriptor = handover_of(supervisor, started_ns=self._started_ns, extra=extra)
+        replace_program([sys.executable, "-P", "-m", MODULE, "--resume", str(descriptor)])
+
+
+def _watch(keeper: Keeper) -> int:
+    """Watch staging directories until the mount is gone; return the exit status."""
+    keeper.watch()
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """Go on with a mount that an earlier program handed over; `--check` only shows that this one starts."""
+    if arguments[:1] == ["--check"]:
+        return 0
+    handover = load_handover(int(arguments[1]))
+    return KernelDaemon(Order.decode(handover.extra["order"]), build=build, handover=handover).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,158 @@
+"""What a mount does, in numbers: from the shared counters to JSON, and to Prometheus text.
+
+Threading: the supervisor's one thread.
+Source: https://prometheus.io/docs/instrumenting/exposition_formats/, text format 0.0.4.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from artifactfs._version import __version__
+from artifactfs.errors import ConfigurationError, translate_os_error
+from artifactfs.mount.kernel import shared
+from artifactfs.mount.kernel.codes import Opcode
+
+if TYPE_CHECKING:
+    from artifactfs.mount.kernel.supervisor import Supervisor
+
+QUANTILES: Final = (0.5, 0.9, 0.99)
+_LOOPBACK: Final = "127.0.0.1"
+
+
+def take_figures(supervisor: Supervisor) -> dict[str, Any]:
+    """Return the figures of a mount; counts are since it was mounted, upgrades included."""
+    mounted = supervisor.mounted
+    rows = [mounted.counters.row(row).tolist() for row in range(mounted.settings.workers)]
+    words = [sum(column) for column in zip(*rows, strict=True)]
+    requests = {opcode.name.lower(): count for opcode in Opcode if (count := words[shared.BY_OPCODE + opcode])}
+    if words[shared.BY_OPCODE]:
+        requests["other"] = words[shared.BY_OPCODE]
+    return {
+        "version": __version__,
+        "protocol": f"7.{mounted.agreed.minor}",
+        "features": [name.lower() for name in mounted.agreed.feature_names()],
+        "passthrough": mounted.settings.passthrough,
+        "workers": sorted(pid for pid, row in supervisor.children.items() if row < mounted.settings.workers),
+        "restarts": supervisor.restarts,
+        "upgrades": supervisor.upgrades,
+        "requests": requests,
+        "bytes": words[shared.BYTES],
+        "errors": words[shared.ERRORS],
+        "resent": words[shared.RESENT],
+        "seconds": words[shared.TOTAL_NS] / 1e9,
+        "latency_us": {f"p{round(q * 100)}": quantile(_buckets(words), q) for q in QUANTILES},
+    }
+
+
+def _buckets(words: list[int]) -> list[int]:
+    return words[shared.LATENCY : shared.LATENCY + shared.LATENCY_BUCKETS]
+
+
+def quantile(buckets: list[int], share: float) -> int:
+    """Return the microseconds below which a share of all requests stayed: the upper end of a bucket, a power of 2."""
+    wanted, seen = share * sum(buckets), 0
+    for number, count in enumerate(buckets):
+        seen += count
+        if count and seen >= wanted:
+            return 1 << number
+    return 0
+
+
+def format_prometheus(supervisor: Supervisor) -> str:
+    """Return all figures as Prometheus text."""
+    figures = take_figures(supervisor)
+    words = [0] * shared.ROW_WORDS
+    for row in range(supervisor.mounted.settings.workers):
+        words = [a + b for a, b in zip(words, supervisor.mounted.counters.row(row).tolist(), strict=True)]
+    label = f'mountpoint="{_escape(supervisor.mounted.settings.mountpoint)}"'
+    lines = ["# TYPE artifactfs_requests_total counter"]
+    lines += [
+        f'artifactfs_requests_total{{{label},kind="{kind}"}} {count}' for kind, count in figures["requests"].items()
+    ]
+    for name, value, kind in (
+        ("artifactfs_read_bytes_total", figures["bytes"], "counter"),
+        ("artifactfs_request_errors_total", figures["errors"], "counter"),
+        ("artifactfs_requests_resent_total", figures["resent"], "counter"),
+        ("artifactfs_worker_restarts_total", figures["restarts"], "counter"),
+        ("artifactfs_workers", len(figures["workers"]), "gauge"),
+    ):
+        lines += [f"# TYPE {name} {kind}", f"{name}{{{label}}} {value}"]
+    return "\n".join([*lines, *_format_histogram(_buckets(words), label, figures["seconds"])]) + "\n"
+
+
+def _format_histogram(buckets: list[int], label: str, seconds: float) -> list[str]:
+    name = "artifactfs_request_seconds"
+    lines, seen = [f"# TYPE {name} histogram"], 0
+    for number, count in enumerate(buckets):
+        seen += count
+        if count:
+            lines.append(f'{name}_bucket{{{label},le="{(1 << number) / 1e6:g}"}} {seen}')
+    lines.append(f'{name}_bucket{{{label},le="+Inf"}} {seen}')
+    return [*lines, f"{name}_sum{{{label}}} {seconds:.6f}", f"{name}_count{{{label}}} {seen}"]
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+class MetricsWriter:
+    """Gives the Prometheus text out: in a file, renewed every second, or on a port of this machine alone.
+
+    Threading: the supervisor's one thread.
+    """
+
+    def __init__(self, supervisor: Supervisor, target: str) -> None:
+        """Store where to: a path, or `127.0.0.1:PORT`."""
+        self._supervisor = supervisor
+        self._target = target
+        self._listener: socket.socket | None = None
+
+    def start(self) -> None:
+        """Begin.
+
+        Raises:
+            ConfigurationError: the port is not one of this machine alone.
+            ArtifactFSError: the port is taken.
+        """
+        host, colon, port = self._target.rpartition(":")
+        if not colon or "/" in self._target:
+            self._supervisor.add_tick(self._write)
+            return
+        if host != _LOOPBACK or not port.isdigit():
+            msg = f"metrics go to a file or to {_LOOPBACK}:PORT, not to {self._target}"
+            raise ConfigurationError(msg)
+        self._listener = socket.socket()
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._listener.bind((host, int(port)))
+        except OSError as error:
+            raise translate_os_error(error, doing=f"listening on {self._target}") from error
+        self._listener.listen(8)
+        self._supervisor.add_reader(self._listener, self._answer)
+
+    def _write(self) -> None:
+        temporary = f"{self._target}.new"
+        with suppress(OSError):
+            with open(temporary, "w", encoding="utf-8") as file:
+                file.write(format_prometheus(self._supervisor))
+            os.replace(temporary, self._target)
+
+    def _answer(self) -> None:
+        if self._listener is None:
+            return
+        connection, _ = self._listener.accept()
+        with connection, suppress(OSError):
+            connection.settimeout(0.2)
+            connection.recv(4096)
+            body = format_prometheus(self._supervisor).encode()
+            head = f"HTTP/1.0 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {len(body)}\r\n\r\n"
+            connection.sendall(head.encode() + body)
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._listener is not None:
+            self._listener.close()

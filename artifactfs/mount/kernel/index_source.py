@@ -1,0 +1,151 @@
+"""The source that real mounts are served from: versions out of the epoch's wire pages, the rest out of a view.
+
+Inside versions an answer is a lookup and a copy. The catalogue above them (collections, aliases, staging
+directories) is asked of the view each time, which looks for a newer log record; the kernel keeps what it was told
+until the notifier says otherwise.
+
+Threading: one thread of one worker.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from artifactfs.errors import BlobMissingError, InvalidPathError
+from artifactfs.mount.kernel.codes import ROOT_NODE
+from artifactfs.mount.kernel.encoding import (
+    FOREVER,
+    NO_ENTRY,
+    Owner,
+    Validity,
+    encode_attr,
+    encode_entry,
+)
+from artifactfs.mount.kernel.pages import copy_records
+from artifactfs.mount.kernel.prepared import PreparedDirectories, encode_listing, node_attributes
+from artifactfs.mount.kernel.source import Space
+from artifactfs.repository.trees import Trees
+from artifactfs.vfs.base import NoAttributeError
+from artifactfs.vfs.nodes import DirectoryNode, FileNode, LinkNode, NodeTable, ReferenceNode
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from artifactfs.mount.kernel.source import Content
+    from artifactfs.repository.repository import Repository
+    from artifactfs.vfs.base import DetailView, View
+    from artifactfs.vfs.nodes import Record
+
+TREE_CACHE_BYTES: Final = 1 << 20
+"""Decoded stored pages that a worker keeps: they are needed while a directory is prepared, not afterwards."""
+_TREE_RECORDS = (FileNode, DirectoryNode, LinkNode, ReferenceNode)
+
+
+class IndexSource:
+    """Answers from an epoch and a view.
+
+    Threading: one thread.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        nodes: NodeTable,
+        *,
+        view: View,
+        details: DetailView,
+        root: DirectoryNode | None,
+        owner: Owner,
+        catalogue: Validity,
+        holding: ExitStack,
+    ) -> None:
+        """Store what is answered from; `root` is the version that is mounted, None for a whole repository."""
+        self._repository = repository
+        self._nodes = nodes
+        self._view = view
+        self._details = details
+        self._root = root
+        self._owner = owner
+        self._catalogue = catalogue
+        self._holding = holding
+        trees = Trees(repository.blobs, cache_size=TREE_CACHE_BYTES)
+        self._directories = PreparedDirectories(nodes, trees, owner=owner)
+
+    def find_entry(self, parent: int, name: bytes) -> bytes | memoryview:
+        """Return the `fuse_entry_out` of a name."""
+        record = self._find_record(parent)
+        if isinstance(record, DirectoryNode):
+            return self._directories.find_entry(record, name) or NO_ENTRY
+        # What is missing here may come: nothing is said about how long it is missing.
+        found = self._view.lookup(parent, name)
+        inside = isinstance(self._nodes.get(found.node), DirectoryNode)
+        return encode_entry(node_attributes(found), self._owner, validity=self._validity(is_version=inside))
+
+    def find_attributes(self, node: int) -> bytes:
+        """Return the `fuse_attr_out` of a node."""
+        record = self._find_record(node)
+        if isinstance(record, _TREE_RECORDS):
+            return encode_attr(node_attributes(record.attributes), self._owner)
+        return encode_attr(node_attributes(self._view.getattr(node)), self._owner, validity=self._catalogue)
+
+    def read_link(self, node: int) -> bytes:
+        """Return the target of a symbolic link."""
+        record = self._find_record(node)
+        return record.target if isinstance(record, LinkNode) else self._view.readlink(node)
+
+    def fill_directory(self, node: int, *, offset: int, into: memoryview) -> int:
+        """Copy records of a directory."""
+        record = self._find_record(node)
+        if isinstance(record, DirectoryNode):
+            return self._directories.fill(record, offset=offset, into=into)
+        return copy_records([(0, self._list_catalogue(node))], offset=offset, into=into)
+
+    def _list_catalogue(self, node: int) -> memoryview:
+        children = []
+        for name, found in self._view.read_directory(node):
+            inside = isinstance(self._nodes.get(found.node), DirectoryNode)
+            attributes = node_attributes(found)
+            entry = encode_entry(attributes, self._owner, validity=self._validity(is_version=inside))
+            children.append((name, attributes, entry))
+        return encode_listing(node, children)
+
+    def _validity(self, *, is_version: bool) -> Validity:
+        """A version's name can go, its attributes cannot change; anything else of the catalogue can do both."""
+        return Validity(self._catalogue.entry_ns, FOREVER.attr_ns) if is_version else self._catalogue
+
+    def open_content(self, node: int) -> Content:
+        """Return the content of a file."""
+        record = self._find_record(node)
+        if isinstance(record, FileNode):
+            return self._repository.open_file(record)
+        if isinstance(record, ReferenceNode):
+            msg = f"this release does not fetch references: {record.uri}"
+            raise BlobMissingError(msg, subject=record.uri)
+        msg = "only files can be read"
+        raise InvalidPathError(msg)
+
+    def _find_record(self, node: int) -> Record | None:
+        """Return the record of a node; None for the root of a whole repository."""
+        return self._root if node == ROOT_NODE else self._nodes.get(node)
+
+    def list_xattrs(self, node: int) -> list[bytes]:
+        """Return the names of a node's attributes."""
+        return list(self._details.list_xattrs(node))
+
+    def find_xattr(self, node: int, name: bytes) -> bytes | None:
+        """Return the value of an attribute, or None."""
+        try:
+            return self._details.get_xattr(node, name)
+        except NoAttributeError:
+            return None
+
+    def statfs(self) -> Space:
+        """Return the space of the disk below the repository."""
+        found = self._details.statfs()
+        return Space(
+            found.blocks, found.blocks_free, found.blocks_available, found.files, found.files_free, found.block_size
+        )
+
+    def close(self) -> None:
+        """Close the view, the epoch and the repository."""
+        self._holding.close()

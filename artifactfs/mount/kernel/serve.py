@@ -1,0 +1,122 @@
+"""From a mount point to a mount that answers: INIT, the shared memory, the supervisor.
+
+Used by the daemon of the kernel transport; `resume` is what an upgraded one begins with.
+
+Threading: one thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import tempfile
+from typing import TYPE_CHECKING, Final
+
+from msgspec import structs
+
+from artifactfs.errors import MountError
+from artifactfs.mount.kernel.backings import BackingTable, create_backings
+from artifactfs.mount.kernel.codes import InitFlag
+from artifactfs.mount.kernel.device import may_register
+from artifactfs.mount.kernel.mounting import raise_read_ahead
+from artifactfs.mount.kernel.negotiation import (
+    Negotiated,
+    encode_init_refusal,
+    encode_init_reply,
+    is_init,
+    negotiate,
+)
+from artifactfs.mount.kernel.serving import Mounted
+from artifactfs.mount.kernel.settings import ServeSettings
+from artifactfs.mount.kernel.shared import SharedCounters, create_counters
+
+if TYPE_CHECKING:
+    from artifactfs.mount.kernel.settings import Handover
+    from artifactfs.mount.kernel.source import SourceSpec
+
+_log = logging.getLogger(__name__)
+SHORT_NS: Final = 50_000_000
+
+
+def begin(device: int, settings: ServeSettings, *, probe: str = "") -> Mounted:
+    """Answer INIT on a fresh descriptor and return the mount, which nobody serves yet.
+
+    Args:
+        device: the descriptor.
+        settings: how to serve it.
+        probe: directory in which content lies; with passthrough, it is tried whether the kernel takes files from there.
+
+    Raises:
+        MountError: the kernel's protocol is too old, or the mount is already gone.
+    """
+    agreed = answer_init(device, passthrough=settings.passthrough)
+    for line in agreed.missing():
+        _log.warning("%s", line)
+    _log.info("protocol 7.%d, features: %s", agreed.minor, " ".join(agreed.feature_names()))
+    ahead = raise_read_ahead(settings.mountpoint)
+    _log.info("read-ahead is %s KiB", "unknown" if ahead is None else ahead)
+    if not agreed.has(InitFlag.HAS_EXPIRE_ONLY):
+        settings = structs.replace(settings, source=with_short_names(settings.source))
+    if settings.passthrough:
+        settings = structs.replace(settings, passthrough=_can_pass_through(device, agreed, probe))
+    return Mounted(settings, agreed, device, create_counters(), create_backings())
+
+
+def with_short_names(source: SourceSpec) -> SourceSpec:
+    """Return a source whose names above versions are kept for a moment only, as none of them can be expired."""
+    return structs.replace(source, arguments={**source.arguments, "names_ns": SHORT_NS})
+
+
+def _can_pass_through(device: int, agreed: Negotiated, probe: str) -> bool:
+    """Return whether backing files are taken; an ordinary user is granted the flag, but not the call."""
+    if not agreed.has(InitFlag.PASSTHROUGH):
+        _log.warning("this kernel has no passthrough (Linux 6.9): large files are read through the workers")
+        return False
+    with tempfile.TemporaryFile(dir=probe or None) as file:
+        refused = may_register(device, file.fileno())
+    if refused is not None:
+        _log.warning("passthrough is refused here (%s): large files are read through the workers", refused.strerror)
+    else:
+        _log.info("passthrough: large files are handed to the kernel")
+    return refused is None
+
+
+def answer_init(device: int, *, passthrough: bool) -> Negotiated:
+    """Read INIT, answer it, and return what was agreed on.
+
+    Raises:
+        MountError: as in `begin`.
+    """
+    request = _read_init(device)
+    try:
+        agreed = negotiate(request, extra=InitFlag.PASSTHROUGH if passthrough else InitFlag(0))
+    except MountError:
+        os.write(device, encode_init_refusal(request))
+        raise
+    os.write(device, encode_init_reply(request, agreed))
+    return agreed
+
+
+def _read_init(device: int) -> bytes:
+    try:
+        request = os.read(device, 1 << 16)
+    except OSError as error:
+        gone = error.errno in {errno.ENODEV, errno.ECONNABORTED, errno.EPERM}
+        msg = "the descriptor has no mount behind it" if gone else f"the descriptor cannot be read: {error.strerror}"
+        raise MountError(msg, hint="it must be one of /dev/fuse, mounted and not yet served") from error
+    if not is_init(request):
+        msg = "the first request of the descriptor is not INIT: something has served it before"
+        raise MountError(msg, hint="mount it afresh")
+    return request
+
+
+def resume(handover: Handover) -> Mounted:
+    """Return the mount that an earlier supervisor of this process handed over."""
+    return Mounted(
+        handover.settings,
+        handover.agreed,
+        handover.device,
+        SharedCounters(handover.counters),
+        BackingTable(handover.backings),
+    )

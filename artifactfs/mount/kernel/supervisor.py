@@ -1,0 +1,240 @@
+"""The supervisor: holds the descriptor of a mount, and keeps workers and a notifier alive.
+
+It answers no request and looks into no mount. When a worker dies it starts another and has the kernel hand out
+again what the dead one had taken (RESEND). It has one thread, so that forking is safe, and waits in one place for
+signals, sockets and time.
+
+Threading: one thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+import socket
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from artifactfs.errors import ArtifactFSError
+from artifactfs.mount.kernel import shared
+from artifactfs.mount.kernel.codes import InitFlag, Opcode
+from artifactfs.mount.kernel.notifications import encode_resend
+from artifactfs.mount.kernel.processes import describe_status, end_children, fork_child, reap
+from artifactfs.mount.kernel.serving import Mounted, run_notifier, run_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_log = logging.getLogger(__name__)
+TICK_SECONDS: Final = 1.0
+GRACE_SECONDS: Final = 2.0
+_CRASH_SECONDS: Final = 1.0
+"""A child that lived shorter has crashed at its start."""
+_BACKOFF_LIMIT_SECONDS: Final = 5.0
+CRASH_LIMIT: Final = 8
+"""A worker that cannot start so often in a row ends the mount: an error is better than waiting for ever."""
+_STOPPING: Final = frozenset({signal.SIGTERM, signal.SIGINT})
+
+
+class Supervisor:
+    """Keeps the processes of one mount.
+
+    Threading: one thread, which is the only one of its process.
+    """
+
+    def __init__(self, mounted: Mounted, *, restarts: int = 0, upgrades: int = 0) -> None:
+        """Store what is served; `restarts` and `upgrades` are what an earlier supervisor counted."""
+        self.mounted = mounted
+        self.restarts = restarts
+        self.upgrades = upgrades
+        self.children: dict[int, int] = {}
+        """Row by process id. Workers have rows from 0; the notifier has the last."""
+        self._started: dict[int, float] = {}
+        self._crashes: dict[int, int] = {}
+        self._due: dict[int, float] = {}
+        self._ended = False
+        self._selector = selectors.DefaultSelector()
+        self._old: set[int] = set()
+        self._ticks: list[Callable[[], None]] = []
+        self._soon: list[Callable[[], None]] = []
+        self._helpers: dict[int, tuple[str, Callable[[], int]]] = {}
+        self._on_started: Callable[[], None] | None = None
+
+    @property
+    def _notifier_row(self) -> int:
+        return shared.MAX_ROWS - 1
+
+    def _is_worker(self, row: int) -> bool:
+        return row < self.mounted.settings.workers
+
+    # What the embedding daemon uses
+
+    def add_reader(self, source: Any, callback: Callable[[], None]) -> None:
+        """Call `callback` whenever `source` can be read."""
+        self._selector.register(source, selectors.EVENT_READ, callback)
+
+    def remove_reader(self, source: Any) -> None:
+        """Wait for `source` no longer."""
+        self._selector.unregister(source)
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once, after what is being handled."""
+        self._soon.append(callback)
+
+    def add_tick(self, callback: Callable[[], None]) -> None:
+        """Call `callback` about once a second."""
+        self._ticks.append(callback)
+
+    def add_helper(self, name: str, main: Callable[[], int]) -> None:
+        """Keep another child alive, which runs `main`; it is not started again after it has returned 0."""
+        row = self._notifier_row - 1 - len(self._helpers)
+        self._helpers[row] = (name, main)
+        if self.children:
+            self._fork(row)
+
+    def call_when_started(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once, when the children have been started."""
+        self._on_started = callback
+
+    def stop(self) -> None:
+        """Leave `run` soon."""
+        self._ended = True
+
+    def adopt(self, pids: tuple[int, ...]) -> None:
+        """End the children of an earlier supervisor of this process once the own ones serve."""
+        self._old |= set(pids)
+
+    # The life of the processes
+
+    def start(self) -> None:
+        """Fork the workers and the notifier, and let an earlier supervisor's go."""
+        for row in (*range(self.mounted.settings.workers), self._notifier_row):
+            self._fork(row)
+        if self._old:
+            end_children(self._old, grace_seconds=GRACE_SECONDS)
+            self._old.clear()
+            self._resend()
+
+    def run(self) -> None:
+        """Keep the children alive until the mount ends, `stop` is called, or SIGTERM or SIGINT comes."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            theirs.settimeout(0)
+            signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+            for number in (*_STOPPING, signal.SIGCHLD):
+                signal.signal(number, _ignore)
+            self.add_reader(ours, lambda: self._take_signals(ours))
+            try:
+                self.start()
+                if self._on_started is not None:
+                    self._on_started()
+                while not self._ended:
+                    self._step()
+            finally:
+                signal.set_wakeup_fd(-1)
+                self._selector.close()
+
+    def end(self) -> None:
+        """End all children."""
+        end_children(set(self.children), grace_seconds=GRACE_SECONDS)
+        self.children.clear()
+
+    def _take_signals(self, channel: socket.socket) -> None:
+        if _STOPPING & set(channel.recv(4096)):
+            self._ended = True
+
+    def _step(self) -> None:
+        for key, _ in self._selector.select(TICK_SECONDS if not self._due else 0.05):
+            key.data()
+        self._replace_dead()
+        self._replace_stuck()
+        for tick in self._ticks:
+            tick()
+        while self._soon:
+            self._call(self._soon.pop(0))
+
+    def _call(self, callback: Callable[[], None]) -> None:
+        try:
+            callback()
+        except ArtifactFSError as error:
+            _log.error("%s", error)
+
+    def _fork(self, row: int) -> None:
+        if row in self._helpers:
+            pid = fork_child(*self._helpers[row])
+        elif row == self._notifier_row:
+            pid = fork_child("af-notifier", lambda: run_notifier(self.mounted, row))
+        else:
+            pid = fork_child(f"af-worker-{row}", lambda: run_worker(self.mounted, row))
+        self.children[pid] = row
+        self._started[row] = time.monotonic()
+        self._due.pop(row, None)
+
+    def _replace_dead(self) -> None:
+        lost = False
+        for pid, status in reap():
+            row = self.children.pop(pid, None)
+            if row is not None and not self._ended:
+                lost |= self._bury(row, pid, status)
+        now = time.monotonic()
+        for row in [row for row, due in self._due.items() if due <= now]:
+            self._fork(row)
+        if lost:
+            self._resend()
+
+    def _bury(self, row: int, pid: int, status: int) -> bool:
+        """Note the death of a child; return whether requests may have died with it."""
+        if status == 0:
+            if not self._is_worker(row):
+                return False  # it has nothing to do: nothing ever changes in what is served
+            _log.info("the mount has ended")
+            self._ended = True
+            return False
+        _log.warning("process %d of row %d ended: %s; it is replaced", pid, row, describe_status(status))
+        self.restarts += 1
+        lived = time.monotonic() - self._started[row]
+        self._crashes[row] = self._crashes.get(row, 0) + 1 if lived < _CRASH_SECONDS else 0
+        patience = 0.0 if os.WIFSIGNALED(status) else min(0.05 * 2 ** self._crashes[row], _BACKOFF_LIMIT_SECONDS)
+        self._due[row] = time.monotonic() + patience
+        if self._crashes[row] >= CRASH_LIMIT and not os.WIFSIGNALED(status) and self._is_worker(row):
+            _log.error("workers cannot start; the mount ends")
+            self._ended = True
+        return self._is_worker(row)
+
+    def _resend(self) -> None:
+        if not self.mounted.agreed.has(InitFlag.HAS_RESEND):
+            return
+        with suppress(OSError):  # ENODEV: unmounted meanwhile
+            os.write(self.mounted.device, encode_resend())
+
+    def _replace_stuck(self) -> None:
+        limit = int(self.mounted.settings.stuck_seconds * 1e9)
+        now = time.monotonic_ns()
+        for pid, row in list(self.children.items()):
+            words = self.mounted.counters.row(row)
+            since = words[shared.BUSY_SINCE]
+            if since and now - since > limit and words[shared.PID] == pid:
+                self._replace_one_stuck(pid, row, words)
+
+    def _replace_one_stuck(self, pid: int, row: int, words: memoryview) -> None:
+        what = Opcode(words[shared.OPCODE]).name if words[shared.OPCODE] in set(Opcode) else "a notification"
+        _log.error(
+            "process %d has worked for over %.0f s on %s of node %d; it is replaced",
+            pid, self.mounted.settings.stuck_seconds, what, words[shared.NODE],
+        )  # fmt: skip
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        # A process that waits for a disk does not die before the disk answers. Another takes its place now; the
+        # dead one's requests are sent again when it is reaped.
+        del self.children[pid]
+        words[shared.BUSY_SINCE] = 0
+        self.restarts += 1
+        self._fork(row)
+        self._resend()
+
+
+def _ignore(signum: int, frame: object) -> None:
+    """Do nothing: the number arrives through the wakeup descriptor."""

@@ -1,0 +1,186 @@
+"""Workers are killed while programs use the mount: no failed read, no wrong byte."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from .conftest import Server, wait_until
+
+pytestmark = pytest.mark.mounted
+Serve = Callable[..., Server]
+CLIENTS = Path(__file__).with_name("clients.py")
+KINDS = ("read", "read", "list", "stat", "map", "signals")
+
+
+def has_resend() -> bool:
+    release = tuple(int(part) for part in os.uname().release.split(".")[:2])
+    return release >= (6, 9)
+
+
+needs_resend = pytest.mark.skipif(not has_resend(), reason="this kernel has no RESEND (Linux 6.9)")
+
+
+@pytest.fixture
+def forest(tmp_path: Path) -> Path:
+    root = tmp_path / "forest"
+    rng = random.Random(5)
+    for folder in range(8):
+        place = root / f"class{folder}"
+        place.mkdir(parents=True)
+        for number in range(30):
+            (place / f"image{number:03d}.bin").write_bytes(rng.randbytes(rng.randrange(1, 40_000)))
+    (root / "large.bin").write_bytes(rng.randbytes(6 << 20))
+    return root
+
+
+@contextmanager
+def clients(server: Server, truth: Path, tmp_path: Path) -> Iterator[None]:
+    stop = tmp_path / "stop"
+    running = [
+        subprocess.Popen(
+            [sys.executable, str(CLIENTS), kind, str(server.path), str(truth), str(stop)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for kind in KINDS
+    ]
+    try:
+        yield
+    finally:
+        stop.touch()
+        answers = [process.communicate(timeout=60) for process in running]
+    for process, (out, error) in zip(running, answers, strict=True):
+        assert process.returncode == 0, error.decode()
+        assert int(out) > 0
+
+
+def kill(server: Server, *, count: int, all_at_once: bool, pause: float, between: Callable[[], None]) -> int:
+    done = 0
+    rng = random.Random(1)
+    while done < count:
+        wait_until(lambda: len(server.workers()) == 2, what="two workers")
+        time.sleep(rng.random() * pause)
+        victims = server.workers()
+        for pid in victims if all_at_once else victims[:1]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                done += 1
+        between()
+    return done
+
+
+def drop_caches() -> None:
+    Path("/proc/sys/vm/drop_caches").write_text("3")
+
+
+@needs_resend
+@pytest.mark.parametrize("all_at_once", [False, True], ids=["one", "all"])
+def test_killed_workers_are_not_noticed(serve: Serve, forest: Path, tmp_path: Path, all_at_once: bool) -> None:
+    server = serve(forest)
+    with clients(server, forest, tmp_path):
+        kill(server, count=40, all_at_once=all_at_once, pause=0.02, between=lambda: None)
+    assert server.process.poll() is None
+    assert "Traceback" not in server.logged()
+
+
+@needs_resend
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("all_at_once", [False, True], ids=["one", "all"])
+@pytest.mark.parametrize("cold", [False, True], ids=["warm", "cold"])
+def test_a_thousand_kills(serve: Serve, forest: Path, tmp_path: Path, all_at_once: bool, cold: bool) -> None:
+    if cold and os.getuid():
+        pytest.skip("dropping caches needs root")
+    server = serve(forest)
+    with clients(server, forest, tmp_path):
+        kill(server, count=500, all_at_once=all_at_once, pause=0.03, between=drop_caches if cold else lambda: None)
+    assert server.process.poll() is None
+    assert "Traceback" not in server.logged()
+
+
+@needs_resend
+def test_a_killed_notifier_or_stopped_worker_is_replaced(serve: Serve, tree: Path) -> None:
+    server = serve(tree)
+    first = server.workers()
+    os.kill(first[0], signal.SIGTERM)
+    wait_until(lambda: len(server.workers()) == 2 and first[0] not in server.workers())
+    assert (server.path / "cat.txt").read_bytes() == (tree / "cat.txt").read_bytes()
+
+
+@needs_resend
+def test_a_stuck_worker_is_reported_and_replaced(serve: Serve, tree: Path) -> None:
+    server = serve(tree, "--stuck", "1", "--workers", "1")
+    fifo = tree / "cat.txt"
+    data = fifo.read_bytes()
+    assert (server.path / "cat.txt").stat().st_size == len(data)
+    fifo.unlink()
+    os.mkfifo(fifo)  # opening it waits for a writer: the worker hangs in open(2)
+    reader = subprocess.Popen(["cat", server.path / "cat.txt"], stdout=subprocess.PIPE)
+    wait_until(lambda: "has worked for over" in server.logged(), what="a report")
+    fifo.unlink()
+    fifo.write_bytes(data)
+    out, _ = reader.communicate(timeout=20)
+    assert out == data
+    assert "READ of node" in server.logged()
+
+
+def test_workers_die_with_their_supervisor(serve: Serve, tree: Path) -> None:
+    server = serve(tree)
+    wait_until(lambda: len(server.workers()) == 2)
+    workers = server.workers()
+    server.process.kill()
+    server.process.wait()
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+    with pytest.raises(OSError, match="not connected"):
+        os.stat(server.path)
+    subprocess.run(["umount", server.path], check=True)
+    again = Server(tree, server.path, log=server.log)
+    assert (server.path / "cat.txt").read_bytes() == (tree / "cat.txt").read_bytes()
+    again.close()
+
+
+@needs_resend
+def test_upgrading_under_load(serve: Serve, forest: Path, tmp_path: Path) -> None:
+    server = serve(forest)
+    with clients(server, forest, tmp_path):
+        for _ in range(5):
+            before = set(server.workers())
+            server.process.send_signal(signal.SIGUSR1)
+            wait_until(lambda old=before: len(set(server.workers()) - old) == 2 == len(server.workers()))
+    assert server.process.poll() is None
+    assert server.logged().count("goes on with the installed version") == 5
+
+
+def test_a_descriptor_that_somebody_else_mounted(serve: Serve, tree: Path, tmp_path: Path) -> None:
+    from artifactfs.mount.kernel.mounting import MountRequest, open_mount
+
+    mountpoint = tmp_path / "mnt0"
+    mountpoint.mkdir()
+    descriptor = open_mount(MountRequest(str(mountpoint)))
+    server = serve(tree, "--fd", str(descriptor), pass_fds=(descriptor,))
+    os.close(descriptor)
+    assert (server.path / "cat.txt").read_bytes() == (tree / "cat.txt").read_bytes()
+
+
+def test_a_thousand_readers_at_once(serve: Serve, forest: Path) -> None:
+    server = serve(forest)
+    program = (
+        "import sys,threading\n"
+        "data=open(sys.argv[2],'rb').read(); wrong=[]\n"
+        "def read():\n"
+        "    if open(sys.argv[1],'rb').read()!=data: wrong.append(1)\n"
+        "ts=[threading.Thread(target=read) for _ in range(1000)]\n"
+        "[t.start() for t in ts]; [t.join() for t in ts]; sys.exit(len(wrong))\n"
+    )
+    place = "large.bin"
+    subprocess.run([sys.executable, "-c", program, server.path / place, forest / place], check=True, timeout=100)

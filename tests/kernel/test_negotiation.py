@@ -1,0 +1,72 @@
+"""INIT: what is agreed on with kernels of today and of earlier years."""
+
+from __future__ import annotations
+
+import pytest
+
+from artifactfs.errors import MountError
+from artifactfs.mount.kernel.codes import InitFlag, Opcode
+from artifactfs.mount.kernel.negotiation import WANTED, Negotiated, encode_init_reply, is_init, negotiate
+from artifactfs.mount.kernel.serve import SHORT_NS, with_short_names
+from artifactfs.mount.kernel.source import SourceSpec
+from artifactfs.mount.kernel.structures import IN_HEADER, INIT_IN, INIT_IN_OLD, INIT_OUT, OUT_HEADER
+
+EVERYTHING = (1 << 43) - 1
+
+
+def init(minor: int, flags: int, *, major: int = 7, old: bool = False) -> bytes:
+    low, high = flags & 0xFFFFFFFF, flags >> 32
+    body = (
+        INIT_IN_OLD.packer.pack(major, minor, 131072, low)
+        if old
+        else INIT_IN.packer.pack(major, minor, 131072, low, high)
+    )
+    return IN_HEADER.packer.pack(IN_HEADER.size + len(body), Opcode.INIT, 9, 0, 0, 0, 0, 0, 0) + body
+
+
+def test_a_kernel_of_today() -> None:
+    agreed = negotiate(init(45, EVERYTHING))
+    assert (agreed.minor, agreed.flags, agreed.max_read) == (45, int(WANTED), 1 << 20)
+    assert agreed.missing() == []
+    assert not agreed.has(InitFlag.PASSTHROUGH)
+    assert negotiate(init(45, EVERYTHING), extra=InitFlag.PASSTHROUGH).has(InitFlag.PASSTHROUGH)
+
+
+def test_a_kernel_of_tomorrow_is_spoken_to_in_our_minor() -> None:
+    assert negotiate(init(60, EVERYTHING)).minor == 45
+
+
+def test_linux_5_10_has_fallbacks_and_a_line_for_each() -> None:
+    agreed = negotiate(init(32, EVERYTHING & 0x3FFFFFFF, old=True))
+    assert not agreed.has(InitFlag.HAS_RESEND)
+    assert [line.partition(":")[0] for line in agreed.missing()] == [
+        "this kernel has no RESEND (Linux 6.9)",
+        "this kernel has no EXPIRE_ONLY (Linux 6.2)",
+    ]
+
+
+@pytest.mark.parametrize(("major", "minor"), [(7, 30), (6, 45), (8, 0)])
+def test_other_protocols_are_refused(major: int, minor: int) -> None:
+    with pytest.raises(MountError, match="fusepy"):
+        negotiate(init(minor, EVERYTHING, major=major))
+
+
+def test_the_answer() -> None:
+    request = init(45, EVERYTHING)
+    assert is_init(request)
+    assert not is_init(request[:50])
+    answer = encode_init_reply(request, negotiate(request, extra=InitFlag.PASSTHROUGH))
+    assert OUT_HEADER.packer.unpack_from(answer) == (80, 0, 9)
+    values = dict(zip(INIT_OUT.fields, INIT_OUT.packer.unpack_from(answer, 16), strict=True))
+    assert (values["major"], values["minor"], values["max_pages"], values["max_background"]) == (7, 45, 256, 1000)
+    assert (values["max_stack_depth"], values["time_gran"]) == (1, 1)
+    assert values["flags"] | values["flags2"] << 32 == int(WANTED | InitFlag.PASSTHROUGH)
+
+
+def test_names_of_features() -> None:
+    agreed = Negotiated(45, int(InitFlag.MAX_PAGES | InitFlag.HAS_RESEND), 0, 0, 256)
+    assert agreed.feature_names() == ["MAX_PAGES", "HAS_RESEND"]
+
+
+def test_names_are_kept_shortly_where_they_cannot_be_expired() -> None:
+    assert with_short_names(SourceSpec("artifactfs.x", {"a": 1})).arguments == {"a": 1, "names_ns": SHORT_NS}
