@@ -1,7 +1,8 @@
 """Digests of files in an upper directory, remembered by path, size, times and inode.
 
 So `status` and the next commit do not read again what has not been written to since. A file that changed within two
-seconds before it was read is not remembered, since a later change might leave no trace in its times.
+seconds before it was read is not remembered, since a later change might leave no trace in its times. Nothing is
+remembered from before the machine started: after a power loss a file may have its new times and its old bytes.
 
 Used by status and commit. Threading: Hashes belongs to one thread.
 """
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from artifactfs.staging.layout import Layout
 
 SETTLED_NS: Final = 2_000_000_000
+BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 
 
 class KnownFile(NamedTuple):
@@ -35,8 +37,13 @@ class KnownFile(NamedTuple):
     sums: bytes | None
 
 
+class _Stored(msgspec.Struct, frozen=True):
+    boot_id: str
+    files: dict[bytes, KnownFile]
+
+
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(dict[bytes, KnownFile])
+_decoder = msgspec.msgpack.Decoder(_Stored)
 
 
 class Hashes:
@@ -44,11 +51,13 @@ class Hashes:
 
     Args:
         known: by entry path.
+        boot_id: this boot of the machine.
         now_ns: time at which reading began.
     """
 
-    def __init__(self, known: dict[bytes, KnownFile], *, now_ns: int) -> None:
+    def __init__(self, known: dict[bytes, KnownFile], *, boot_id: str, now_ns: int) -> None:
         self._known = known
+        self._boot_id = boot_id
         self._now_ns = now_ns
         self._present: dict[bytes, KnownFile] = {}
 
@@ -69,17 +78,29 @@ class Hashes:
         """Keep what is known of the files that were met; that this fails (a full disk) costs time only."""
         if self._present != self._known:
             with suppress(ArtifactFSError):
-                write_durably(layout.hashes, _encoder.encode(self._present))
+                write_durably(layout.hashes, _encoder.encode(_Stored(self._boot_id, self._present)))
 
 
-def load_hashes(layout: Layout, *, now_ns: int) -> Hashes:
-    """Return what is known; nothing when the file is missing or damaged."""
-    try:
-        with open(layout.hashes, "rb") as file:
-            known = _decoder.decode(file.read())
-    except (FileNotFoundError, msgspec.MsgspecError):
-        known = {}
-    return Hashes(known, now_ns=now_ns)
+def load_hashes(layout: Layout, *, now_ns: int, boot_id: str | None = None) -> Hashes:
+    """Return what is known; nothing when the file is missing, damaged or older than the machine's start.
+
+    Args:
+        layout: of the staging directory.
+        now_ns: the time.
+        boot_id: this boot of the machine; None reads it from the kernel.
+    """
+    boot_id = _read_boot_id() if boot_id is None else boot_id
+    known: dict[bytes, KnownFile] = {}
+    with suppress(OSError, msgspec.MsgspecError), open(layout.hashes, "rb") as file:
+        stored = _decoder.decode(file.read())
+        known = stored.files if stored.boot_id == boot_id else {}
+    return Hashes(known, boot_id=boot_id, now_ns=now_ns)
+
+
+def _read_boot_id() -> str:
+    with suppress(OSError), open(BOOT_ID, "rb") as file:  # Linux only
+        return file.read().strip().decode("utf-8", "replace")
+    return ""
 
 
 def _status_key(status: os.stat_result) -> tuple[int, int, int, int]:

@@ -163,8 +163,8 @@ def write_info(layout: Layout, info: StagingInfo) -> None:
 def read_driver(layout: Layout) -> str:
     """Return which driver made the marks of the upper directory."""
     try:
-        with open(layout.driver, encoding="ascii") as file:
-            return file.read().strip()
+        with open(layout.driver, "rb") as file:
+            return file.read().strip().decode("utf-8", "replace")
     except FileNotFoundError:
         return UNION
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -14,6 +16,7 @@ from artifactfs.errors import (
     InvalidNameError,
     MalformedError,
     StagingNotFoundError,
+    StorageFullError,
     UsageError,
 )
 from artifactfs.model import FileEntry
@@ -137,6 +140,116 @@ def test_an_alias_that_moved_is_told_or_refused(repository: Repository, area: St
     done = area.commit(staging)
     assert done.moved == ("latest", 1)
     assert done.result.version.name == "v2"
+
+
+def test_an_alias_that_a_commit_does_not_move_has_not_moved(repository: Repository, area: StagingArea) -> None:
+    version = commit_files(repository, "animals", FILES, CommitOptions(aliases=("best",)))
+    staging = area.create("animals", version=version, followed="best")
+    first = area.commit(staging)
+    assert (first.moved, first.staging.info.followed_version) == (None, 0)
+    assert area.commit(first.staging, CommitOptions(expect_base=("best", 0))).moved is None
+    repository.append("animals", lambda state: changes.set_aliases(state, version=1, aliases=["best"]))
+    told = area.commit(area.get("animals"))
+    assert told.moved == ("best", 1)
+    assert area.commit(told.staging).moved is None, "told once"
+
+
+def test_a_deleted_version_is_not_what_it_is_compared_with(
+    repository: Repository, area: StagingArea, staging: Staging
+) -> None:
+    with serve(repository, staging) as union:
+        write(union, b"new", b"new")
+    done = area.commit(staging)
+    assert kinds(area, done.staging) == {}
+    repository.append("animals", lambda state: changes.delete_version(state, number=1, force=True))
+    assert kinds(area, done.staging) == {b"new": "added"}, "again over its base, which is pinned"
+    with serving(done.staging.layout):
+        assert area.renew(done.staging) == done.staging
+    again = area.commit(done.staging, CommitOptions(if_changed=True))
+    assert (again.result.version.name, again.result.version.base, again.result.created) == ("v2", 0, True)
+
+
+class Freezing:
+    """A server that has been asked to freeze, or none."""
+
+    def __init__(self, *, served: bool) -> None:
+        self.served = served
+        self.asked = 0
+
+    @contextmanager
+    def freeze(self, staging: Staging) -> Iterator[bool]:
+        self.asked += 1
+        yield self.served
+
+
+def test_a_commit_freezes_a_server_and_excludes_everybody_else(
+    repository: Repository, area: StagingArea, staging: Staging
+) -> None:
+    idle = Freezing(served=False)
+    assert area.commit(staging, freezer=idle).result.version.name == "v1"
+    assert idle.asked == 0, "the lock is enough"
+    with serving(staging.layout):
+        assert area.commit(staging, freezer=Freezing(served=True)).result.version.name == "v2"
+        with pytest.raises(BusyError, match="in use"):
+            area.commit(staging, freezer=Freezing(served=False))
+        with pytest.raises(BusyError, match="in use"):
+            area.commit(staging)
+    assert repository.get_collection("animals").next_version == 3
+
+
+def test_what_changes_while_it_is_compared_is_looked_at_again(
+    repository: Repository, area: StagingArea, staging: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(repository, staging) as union:
+        for name in (b"one", b"two"):
+            write(union, name, name)
+    real = os.open
+    vanished: list[object] = []
+
+    def vanishing(path, *args, **kwargs):
+        if path == staging.upper + b"/two" and not vanished:
+            vanished.append(path)
+            os.unlink(path)
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", vanishing)
+    assert kinds(area, staging) == {b"one": "added"}
+    assert vanished
+
+
+def test_a_full_disk_costs_a_comparison_nothing(
+    repository: Repository, area: StagingArea, staging: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(repository, staging) as union:
+        write(union, b"new", b"new")
+    monkeypatch.setattr("artifactfs.staging.hashes.SETTLED_NS", -(10**12))
+
+    def full(*_: object) -> None:
+        raise StorageFullError("full")
+
+    monkeypatch.setattr("artifactfs.staging.hashes.write_durably", full)
+    assert kinds(area, staging) == {b"new": "added"}
+
+
+def test_changed_files_without_a_description_are_not_removed(
+    repository: Repository, area: StagingArea, staging: Staging
+) -> None:
+    with serve(repository, staging) as union:
+        write(union, b"new", b"new")
+    os.unlink(staging.layout.info)
+    with pytest.raises(MalformedError, match=r"no staging\.json"):
+        area.create("animals", version=None)
+    area.create("animals", name="other", version=None)
+    assert os.path.exists(staging.upper + b"/new")
+
+
+def test_marks_are_not_told_as_dropped_attributes(repository: Repository, area: StagingArea, staging: Staging) -> None:
+    with serve(repository, staging) as union:
+        union.set_xattr(b"images/dog", b"user.note", b"good", 0)
+        union.rename(b"images/deep", b"deep")
+        union.set_times(b"images/none", 1, 1)
+    done = area.commit(staging)
+    assert [(item.path, item.names) for item in done.result.dropped_xattrs] == [(b"images/dog", ("user.note",))]
 
 
 def test_a_new_collection_starts_empty(repository: Repository, area: StagingArea) -> None:

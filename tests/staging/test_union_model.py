@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from artifactfs.repository.put import put_paths
 from artifactfs.repository.sources import Source
 from artifactfs.repository.staging import StagingArea
+from artifactfs.staging.layout import serving
 from artifactfs.testing.repositories import commit_files, make_repository
 from artifactfs.vfs.union.union import Caller
 from tests.staging.union_support import FILES, outcome, serve, write_plain
@@ -147,15 +148,29 @@ class UnionModel(RuleBasedStateMachine):
         self.serving.close()
         self.union = self.serving.enter_context(serve(self.repository, self.staging))
 
-    @rule()
-    def commit(self) -> None:
+    @rule(renew=st.booleans())
+    def commit(self, renew: bool) -> None:
         self.serving.close()
         result = self.area.commit(self.staging)
         self.staging = result.staging
         plain = put_paths(self.repository, "plain", [Source(self.plain + b"/.")])
         assert result.result.version.root.content == plain.version.root.content
         assert self.area.changes(self.staging) == []
+        if renew:
+            with serving(self.staging.layout):
+                self.staging = self.area.renew(self.staging)
+            assert os.listdir(self.staging.upper) == []
+            self.part_links()
         self.union = self.serving.enter_context(serve(self.repository, self.staging))
+
+    def part_links(self) -> None:
+        """Make a file of each name: a version does not keep which of them were one."""
+        for where, _, names in os.walk(self.plain):
+            for name in names:
+                path = os.path.join(where, name)
+                if os.lstat(path).st_nlink > 1:
+                    shutil.copy2(path, self.plain + b".part", follow_symlinks=False)
+                    os.replace(self.plain + b".part", path)
 
     @invariant()
     def shows_the_same(self) -> None:
