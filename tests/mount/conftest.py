@@ -160,10 +160,18 @@ def put(repository: Repository, path: Path, *, name: str = "animals", aliases: t
     put_paths(repository, name, [Source(bytes(path), b"")], CommitOptions(aliases=aliases))
 
 
+@pytest.fixture(params=["kernel", "fusepy"])
+def transport(request: pytest.FixtureRequest) -> str:
+    """Return the transport that serves the mount: both keep one contract."""
+    return str(request.param)
+
+
 @pytest.fixture
-def mounted(folders: Folders, repository: Repository, mountpoint: Path) -> MountInfo:
+def mounted(folders: Folders, repository: Repository, mountpoint: Path, transport: str) -> MountInfo:
     """Return a mount of the repository."""
-    return api.mount(folders, str(mountpoint), options=MountOptions(author="tester"))
+    info = api.mount(folders, str(mountpoint), options=MountOptions(author="tester", transport=transport))
+    assert transport in ("auto", info.transport)
+    return info
 
 
 @pytest.fixture

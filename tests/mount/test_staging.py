@@ -33,6 +33,12 @@ needs_binding = pytest.mark.skipif(not may_mount(), reason="binding needs CAP_SY
 
 
 @pytest.fixture
+def transport() -> str:
+    """Staging directories are served by the union, whichever transport serves the versions."""
+    return "auto"
+
+
+@pytest.fixture
 def area(repository: Repository) -> StagingArea:
     return StagingArea(repository)
 
