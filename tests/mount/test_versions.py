@@ -48,7 +48,7 @@ def test_new_versions_and_moved_aliases_show_at_once(mounted: MountInfo, reposit
     put(repository, source, aliases=("best",))
     if mounted.transport == "kernel":  # it is told within 100 ms, which tests/kernel asserts; fusepy asks each time
         wait_until(lambda: os.readlink(top / "latest") == "v1")
-        wait_until(lambda: (top / "best").exists())
+        wait_until((top / "best").exists)
     assert os.readlink(top / "latest") == "v1"
     assert (top / "latest" / "README").read_text() == "second\n"
     assert (top / "best" / "README").read_text() == "second\n"
@@ -64,10 +64,10 @@ def test_what_is_removed_is_forgotten_when_the_kernel_is_told(
 ) -> None:
     put(repository, source, aliases=("best",))
     top = Path(mounted.mountpoint, "animals")
-    wait_until(lambda: (top / "best").exists())
+    wait_until((top / "best").exists)
     repository.append("animals", lambda state: changes.remove_aliases(state, aliases=["best"]))
     wait_until(lambda: "best" not in os.listdir(top))
-    assert not (top / "best").exists()
+    wait_until(lambda: not (top / "best").exists())
     api.refresh_name(folders, repository.id, collection="animals", name="best")
     assert not os.path.lexists(top / "best")
     api.refresh_name(folders, repository.id, collection="animals", name="v0")
