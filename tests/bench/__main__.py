@@ -22,7 +22,7 @@ ARTIFACTFS = [str(Path(sys.executable).parent / "artifactfs"), "--quiet"]
 
 def make_rows(shape: Shape, transport: str) -> dict[str, Row]:
     """Return the rows to fill, with the targets of the transport."""
-    targets = {"fusepy": (0.1, 0.1, 0.5, 0.25, 0.3)}[transport]
+    targets = {"fusepy": (0.1, 0.1, 0.5, 0.25, 0.3), "kernel": (0.3, 0.1, 0.5, 0.9, 0.3)}[transport]
     files, mib = float(shape.file_count), float(shape.big_mib)
     return {
         "put": Row("put of the whole tree", "cp -r; sync", 1 / 1.5),
@@ -38,8 +38,8 @@ def make_rows(shape: Shape, transport: str) -> dict[str, Row]:
 class Bench:
     """One temporary directory with a tree, a repository and a mount point."""
 
-    def __init__(self, work: Path, shape: Shape, rows: dict[str, Row]) -> None:
-        self.work, self.shape, self.rows = work, shape, rows
+    def __init__(self, work: Path, shape: Shape, rows: dict[str, Row], *, transport: str) -> None:
+        self.work, self.shape, self.rows, self.transport = work, shape, rows, transport
         self.tree, self.mount = work / "tree", work / "mnt"
         self.mount.mkdir()
         places = {name: str(work / name.lower()) for name in ("REPO", "STATE", "RUNTIME", "CACHE")}
@@ -74,7 +74,7 @@ class Bench:
     def measure_mount(self) -> None:
         """Read the same through a fresh mount; the blobs are as cold, and then as warm, as the plain files were."""
         workload.drop_caches()
-        self.artifactfs("mount", "--artifact", "data", str(self.mount))
+        self.artifactfs("mount", "--transport", self.transport, "--artifact", "data", str(self.mount))
         try:
             self.rows["walk"].ours.append(timed(lambda: workload.walk_and_stat(self.mount)))
             paths = workload.shuffled_files(self.mount)
@@ -103,14 +103,14 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--small", action="store_true", help="a tenth of the tree, to try the bench itself")
     parser.add_argument("--where", default=None, help="directory on the file system to compare with")
-    parser.add_argument("--transport", default="fusepy", choices=["fusepy"])
+    parser.add_argument("--transport", default="fusepy", choices=["fusepy", "kernel"])
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("dropping the kernel's caches needs root")
     shape = Shape(directories=20, big_mib=200) if arguments.small else Shape()
     rows = make_rows(shape, arguments.transport)
     with tempfile.TemporaryDirectory(prefix="artifactfs-bench-", dir=arguments.where) as name:
-        bench = Bench(Path(name), shape, rows)
+        bench = Bench(Path(name), shape, rows, transport=arguments.transport)
         workload.make_tree(bench.tree, shape)
         for number in range(arguments.runs):
             print(f"run {number + 1} of {arguments.runs}", file=sys.stderr)
