@@ -38,7 +38,7 @@ def ordinary() -> Iterator[Path]:
         os.setegid(NOBODY)
         os.seteuid(NOBODY)
     try:
-        if not os.access(directory, os.W_OK | os.X_OK):
+        if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
             pytest.skip(f"an ordinary user cannot reach {directory}")
         yield directory
     finally:
