@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -232,6 +233,12 @@ def test_names_are_bytes(union: Union, me: Caller) -> None:
         union.rename(name, name[::-1])
         union.unlink(name[::-1])
     assert names(union) == [b"a.txt", b"empty", b"images", b"link"]
+
+
+def test_a_name_that_is_too_long_is_so_in_the_version_too(union: Union, staging: Staging) -> None:
+    for path in (b"images/" + b"n" * 256, b"images/deep/" + b"n" * 256 + b"/x"):
+        assert outcome(lambda path=path: union.getattr(path)) == errno.ENAMETOOLONG
+    assert os.listdir(staging.upper) == []
 
 
 def test_a_listing_survives_names_that_go_meanwhile(union: Union, me: Caller, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,13 @@ import os
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from artifactfs.errors import BusyError
+from artifactfs.repository.lower import Lower
 from artifactfs.repository.put import put_paths
 from artifactfs.repository.repository import Repository
 from artifactfs.repository.sources import Source
@@ -127,6 +129,53 @@ def test_a_freeze_waits_for_files_that_are_just_being_closed(union: Union, me: C
     union.gate.freeze(wait_seconds=20)
     closing.join()
     assert union.gate.writers() == []
+
+
+@pytest.mark.parametrize("leaves_open", [False, True])
+def test_a_freeze_lets_a_change_finish_that_is_under_way(
+    union: Union, me: Caller, monkeypatch: pytest.MonkeyPatch, leaves_open: bool
+) -> None:
+    real = Lower.open_file
+    copying, go_on = threading.Event(), threading.Event()
+
+    def opening(self: Lower, entry):
+        copying.set()
+        assert go_on.wait(20)
+        return real(self, entry)
+
+    def change() -> None:
+        if leaves_open:
+            union.open(b"a.txt", os.O_WRONLY, me)
+        else:
+            union.chmod(b"a.txt", 0o600)
+
+    def waiting() -> bool:
+        with union.gate._condition:
+            return union.gate._frozen
+
+    monkeypatch.setattr(Lower, "open_file", opening)
+    with ThreadPoolExecutor(3) as pool, ExitStack() as stack:
+        stack.callback(union.gate.thaw)
+        stack.callback(go_on.set)
+        changing = pool.submit(change)
+        assert copying.wait(20)
+        freezing = pool.submit(union.gate.freeze, wait_seconds=0)
+        while not waiting():
+            assert not freezing.done()
+        later = pool.submit(union.chmod, b"empty", 0o600)
+        assert not freezing.done()
+        go_on.set()
+        changing.result(20)
+        if leaves_open:
+            with pytest.raises(BusyError, match=r"a\.txt"):
+                freezing.result(20)
+        else:
+            freezing.result(20)
+            assert union.getattr(b"a.txt").mode & 0o777 == 0o600
+            assert union.getattr(b"empty").mode & 0o777 == 0o644
+            union.gate.thaw()
+        later.result(20)
+    assert union.getattr(b"empty").mode & 0o777 == 0o600
 
 
 def test_reading_goes_on_while_frozen(union: Union, me: Caller) -> None:
