@@ -23,7 +23,8 @@ _decoder = msgspec.json.Decoder(Collection)
 
 def encode_checkpoint(collection: Collection) -> bytes:
     """Return a state as it is stored: JSON with sorted keys, sealed."""
-    return seal(_encoder.encode(collection))
+    # JSON's keys are text, and so they are sorted: msgspec orders only dicts of text.
+    return seal(_encoder.encode(msgspec.to_builtins(collection, str_keys=True)))
 
 
 def decode_checkpoint(data: bytes, *, key: str) -> Collection:

@@ -1,0 +1,148 @@
+"""The contract of a store: what every implementation of `blobstore.base.Store` keeps.
+
+    class TestMyStore(StoreContract):
+        @pytest.fixture
+        def store(self):
+            return MyStore(...)
+
+Threading: tests.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from artifactfs.blobstore.keys import blob_key
+from artifactfs.digest import hash_bytes
+from artifactfs.errors import BlobMissingError
+
+if TYPE_CHECKING:
+    from artifactfs.blobstore.base import Store
+
+RACERS = 8
+
+
+class StoreContract:
+    """Tests that every store passes; `store` is an empty one."""
+
+    @pytest.fixture
+    def store(self) -> Store:
+        """Return an empty store."""
+        raise NotImplementedError
+
+    def test_what_was_created_is_read(self, store: Store) -> None:
+        """Whole and in parts, with its size."""
+        assert store.create("format/1.json", b"0123456789")
+        assert store.read("format/1.json") == b"0123456789"
+        assert store.find_size("format/1.json") == 10
+        file = store.open("format/1.json")
+        assert (file.size, file.read_at(3, 4), file.read_at(8, 99), file.read_at(10, 1)) == (10, b"3456", b"89", b"")
+        file.close()
+        file.close()
+
+    def test_an_object_is_created_once(self, store: Store) -> None:
+        """The second one is told that it exists, and changes nothing."""
+        assert store.create("a/b", b"first")
+        assert not store.create("a/b", b"second")
+        assert store.read("a/b") == b"first"
+
+    def test_what_is_not_there_is_named(self, store: Store) -> None:
+        """By its key, whichever way it was asked for."""
+        assert store.find_size("a/none") is None
+        for ask in (store.read, store.open):
+            with pytest.raises(BlobMissingError, match="a/none"):
+                ask("a/none")
+
+    def test_one_of_many_at_once_creates_it(self, store: Store) -> None:
+        """And all read what that one wrote."""
+        won: list[bytes] = []
+
+        def race(name: bytes) -> None:
+            if store.create("race/1", name):
+                won.append(name)
+
+        threads = [threading.Thread(target=race, args=(b"%d" % number,)) for number in range(RACERS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert won == [store.read("race/1")]
+
+    def test_keys_are_listed_below_a_prefix(self, store: Store) -> None:
+        """Whole keys, and the names that follow the prefix."""
+        for key in ("a/b/1", "a/b/2", "a/c", "d"):
+            store.create(key, b"x")
+        assert sorted(store.iter_keys("")) == ["a/b/1", "a/b/2", "a/c", "d"]
+        assert sorted(store.iter_keys("a/b/")) == ["a/b/1", "a/b/2"]
+        assert sorted(store.iter_children("a/")) == ["b", "c"]
+        assert list(store.iter_keys("none/")) == []
+
+    def test_a_batch_shows_all_when_it_is_flushed(self, store: Store) -> None:
+        """And says what appeared, with signatures that an open file has."""
+        names = {blob_key(hash_bytes(data).raw): data for data in (b"one", b"two", b"")}
+        with store.begin_batch() as batch:
+            for key, data in names.items():
+                batch.name(batch.write((data[:1], data[1:])), key)
+            published = batch.flush()
+            assert sorted(item.key for item in published) == sorted(names)
+            assert batch.flush() == []
+        for key, data in names.items():
+            assert store.read(key) == data
+        for item in published:
+            file = store.open(item.key)
+            assert file.signature() == item.signature
+            file.close()
+
+    def test_a_batch_that_is_left_leaves_nothing(self, store: Store) -> None:
+        """Named or not."""
+        with store.begin_batch() as batch:
+            batch.name(batch.write((b"named",)), "blobs/aa/named")
+            batch.write((b"unnamed",))
+            batch.discard(batch.write((b"discarded",)))
+        assert list(store.iter_keys("")) == []
+
+    def test_what_is_there_is_reused_by_its_size(self, store: Store) -> None:
+        """Also what this batch will publish."""
+        store.create("blobs/aa/old", b"12345")
+        with store.begin_batch() as batch:
+            batch.name(batch.write((b"123",)), "blobs/aa/new")
+            assert batch.reuse("blobs/aa/old", 5)
+            assert batch.reuse("blobs/aa/new", 3)
+            assert not batch.reuse("blobs/aa/old", 4)
+            assert not batch.reuse("blobs/aa/none", 1)
+            batch.flush()
+
+    def test_an_object_of_the_same_name_and_size_stays(self, store: Store) -> None:
+        """Unless it is distrusted, or has another size."""
+        for key in ("blobs/aa/same", "blobs/aa/distrusted"):
+            store.create(key, b"old")
+        store.create("blobs/aa/short", b"o")
+        before = store.open("blobs/aa/same").signature()
+        with store.begin_batch() as batch:
+            batch.distrust("blobs/aa/distrusted")
+            for key in ("blobs/aa/same", "blobs/aa/distrusted", "blobs/aa/short"):
+                batch.name(batch.write((b"new",)), key)
+            batch.flush()
+        assert store.open("blobs/aa/same").signature() == before
+        assert store.read("blobs/aa/distrusted") == b"new"
+        assert store.read("blobs/aa/short") == b"new"
+
+    def test_threads_share_a_batch(self, store: Store) -> None:
+        """Each object appears, with its own bytes."""
+        with store.begin_batch() as batch:
+
+            def write(number: int) -> None:
+                for index in range(20):
+                    batch.name(batch.write((b"%d-%d" % (number, index),)), f"blobs/aa/{number}-{index}")
+
+            threads = [threading.Thread(target=write, args=(number,)) for number in range(RACERS)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            batch.flush()
+        assert len(list(store.iter_keys("blobs/"))) == RACERS * 20
+        assert store.read("blobs/aa/3-7") == b"3-7"
