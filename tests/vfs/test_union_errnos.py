@@ -163,6 +163,7 @@ REFUSED: dict[str, tuple[int, Action]] = {
     "rename long": (errno.ENAMETOOLONG, lambda u: u.rename(b"a.txt", LONG)),
     "rename into itself": (errno.EINVAL, lambda u: u.rename(b"images", b"images/deep/new")),
     "rename over ancestor": (errno.ENOTEMPTY, lambda u: u.rename(b"images/deep", b"images")),
+    "rename file over ancestor": (errno.ENOTEMPTY, lambda u: u.rename(b"images/cat", b"images")),
     "rename over full directory": (errno.ENOTEMPTY, lambda u: u.rename(b"images/deep", b"upper.d")),
     "rename new over full directory": (errno.ENOTEMPTY, lambda u: u.rename(b"upper.d", b"images")),
     "rename directory over file": (errno.ENOTDIR, lambda u: u.rename(b"images", b"a.txt")),
@@ -237,7 +238,8 @@ def test_marks_are_neither_shown_nor_set(union: Union) -> None:
 
 def test_rename_without_replacing(union: Union) -> None:
     assert outcome(lambda: union.rename(b"a.txt", b"empty", may_replace=False)) == errno.EEXIST
-    assert outcome(lambda: union.rename(b"images", b"images/none", may_replace=False)) == errno.EINVAL
+    assert outcome(lambda: union.rename(b"images", b"images/none", may_replace=False)) == errno.EEXIST
+    assert outcome(lambda: union.rename(b"images", b"images/new", may_replace=False)) == errno.EINVAL
     union.rename(b"a.txt", b"b.txt", may_replace=False)
     assert union.getattr(b"b.txt").size == 6
 

@@ -185,19 +185,22 @@ class Namespace:
         """Refuse what rename(2) refuses; return False when there is nothing to do."""
         if not old or not new:
             raise fail(errno.EBUSY)
+        # In the order of do_renameat2 in fs/namei.c.
+        if target.exists and not may_replace:
+            raise fail(errno.EEXIST, new)
         if new.startswith(old + b"/"):
             raise fail(errno.EINVAL, new)
+        if old.startswith(new + b"/"):
+            raise fail(errno.ENOTEMPTY, new)
         if not target.exists:
             return True
-        if not may_replace:
-            raise fail(errno.EEXIST, new)
         if old == new or _is_same(source, target):
             return False
         if source.is_directory and not target.is_directory:
             raise fail(errno.ENOTDIR, new)
         if target.is_directory and not source.is_directory:
             raise fail(errno.EISDIR, new)
-        if target.is_directory and (old.startswith(new + b"/") or self._resolver.list_names(new)):
+        if target.is_directory and self._resolver.list_names(new):
             raise fail(errno.ENOTEMPTY, new)
         return True
 
