@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from artifactfs.digest import CHUNK_SIZE, DIGEST_SIZE, Digest, hash_bytes
@@ -18,6 +17,7 @@ from artifactfs.errors import DigestMismatchError, MalformedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
 
     from artifactfs.blobstore.base import ObjectFile
 
@@ -89,6 +89,10 @@ class StreamHasher:
     """
 
     def __init__(self, source: BinaryIO) -> None:
+        # Most commands hash no large file, and this import costs them 8 ms.
+        from concurrent.futures import ThreadPoolExecutor, wait  # noqa: PLC0415
+
+        self._wait = wait
         self._source = source
         self._whole = hashlib.sha256()
         self._chunks = ChunkHasher()
@@ -119,7 +123,7 @@ class StreamHasher:
                 break
             yield self._submit(buffer, count)
         for _, tasks in self._busy:
-            wait(tasks)
+            self._wait(tasks)
 
     def finish(self) -> tuple[bytes, bytes]:
         """Return the raw digest of everything, and the sums object."""
@@ -129,7 +133,7 @@ class StreamHasher:
         if len(self._busy) < RING_SIZE:
             return bytearray(BLOCK_SIZE)
         buffer, tasks = self._busy.popleft()
-        wait(tasks)
+        self._wait(tasks)
         return buffer if len(buffer) == BLOCK_SIZE else bytearray(BLOCK_SIZE)
 
     def _submit(self, buffer: bytearray, count: int) -> memoryview:
