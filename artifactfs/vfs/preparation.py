@@ -9,11 +9,12 @@ one thread.
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from artifactfs.index.epoch import NAMES, NODES, PAGES, SHARED, name_key, node_key, page_key, read_node
+from artifactfs.index.epoch import NAMES, NODES, PAGES, SHARED, name_key, page_key, read_node
 from artifactfs.model import PageRef
 from artifactfs.vfs.nodes import attributes_of, encode_record, entry_record, shared_key
 
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
     from artifactfs.vfs.nodes import DirectoryNode, NodeTable, TreeRecord
 
 _encoder: Final = msgspec.msgpack.Encoder()
-_Key = tuple[str, bytes]
-"""Table and key under which the node of an entry is found: shared ones by content, directories by place."""
+_pack_node: Final = struct.Struct(">Q").pack
 
 
 class PagePreparation:
@@ -40,65 +40,49 @@ class PagePreparation:
         self._epoch = nodes.epoch
         self._directory = directory
         self._number = number
-        self._entries: list[tuple[Entry, Placement | None, _Key]] = [
-            (item, place, _key_of(directory, item))
-            for item, place in zip(stored.page.items, stored.placements, strict=True)
-            if not isinstance(item, PageRef)
-        ]
+        parent = directory.attributes.node
+        # Each entry with the table and key under which its node is found: by content, directories by place.
+        self._entries: list[tuple[Entry, Placement | None, str, bytes]] = []
+        keys: dict[str, set[bytes]] = {SHARED: set(), NAMES: set()}
+        for item, place in zip(stored.page.items, stored.placements, strict=True):
+            if isinstance(item, PageRef):
+                continue
+            shared = shared_key(item)
+            table, key = (SHARED, shared) if shared is not None else (NAMES, name_key(parent, item.name))
+            self._entries.append((item, place, table, key))
+            keys[table].add(key)
+        self._keys = {table: sorted(found) for table, found in keys.items() if found}
 
     def write(self, writer: Writer) -> list[tuple[bytes, Attributes]]:
         """Write nodes and the page; return names and attributes."""
-        numbers = self._find_known(writer)
-        fresh = self._number_new(writer, numbers)
+        known = {table: writer.get_many(table, keys) for table, keys in self._keys.items()}
+        missing = sum(len(keys) - len(known[table]) for table, keys in self._keys.items())
+        number = self._epoch.allocate(writer, missing) if missing else 0
+        fresh: dict[str, list[tuple[bytes, bytes]]] = {NODES: [], SHARED: [], NAMES: []}
         rows: list[tuple[bytes, Attributes]] = []
-        records: dict[int, bytes] = {}
-        for entry, place, key in self._entries:
-            node = numbers[key]
-            attributes = attributes_of(node, entry)
+        for entry, place, table, key in self._entries:
+            found = known[table].get(key)
+            if found is not None:
+                rows.append((entry.name, attributes_of(read_node(found), entry)))
+                continue
+            node = known[table][key] = _pack_node(number)
+            attributes = attributes_of(number, entry)
             rows.append((entry.name, attributes))
-            if node >= fresh and node not in records:
-                records[node] = encode_record(self._record(attributes, entry, place))
-        self._put_new(writer, numbers, records)
-        if self._number is not None:
-            writer.put(PAGES, page_key(self._directory.attributes.node, self._number), _encoder.encode(rows))
+            fresh[table].append((key, node))
+            fresh[NODES].append((node, encode_record(self._record(attributes, entry, place))))
+            number += 1
+        self._put(writer, fresh, rows)
         return rows
 
-    def _find_known(self, writer: Writer) -> dict[_Key, int]:
-        wanted: dict[str, list[bytes]] = {SHARED: [], NAMES: []}
-        for _, _, (table, key) in self._entries:
-            wanted[table].append(key)
-        return {
-            (table, key): read_node(value)
-            for table, keys in wanted.items()
-            if keys
-            for key, value in writer.get_many(table, sorted(keys)).items()
-        }
-
-    def _number_new(self, writer: Writer, numbers: dict[_Key, int]) -> int:
-        """Number the keys that have no node yet, in entry order, and return the first of these numbers."""
-        missing = dict.fromkeys(key for _, _, key in self._entries if key not in numbers)
-        first = self._epoch.allocate(writer, len(missing)) if missing else 1 << 64
-        numbers.update(zip(missing, range(first, first + len(missing)), strict=True))
-        return first
-
-    def _put_new(self, writer: Writer, numbers: dict[_Key, int], records: dict[int, bytes]) -> None:
-        if not records:
-            return
-        writer.put_many(NODES, [(node_key(node), record) for node, record in records.items()])
-        for wanted in (SHARED, NAMES):
-            fresh = [
-                (key, node_key(node)) for (table, key), node in numbers.items() if table == wanted and node in records
-            ]
-            if fresh:
-                writer.put_many(wanted, sorted(fresh))
+    def _put(
+        self, writer: Writer, fresh: dict[str, list[tuple[bytes, bytes]]], rows: list[tuple[bytes, Attributes]]
+    ) -> None:
+        for table, items in fresh.items():
+            if items:
+                writer.put_many(table, sorted(items))
+        if self._number is not None:
+            writer.put(PAGES, page_key(self._directory.attributes.node, self._number), _encoder.encode(rows))
 
     def _record(self, attributes: Attributes, entry: Entry, place: Placement | None) -> TreeRecord:
         directory = self._directory
         return entry_record(attributes, entry, place, collection=directory.collection, version=directory.version)
-
-
-def _key_of(directory: DirectoryNode, entry: Entry) -> _Key:
-    key = shared_key(entry)
-    if key is not None:
-        return SHARED, key
-    return NAMES, name_key(directory.attributes.node, entry.name)

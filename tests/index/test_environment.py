@@ -344,6 +344,40 @@ def test_growth_waits_for_the_transactions_of_other_threads(tmp_path: Path, monk
         assert grown.is_set()
 
 
+def test_adopting_growth_waits_for_the_transactions_of_other_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handles, "MAP_SIZES", (1 << 20,))
+    with open_at(tmp_path / "e") as environment:
+        put(environment, b"a", b"1")
+        inside, go_on, adopted = threading.Event(), threading.Event(), threading.Event()
+        values: list[bytes | None] = []
+
+        def child() -> None:
+            put(environment, b"big", b"x" * (8 << 20))
+            os._exit(7)
+
+        def read(reader: Reader) -> None:
+            inside.set()
+            go_on.wait(20)
+            values.append(reader.get("t", b"a"))
+
+        def adopt() -> None:
+            values.append(environment.get("t", b"big"))
+            adopted.set()
+
+        threads = [threading.Thread(target=environment.read, args=(read,)), threading.Thread(target=adopt)]
+        threads[0].start()
+        inside.wait(20)
+        assert in_child(child) == 7
+        threads[1].start()
+        assert not adopted.wait(0.2)
+        go_on.set()
+        for thread in threads:
+            thread.join(20)
+        assert values == [b"1", b"x" * (8 << 20)]
+
+
 def test_a_thread_that_holds_the_gate_keeps_others_from_closing(tmp_path: Path) -> None:
     environment = open_at(tmp_path / "e")
     environment.open()

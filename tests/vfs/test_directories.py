@@ -128,6 +128,22 @@ def test_preparing_that_was_cut_short_goes_on_with_the_same_numbers(
     assert used < count_rows(epoch, NODES) == COUNT + 1, "what was cut short left no nodes behind"
 
 
+def test_preparing_a_page_again_gives_the_same_numbers(repository: Repository, epoch: Epoch) -> None:
+    # As two processes do that enter a directory at once, or a transport that keeps pages in a form of its own.
+    commit_files(repository, "mixed", {b"d": {b"x": b"1"}, b"e": {}, b"f": b"1", b"g": b"1", b"l": "f"})
+    with open_version(repository, epoch, "mixed") as view:
+        record = view._record(ROOT_NODE)
+        stored = Trees(repository.blobs).load_page(record.tree)
+        prepared = [
+            epoch.environment.write(PagePreparation(view._tree.nodes, record, stored, number=number).write)
+            for number in (None, None, 0)
+        ]
+        assert prepared[0] == prepared[1] == prepared[2] == view.read_directory(ROOT_NODE)
+        nodes = {name: found.node for name, found in prepared[0]}
+        assert nodes[b"f"] == nodes[b"g"]
+        assert len(set(nodes.values())) == 4
+
+
 def test_views_that_prepare_at_once_agree(repository: Repository, epoch: Epoch) -> None:
     commit_many(repository, "many", COUNT)
     views = [open_version(repository, epoch, "many") for _ in range(4)]
