@@ -30,6 +30,11 @@ from .session import current_session
 @click.option("--freeze-aliases", is_flag=True, help="Keep all aliases as they are now.")
 @click.option("--workers", type=click.IntRange(0, 6), default=0, help="Processes that answer (default: one a core).")
 @click.option("--debug", is_flag=True, help="Log each request.")
+@click.option(
+    "--quick-wakeups/--no-quick-wakeups",
+    default=None,
+    help="Keep idle processors from sleeping while requests come fast (default: in guests that wake slowly; root).",
+)
 @click.option("--metrics", default="", metavar="FILE|127.0.0.1:PORT", help="Give Prometheus metrics out there.")
 @click.option("--fd", "descriptor", type=click.IntRange(3), help="Serve this open, mounted descriptor of /dev/fuse.")
 @click.option("--upgrade", is_flag=True, help="Serve the mount on MOUNTPOINT by the installed version from now on.")
@@ -46,6 +51,7 @@ def command(  # noqa: PLR0913 - one argument for each option
     freeze_aliases: bool,
     workers: int,
     debug: bool,
+    quick_wakeups: bool | None,
     metrics: str,
     descriptor: int | None,
     upgrade: bool,
@@ -80,6 +86,7 @@ def command(  # noqa: PLR0913 - one argument for each option
         freeze_aliases=freeze_aliases,
         workers=workers,
         debug=debug,
+        quick_wakeups=quick_wakeups,
         metrics=metrics,
         descriptor=descriptor,
     )

@@ -75,6 +75,7 @@ def mount(places: Places, mountpoint: str, *, options: MountOptions) -> MountInf
         transport=options.transport,
         passthrough=options.passthrough,
         freeze_aliases=options.freeze_aliases,
+        quick_wakeups=options.quick_wakeups,
         workers=options.workers,
         debug=options.debug,
         metrics=options.metrics,

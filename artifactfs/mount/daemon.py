@@ -30,6 +30,7 @@ from artifactfs.mount.options import MountInfo
 from artifactfs.mount.orders import REPOSITORY, STAGING, Order
 from artifactfs.mount.registry import Slot, held_slot, prepare_folders, slot_for, write_record
 from artifactfs.mount.staging_mounts import end_all
+from artifactfs.mount.wakeups import Wakeups, should_hasten
 
 _log = logging.getLogger(__name__)
 FUSEPY: Final = "fusepy"
@@ -120,7 +121,8 @@ class Daemon:
             stack.callback(control.close)
             start = _stderr_size(self._slot.log)
             try:
-                serve(served.operations, order.mountpoint, options=served.options)
+                wakeups = Wakeups(hasten=should_hasten(order.quick_wakeups))
+                serve(served.operations, order.mountpoint, options=served.options, wakeups=wakeups)
             except MountError as error:
                 said = "" if self._is_ready else _stderr_since(self._slot.log, start)
                 raise explain(error, said) from error

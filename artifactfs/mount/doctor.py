@@ -21,6 +21,7 @@ from artifactfs.mount.mountinfo import read_mounts
 from artifactfs.mount.options import Finding, Places
 from artifactfs.mount.registry import is_served, slot_for
 from artifactfs.mount.syscalls import may_mount
+from artifactfs.mount.wakeups import should_hasten, wakes_slowly
 from artifactfs.paths import printable
 
 DEVICE = "/dev/fuse"
@@ -41,6 +42,7 @@ def diagnose(places: Places, *, device: str = DEVICE, fuse_conf: str = FUSE_CONF
         _look_at_right(),
         _look_at_allow_other(fuse_conf),
         _look_at_binding(),
+        _look_at_wakeups(),
         _look_at_folder("runtime", places.runtime),
         _look_at_folder("state", places.state),
     ]
@@ -122,6 +124,16 @@ def _look_at_binding() -> Finding:
         return Finding("staging", ok=True, message="staging directories are bound into the mount")
     message = "staging directories show as symbolic links (binding needs CAP_SYS_ADMIN)"
     return Finding("staging", ok=True, message=message)
+
+
+def _look_at_wakeups() -> Finding:
+    if not wakes_slowly():
+        return Finding("wake-ups", ok=True, message="idle processors wake quickly, or nothing is known against it")
+    if should_hasten(None):
+        return Finding("wake-ups", ok=True, message="idle processors wake slowly; a busy mount keeps them awake")
+    # Not a fault: it works, but slower.
+    message = "idle processors wake slowly, and only a mount by root can keep them awake: docs/operations.md"
+    return Finding("wake-ups", ok=True, message=message)
 
 
 def _look_at_folder(name: str, path: str) -> Finding:

@@ -67,6 +67,8 @@ class MountOptions:
         freeze_aliases: whether aliases stay as they are now.
         workers: processes that answer requests; 0 means one for each core, up to four.
         debug: whether each request gets a line in the log.
+        quick_wakeups: whether idle processors are kept from sleeping while requests come fast; None decides by the
+            machine.
         metrics: file that Prometheus metrics are written to, or `127.0.0.1:PORT`; empty for neither.
         descriptor: one of `/dev/fuse`, already mounted on the mount point; None mounts.
     """
@@ -82,6 +84,7 @@ class MountOptions:
     freeze_aliases: bool = False
     workers: int = 0
     debug: bool = False
+    quick_wakeups: bool | None = None
     metrics: str = ""
     descriptor: int | None = None
 

@@ -34,7 +34,8 @@ class Order:
         foreground: the process was not detached from its terminal.
         ready_descriptor: file descriptor on which the server says that it is ready, or why it cannot be.
         staging_links: show staging directories as symbolic links, because nothing can be bound over them.
-        transport, passthrough, freeze_aliases, workers, debug, metrics, descriptor: as in `MountOptions`.
+        transport, passthrough, freeze_aliases, workers, debug, quick_wakeups, metrics, descriptor: as in
+            `MountOptions`.
     """
 
     kind: str
@@ -58,6 +59,7 @@ class Order:
     freeze_aliases: bool = False
     workers: int = 0
     debug: bool = False
+    quick_wakeups: bool | None = None
     metrics: str = ""
     descriptor: int | None = None
 

@@ -28,6 +28,7 @@ from artifactfs.mount.kernel.structures import (
     READ_IN,
 )
 from artifactfs.mount.kernel.worker import Worker
+from artifactfs.mount.wakeups import Wakeups
 from artifactfs.testing.tree_source import XATTR, open_source
 
 
@@ -44,7 +45,9 @@ class Device:
         self.row = create_counters().row(0)
         self.contents = Contents(self.source)
         handlers = Requests(self.source, buffers=buffers, contents=self.contents).handlers()
-        self._worker = Worker(self._device.fileno(), buffers=buffers, handlers=handlers, row=self.row)
+        self._worker = Worker(
+            self._device.fileno(), buffers=buffers, handlers=handlers, row=self.row, wakeups=Wakeups(hasten=False)
+        )
 
     def send(self, data: bytes) -> bytes | None:
         """Return the whole answer, None when there is none."""

@@ -16,9 +16,12 @@ import errno
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import fuse
+
+if TYPE_CHECKING:
+    from artifactfs.mount.wakeups import Wakeups
 
 # Any bytes survive decoding and encoding with it; fusepy uses it for the mount options and the mount point.
 _BYTES_ENCODING: Final = "latin-1"
@@ -78,10 +81,11 @@ class Bridge(fuse.FUSE):  # type: ignore[misc]
     Threading: construct it in the main thread; libfuse makes its own threads.
     """
 
-    def __init__(self, operations: Any, mountpoint: bytes, **options: str | int | bool) -> None:
+    def __init__(self, operations: Any, mountpoint: bytes, *, wakeups: Wakeups, **options: str | int | bool) -> None:
         """Mount and serve. The options are libfuse's; True stands for one without a value."""
         self._thread = threading.local()
         self._kept_count = 0
+        self._note = wakeups.note
         super().__init__(operations, as_option_text(mountpoint), encoding=_BYTES_ENCODING, **options)
 
     def _wrapper(self, function: Callable[..., int], *arguments: Any) -> int:
@@ -91,6 +95,7 @@ class Bridge(fuse.FUSE):  # type: ignore[misc]
         """
         if not hasattr(self._thread, "is_kept"):
             self._keep_thread()
+        self._note()
         try:
             return function(*arguments)
         except OSError as error:

@@ -33,6 +33,7 @@ from artifactfs.mount.mountpoint import detach
 from artifactfs.mount.orders import REPOSITORY, Order
 from artifactfs.mount.registry import held_slot
 from artifactfs.mount.staging_mounts import end_all
+from artifactfs.mount.wakeups import should_hasten
 
 if TYPE_CHECKING:
     from artifactfs.mount.daemon import Builder
@@ -95,7 +96,7 @@ class KernelDaemon(Daemon):
         wanted = should_pass_through(order, prepared)
         settings = ServeSettings(
             order.mountpoint, prepared.source(), order.workers or default_workers(), passthrough=wanted,
-            debug=order.debug, metrics=order.metrics,
+            quick_wakeups=should_hasten(order.quick_wakeups), debug=order.debug, metrics=order.metrics,
         )  # fmt: skip
         device = order.descriptor
         if device is None:

@@ -22,6 +22,7 @@ from artifactfs.mount.kernel.requests import Requests
 from artifactfs.mount.kernel.settings import ServeSettings
 from artifactfs.mount.kernel.shared import SharedCounters
 from artifactfs.mount.kernel.worker import Worker
+from artifactfs.mount.wakeups import Wakeups
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,8 @@ def run_worker(mounted: Mounted, index: int) -> int:
         handlers = Requests(source, buffers=buffers, contents=contents).handlers()
         if mounted.settings.passthrough:
             handlers.update(Passthrough(device, source, buffers=buffers, table=mounted.backings).handlers())
-        ended = Worker(device, buffers=buffers, handlers=handlers, row=row).run()
+        wakeups = Wakeups(hasten=mounted.settings.quick_wakeups)
+        ended = Worker(device, buffers=buffers, handlers=handlers, row=row, wakeups=wakeups).run()
     return ENDED if ended else STOPPED
 
 

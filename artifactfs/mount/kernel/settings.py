@@ -32,6 +32,7 @@ class ServeSettings(Struct, frozen=True):
         workers: processes that answer requests.
         stuck_seconds: a request that takes longer is reported, and its worker replaced.
         passthrough: whether large files are handed to the kernel.
+        quick_wakeups: whether idle processors are kept from sleeping while requests come fast.
         debug: whether each request gets a line in the log.
         metrics: text file that Prometheus metrics are written to, or `127.0.0.1:PORT`; empty for neither.
     """
@@ -41,6 +42,7 @@ class ServeSettings(Struct, frozen=True):
     workers: int
     stuck_seconds: float = 60.0
     passthrough: bool = False
+    quick_wakeups: bool = False
     debug: bool = False
     metrics: str = ""
 

@@ -24,6 +24,7 @@ from artifactfs.mount.kernel.structures import IN_HEADER, OUT_HEADER
 if TYPE_CHECKING:
     from artifactfs.mount.kernel.buffers import Buffers
     from artifactfs.mount.kernel.requests import Handler
+    from artifactfs.mount.wakeups import Wakeups
 
 _log = logging.getLogger(__name__)
 _unpack_header = IN_HEADER.packer.unpack_from
@@ -44,12 +45,21 @@ class Worker:
     Threading: one thread; `request_stop` is called by a signal handler of that thread.
     """
 
-    def __init__(self, descriptor: int, *, buffers: Buffers, handlers: dict[int, Handler], row: memoryview) -> None:
-        """Store the device, memory, handlers and this worker's row of the shared counters."""
+    def __init__(
+        self,
+        descriptor: int,
+        *,
+        buffers: Buffers,
+        handlers: dict[int, Handler],
+        row: memoryview,
+        wakeups: Wakeups,
+    ) -> None:
+        """Store the device, memory, handlers, this worker's row of the shared counters, and who is told of requests."""
         self._descriptor = descriptor
         self._buffers = buffers
         self._handlers = handlers
         self._row = row
+        self._note = wakeups.note
         self._waiting = False
         self._stopping = False
         self._debug = _log.isEnabledFor(logging.DEBUG)
@@ -102,6 +112,7 @@ class Worker:
             self._reply(unique, result, number)
         spent = time.monotonic_ns() - start
         row[shared.BUSY_SINCE] = 0
+        self._note()
         row[shared.BY_OPCODE + (opcode if opcode < 64 else 0)] += 1
         row[shared.LATENCY + min((spent // 1000).bit_length(), shared.LATENCY_BUCKETS - 1)] += 1
         row[shared.TOTAL_NS] += spent
