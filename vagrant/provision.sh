@@ -88,6 +88,11 @@ check_fuse_device() {
     fi
     [ -e /dev/fuse ] || say "warning: /dev/fuse is missing, so nothing can be mounted. On a machine of your own run" \
         "'modprobe fuse'; in a container start it with '--device /dev/fuse --cap-add SYS_ADMIN'." >&2
+    # Debian lets everybody open it; without a device manager it can be root's alone.
+    if [ -e /dev/fuse ] && ! { [ -r /dev/fuse ] && [ -w /dev/fuse ]; }; then
+        say "/dev/fuse may not be opened by this user: letting everybody open it, as Debian does"
+        as_root chmod 666 /dev/fuse
+    fi
 }
 
 packages="$base_packages"
