@@ -81,17 +81,17 @@ check_python() {
 
 # Never fatal: everything but mounting works without the device, and `artifactfs doctor` says the same.
 check_fuse_device() {
-    [ -e /dev/fuse ] && return
-    if command -v modprobe >/dev/null 2>&1; then
+    if [ ! -e /dev/fuse ] && command -v modprobe >/dev/null 2>&1; then
         say "/dev/fuse is missing: loading the kernel module fuse"
         as_root modprobe fuse || true
     fi
-    [ -e /dev/fuse ] || say "warning: /dev/fuse is missing, so nothing can be mounted. On a machine of your own run" \
-        "'modprobe fuse'; in a container start it with '--device /dev/fuse --cap-add SYS_ADMIN'." >&2
-    # Debian lets everybody open it; without a device manager it can be root's alone.
-    if [ -e /dev/fuse ] && ! { [ -r /dev/fuse ] && [ -w /dev/fuse ]; }; then
+    if [ ! -e /dev/fuse ]; then
+        say "warning: /dev/fuse is missing, so nothing can be mounted. On a machine of your own run" \
+            "'modprobe fuse'; in a container start it with '--device /dev/fuse --cap-add SYS_ADMIN'." >&2
+    elif ! { [ -r /dev/fuse ] && [ -w /dev/fuse ]; }; then
+        # Debian lets everybody open it; without a device manager it can be root's alone.
         say "/dev/fuse may not be opened by this user: letting everybody open it, as Debian does"
-        as_root chmod 666 /dev/fuse
+        as_root chmod 666 /dev/fuse || true
     fi
 }
 
