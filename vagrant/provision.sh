@@ -95,6 +95,14 @@ check_fuse_device() {
     fi
 }
 
+# fusermount3 reads it when a user unmounts; the smallest installations lack it.
+check_mount_table() {
+    if [ ! -e /etc/mtab ] && [ -e /proc/self/mounts ]; then
+        say "/etc/mtab is missing, which unmounting needs: making it a link to /proc/self/mounts, as Debian does"
+        as_root ln -s ../proc/self/mounts /etc/mtab || true
+    fi
+}
+
 packages="$base_packages"
 only_list=""
 for option in "$@"; do
@@ -125,3 +133,4 @@ else
 fi
 check_python
 check_fuse_device
+check_mount_table

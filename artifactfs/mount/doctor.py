@@ -25,6 +25,7 @@ from artifactfs.mount.wakeups import should_hasten, wakes_slowly
 from artifactfs.paths import printable
 
 DEVICE = "/dev/fuse"
+MOUNT_TABLE = "/etc/mtab"
 FUSE_CONF = "/etc/fuse.conf"
 _OLDEST_KERNEL = (5, 10)
 _CONTAINER = "in a container, start it with --device /dev/fuse --cap-add SYS_ADMIN"
@@ -42,6 +43,7 @@ def diagnose(places: Places, *, device: str = DEVICE, fuse_conf: str = FUSE_CONF
         _look_at_right(),
         _look_at_allow_other(fuse_conf),
         _look_at_binding(),
+        look_at_table(),
         _look_at_wakeups(),
         _look_at_folder("runtime", places.runtime),
         _look_at_folder("state", places.state),
@@ -124,6 +126,14 @@ def _look_at_binding() -> Finding:
         return Finding("staging", ok=True, message="staging directories are bound into the mount")
     message = "staging directories show as symbolic links (binding needs CAP_SYS_ADMIN)"
     return Finding("staging", ok=True, message=message)
+
+
+def look_at_table(path: str = MOUNT_TABLE) -> Finding:
+    """Return whether fusermount finds the mount table that it reads when an ordinary user unmounts."""
+    if may_mount() or os.path.exists(path):
+        return Finding("table", ok=True, message="mounts can be unmounted")
+    mend = f"run as root: ln -s ../proc/self/mounts {path}"
+    return Finding("table", ok=False, message=f"{path} is missing, so fusermount cannot unmount", mend=mend)
 
 
 def _look_at_wakeups() -> Finding:

@@ -172,3 +172,11 @@ def test_doctor_says_what_is_missing_and_how_to_mend_it(folders: Folders, monkey
 def test_doctor_is_content_where_mounts_work(folders: Folders) -> None:
     findings = [found for found in api.diagnose(folders) if found.name != "mount"]
     assert [found for found in findings if not found.ok] == []
+
+
+def test_doctor_misses_the_mount_table_of_ordinary_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "may_mount", lambda: False)
+    found = doctor.look_at_table(str(tmp_path / "mtab"))
+    assert not found.ok
+    assert "ln -s" in found.mend
+    assert doctor.look_at_table("/proc/self/mounts").ok
