@@ -44,6 +44,7 @@ def report(error: BaseException, *, verbose: bool) -> int:
     if verbose:
         traceback.print_exception(error)
     print_error(known)
+    silence_output()
     return known.exit_code
 
 
@@ -55,12 +56,12 @@ def print_error(error: ArtifactFSError) -> None:
 
 
 def silence_output() -> None:
-    """Make standard output go nowhere: its reader has gone, and Python would complain at exit."""
+    """Make output that cannot be written go nowhere: Python would complain at exit, with an exit code of its own."""
     null = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except BrokenPipeError:
+        except OSError:
             os.dup2(null, stream.fileno())
     os.close(null)
 
