@@ -17,8 +17,8 @@ TEXT
 
 # python3-venv: the virtual environment; libfuse2: loaded by fusepy; fuse3: fusermount, for mounts of ordinary users.
 base_packages="ca-certificates fuse3 git libfuse2 make python3 python3-venv"
-# Tools that the tests run on a mount, and mkfs for file systems that fill up.
-dev_packages="attr e2fsprogs procps rsync strace xfsprogs"
+# Tools that the tests run on a mount, mkfs for file systems that fill up, ruby for the Vagrantfile.
+dev_packages="attr e2fsprogs procps rsync ruby strace xfsprogs"
 
 say() {
     printf 'provision: %s\n' "$*"
