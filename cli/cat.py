@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
-from artifactfs.errors import UsageError
-from artifactfs.model import FileEntry
 from artifactfs.paths import parse_ref
 
 from .completing import complete_ref
 from .options import Command
-from .output import kind_of
 from .session import current_session
-
-if TYPE_CHECKING:
-    from artifactfs.model import Entry
-    from artifactfs.paths import Ref
-    from artifactfs.repository.repository import Repository
 
 CHUNK: Final = 1 << 20
 
@@ -28,26 +20,16 @@ CHUNK: Final = 1 << 20
 @click.command("cat", cls=Command)
 @click.argument("ref", metavar="REF/PATH", shell_complete=complete_ref)
 def command(ref: str) -> None:
-    """Print a file of a version on standard output, verified."""
+    """Print a file of a version on standard output, verified; or one of a staging directory, as it is now."""
+    from artifactfs.repository.viewing import view
+
     with current_session().open_repository() as repository:
         parsed = parse_ref(ref)
-        entry = _find_file(repository, parsed)
-        with closing(repository.open_file(entry)) as file:
+        with closing(view(repository, parsed).open_file(parsed.path)) as file:
             offset = 0
             while data := file.read_at(offset, CHUNK):
                 _write_all(data)
                 offset += len(data)
-
-
-def _find_file(repository: Repository, ref: Ref) -> FileEntry:
-    from artifactfs.repository.trees import Trees
-
-    _, version = repository.resolve(ref)
-    entry: Entry = Trees(repository.blobs).find_entry(version.root, ref.path)
-    if isinstance(entry, FileEntry):
-        return entry
-    msg = f"{ref} is a {kind_of(entry)}, not a file"
-    raise UsageError(msg, hint="`artifactfs ls` lists a directory", subject=str(ref))
 
 
 def _write_all(data: bytes) -> None:

@@ -29,9 +29,10 @@ from .session import current_session
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from artifactfs.model import Collection, Entry, Root, Version
+    from artifactfs.model import Collection, Entry, Version
     from artifactfs.paths import Ref
     from artifactfs.repository.repository import Repository
+    from artifactfs.repository.viewing import Viewed
 
 
 @click.command("ls", cls=Command)
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 def command(ref: str | None, *, long: bool, recursive: bool) -> None:
     """List collections; versions of NAME with their aliases; or entries of NAME:REF[/PATH].
 
-    NAME/PATH lists entries of NAME:latest.
+    NAME/PATH lists entries of NAME:latest, NAME:@STAGING what a staging directory shows now.
     """
     with current_session().open_repository() as repository:
         if ref is None:
@@ -134,12 +135,14 @@ def _print_versions(rows: list[tuple[str, str, Version]]) -> None:
 
 
 def _list_entries(repository: Repository, ref: Ref, *, long: bool, recursive: bool) -> None:
-    collection, version = repository.resolve(ref)
-    entries = list(_iter_entries(repository, version.root, ref.path, recursive=recursive))
+    from artifactfs.repository.viewing import view
+
+    viewed = view(repository, ref)
+    entries = list(_iter_entries(viewed, ref.path, recursive=recursive))
     if current_session().json:
         print_json(
             {
-                "ref": f"{collection.name}:{version.name}",
+                "ref": viewed.ref,
                 "entries": [entry_fields(path, entry) for path, entry in entries],
             }
         )
@@ -149,11 +152,9 @@ def _list_entries(repository: Repository, ref: Ref, *, long: bool, recursive: bo
         print_table((_shown(ref.path, path),) for path, _ in entries)
 
 
-def _iter_entries(repository: Repository, root: Root, path: bytes, *, recursive: bool) -> Iterator[tuple[bytes, Entry]]:
+def _iter_entries(viewed: Viewed, path: bytes, *, recursive: bool) -> Iterator[tuple[bytes, Entry]]:
     """Yield full entry paths with their entries; a path that is no directory yields itself."""
-    from artifactfs.repository.trees import Trees
-
-    trees = Trees(repository.blobs)
+    trees, root = viewed.trees, viewed.root
     found, placement = trees.find_placed(root, path)
     if not isinstance(found, DirectoryEntry):
         yield path, found

@@ -13,6 +13,7 @@ from .completing import complete_ref
 from .options import Command
 from .output import entry_fields, format_count, format_size, print_json, version_fields
 from .session import current_session
+from .staging import staging_fields
 
 if TYPE_CHECKING:
     from artifactfs.paths import Ref
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @click.command("show", cls=Command)
 @click.argument("ref", shell_complete=complete_ref)
 def command(ref: str) -> None:
-    """Describe the version that REF names, or with a path one of its entries."""
+    """Describe the version or staging directory that REF names, or with a path one of its entries."""
     session = current_session()
     with session.open_repository() as repository:
         fields = _describe(repository, parse_ref(ref))
@@ -36,13 +37,22 @@ def command(ref: str) -> None:
 
 
 def _describe(repository: Repository, ref: Ref) -> dict[str, Any]:
-    from artifactfs.repository.trees import Trees
+    from artifactfs.repository.viewing import view
 
-    collection, version = repository.resolve(ref)
-    if not ref.path:
-        return version_fields(collection, version)
-    entry = Trees(repository.blobs).find_entry(version.root, ref.path)
-    return {"ref": f"{collection.name}:{version.name}", **entry_fields(ref.path, entry)}
+    if not ref.path and ref.staging is None:
+        return version_fields(*repository.resolve(ref))
+    viewed = view(repository, ref)
+    if ref.path:
+        return {"ref": viewed.ref, **entry_fields(ref.path, viewed.trees.find_entry(viewed.root, ref.path))}
+    assert viewed.staging is not None
+    root = viewed.root
+    return {
+        **staging_fields(current_session(), repository, viewed.staging),
+        "digest": root.tree,
+        "content_digest": root.content,
+        "size": root.size,
+        "files": root.count,
+    }
 
 
 def _as_text(key: str, value: Any) -> str:

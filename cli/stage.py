@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from artifactfs.errors import AlreadyExistsError, StagingNotFoundError, UsageError
+from artifactfs.errors import UsageError
 from artifactfs.paths import DEFAULT_STAGING, LATEST, check_staging_name, parse_ref
 
 from .completing import complete_ref
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from artifactfs.model import Version
     from artifactfs.paths import Ref
     from artifactfs.repository.repository import Repository
-    from artifactfs.repository.staging import StagingArea
 
 
 @click.command("stage", cls=Command)
@@ -43,9 +42,7 @@ def command(ref: str, *, name: str) -> None:
     with session.open_repository(create=True) as repository:
         version = _find_version(repository, parsed)
         followed = parsed.alias if parsed.selector is not None else LATEST
-        area = StagingArea(repository)
-        _check_free(area, parsed.collection, name)
-        staging = area.create(parsed.collection, name=name, version=version, followed=followed)
+        staging = StagingArea(repository).create(parsed.collection, name=name, version=version, followed=followed)
         path = attach_staging(session.places, repository, staging=staging, author=repository.author)
         fields = staging_fields(session, repository, staging)
     if session.json:
@@ -63,14 +60,3 @@ def _find_version(repository: Repository, ref: Ref) -> Version | None:
     if ref.selector is None and (collection is None or not collection.versions):
         return None
     return repository.resolve(ref)[1]
-
-
-def _check_free(area: StagingArea, collection: str, name: str) -> None:
-    # One that is being served is locked, and `create` would call it busy rather than there already.
-    try:
-        found = area.get(collection, name)
-    except StagingNotFoundError:
-        return
-    msg = f"there is a staging directory {found} already"
-    hint = f"use it, `artifactfs discard {found}`, or give this one another --name"
-    raise AlreadyExistsError(msg, hint=hint, subject=str(found))

@@ -102,12 +102,10 @@ class StagingArea:
         repository.check_writable()
         layout = Layout(repository.state_directory, collection=collection, name=name)
         self._finish_ended(collection)
+        _check_free(layout)  # one that is served is locked by its server
         try:
             with claimed(layout):
-                if os.path.exists(layout.info):
-                    msg = f"there is a staging directory {collection}:@{name} already"
-                    hint = "use it, `artifactfs discard` it, or give this one another --name"
-                    raise AlreadyExistsError(msg, hint=hint, subject=f"{collection}:@{name}")
+                _check_free(layout)
                 if not supports_marks(layout.work):
                     msg = f"{printable(layout.directory)} is on a file system without whiteouts or user.* attributes"
                     raise ConflictError(msg, hint="set ARTIFACTFS_STATE to a directory on ext4, xfs or btrfs")
@@ -142,14 +140,25 @@ class StagingArea:
             SourceChangedError, SourceNotFoundError: something changes each time it is looked at.
             IntegrityError: the version below is damaged.
         """
+        entry, trees = self._look(staging)
+        return diff_trees(trees, self._find_present(staging)[1], entry)
+
+    def snapshot(self, staging: Staging) -> tuple[Root, Trees]:
+        """Return what a staging directory shows, as the tree that a commit would make of it, and what reads that.
+
+        Nothing is stored or held; otherwise as `changes`. Files that were changed are not in the store.
+        """
+        entry, trees = self._look(staging)
+        return make_root(entry), trees
+
+    def _look(self, staging: Staging) -> tuple[DirectoryEntry, Trees]:
         for look in range(LOOKS):
             try:
-                entry, trees, _ = self._build(staging, Comparison(self._repository))
-                break
+                return self._build(staging, Comparison(self._repository))[:2]
             except (SourceChangedError, SourceNotFoundError):
                 if look == LOOKS - 1:
                     raise
-        return diff_trees(trees, self._find_present(staging)[1], entry)
+        raise AssertionError
 
     def commit(
         self, staging: Staging, options: CommitOptions = DEFAULT_OPTIONS, *, freezer: Freezer | None = None
@@ -356,6 +365,13 @@ class StagingArea:
         )
         write_info(staging.layout, info)
         return Staging(info, staging.layout)
+
+
+def _check_free(layout: Layout) -> None:
+    if os.path.exists(layout.info):
+        name = f"{layout.collection}:@{layout.name}"
+        hint = f"use it, `artifactfs discard {name}`, or give this one another --name"
+        raise AlreadyExistsError(f"there is a staging directory {name} already", hint=hint, subject=name)
 
 
 def _find_move(before: Collection, info: StagingInfo) -> tuple[str, int | None] | None:

@@ -81,6 +81,11 @@ def test_stage_change_commit_and_discard(mounted: Path) -> None:
     for args in (["status", "animals"], ["diff", "animals:@staging"]):
         assert text(*args) == "D  link\nA  new.txt\n"
     assert text("status", cwd=staging / "sub") == "D  link\nA  new.txt\n"
+    assert text("cat", "animals:@staging/new.txt") == "new\n"
+    assert text("cat", "animals:@staging/cat.txt") == "cat\n"
+    assert text("ls", "animals:@staging").splitlines() == sorted(os.listdir(staging))
+    assert "files:" in text("show", "animals:@staging")
+    assert "new.txt" in text("show", "animals:@staging/new.txt")
     assert text("commit", "animals", "-m", "changed", "--expect-base") == "animals:v2\n"
     assert (mounted / "animals" / "latest" / "new.txt").read_text() == "new\n"
     assert text("status", "animals") == ""
