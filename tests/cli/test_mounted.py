@@ -82,7 +82,7 @@ def test_stage_change_commit_and_discard(mounted: Path) -> None:
         assert text(*args) == "D  link\nA  new.txt\n"
     assert text("status", cwd=staging / "sub") == "D  link\nA  new.txt\n"
     assert text("cat", "animals:@staging/new.txt") == "new\n"
-    assert text("cat", "animals:@staging/cat.txt") == "cat\n"
+    assert text("cat", "animals:@staging/cat.txt") == (staging / "cat.txt").read_text()
     assert text("ls", "animals:@staging").splitlines() == sorted(os.listdir(staging))
     assert "files:" in text("show", "animals:@staging")
     assert "new.txt" in text("show", "animals:@staging/new.txt")
