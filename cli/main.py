@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "mounts": "List what is mounted.",
     "put": "Make a version of local files and directories.",
     "rm": "Remove a version or a collection.",
+    "runs": "List runs, or describe one.",
     "show": "Describe a version or an entry.",
     "stage": "Make a directory in which a version can be changed.",
     "status": "List what was changed in a staging directory.",

@@ -2,7 +2,7 @@
 
     format/<n>.json                          blobs/ab/<sha256>       collections/<name>/log/<seq>
     runs/<utc-day>/<uuid7>/<n>               sums/ab/<sha256>        collections/<name>/checkpoint/<seq>
-                                             trees/ab/<sha256>
+    runs/environment/<sha256>                trees/ab/<sha256>
 
 Source: docs/format.md. Threading: pure functions.
 """
@@ -88,3 +88,8 @@ def run_prefix(day: str, run: str) -> str:
 def run_key(day: str, run: str, number: int) -> str:
     """Return the key of one event of a run."""
     return f"{run_prefix(day, run)}{number:0{SEQ_DIGITS}}"
+
+
+def run_environment_key(sha256: bytes) -> str:
+    """Return the key of the description of what runs ran with."""
+    return f"{RUNS_PREFIX}environment/{sha256.hex()}"

@@ -33,8 +33,64 @@ class _Event(Struct, frozen=True, tag_field="event", omit_defaults=True):
     time_ns: TimeNs
 
 
+class Process(Struct, frozen=True, omit_defaults=True):
+    """Which process a run is, so that its own host can see that it has ended.
+
+    Attributes:
+        host: the host's name.
+        user: who runs it, by the system's name.
+        pid: its number, in the namespace below.
+        start: when it started, in clock ticks since the machine did; with the number it names one process.
+        boot: this start of the machine; empty where the system has none, and then nothing can be seen.
+        namespace: the namespace in which the number counts; 0 when it is not known.
+    """
+
+    host: str
+    user: str = ""
+    pid: int = 0
+    start: int = 0
+    boot: str = ""
+    namespace: int = 0
+
+
+class Git(Struct, frozen=True, omit_defaults=True):
+    """The state of the working copy that a run was started in.
+
+    Attributes:
+        commit: its commit; empty before the first.
+        dirty: whether tracked files differed; None when git did not say in time.
+        branch: the branch; empty when none is checked out.
+        remote: where `origin` is, without user and password.
+    """
+
+    commit: str = ""
+    dirty: bool | None = None
+    branch: str = ""
+    remote: str = ""
+
+
+class Circumstances(Struct, frozen=True, omit_defaults=True):
+    """Where and how a process of a run was started. Secrets are masked before this is made.
+
+    Attributes:
+        process: the process; None in records of releases that did not keep it.
+        command: the command line.
+        directory: the working directory.
+        git: the working copy in which that lies, if any.
+        environment: digest of the description of software and hardware, `sha256:<hex>`; empty when there is none.
+        variables: those environment variables that are recorded.
+    """
+
+    process: Process | None = None
+    command: tuple[str, ...] = ()
+    directory: str = ""
+    git: Git | None = None
+    environment: str = ""
+    variables: dict[str, str] = field(default_factory=dict)
+
+
 class Started(_Event, frozen=True, tag="started"):
-    """A run began."""
+    """A run began. It is alive for `lease_ns` after each of its events."""
 
     author: str
     name: str = ""
@@ -43,6 +99,28 @@ class Started(_Event, frozen=True, tag="started"):
     notes: str = ""
     tags: tuple[str, ...] = ()
     config: dict[str, Any] = field(default_factory=dict)
+    lease_ns: int = 0
+    circumstances: Circumstances = Circumstances()
+
+
+class Resumed(_Event, frozen=True, tag="resumed"):
+    """A run goes on in another process."""
+
+    author: str
+    lease_ns: int = 0
+    circumstances: Circumstances = Circumstances()
+
+
+class Configured(_Event, frozen=True, tag="configured"):
+    """Configuration values are added to those that there are, or take their place."""
+
+    config: dict[str, Any]
+
+
+class Alive(_Event, frozen=True, tag="alive"):
+    """The run goes on, and is alive for `lease_ns` from now."""
+
+    lease_ns: int
 
 
 class Used(_Event, frozen=True, tag="used"):
@@ -64,7 +142,11 @@ class Finished(_Event, frozen=True, tag="finished"):
     exit_code: int
 
 
-Event = Started | Used | Logged | Finished
+class Crashed(_Event, frozen=True, tag="crashed"):
+    """The host of the run saw that its process is gone without having finished it."""
+
+
+Event = Started | Resumed | Configured | Alive | Used | Logged | Finished | Crashed
 
 _encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder(Event)

@@ -8,15 +8,30 @@ Used by the SDK and the command line. Threading: a RunLog may be shared by threa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Final
 
-from artifactfs.blobstore.keys import RUNS_PREFIX, run_key
-from artifactfs.errors import ArtifactFSError, BlobMissingError, MalformedError, NotFoundError
+import msgspec
+
+from artifactfs.blobstore.keys import RUNS_PREFIX, run_environment_key, run_key
+from artifactfs.digest import hash_bytes
+from artifactfs.errors import (
+    AlreadyExistsError,
+    ArtifactFSError,
+    BlobMissingError,
+    DigestMismatchError,
+    MalformedError,
+    NotFoundError,
+)
 from artifactfs.runs.events import (
+    Alive,
+    Circumstances,
+    Configured,
+    Crashed,
     Event,
     Finished,
     Logged,
+    Resumed,
     Started,
     Used,
     check_run_id,
@@ -25,6 +40,11 @@ from artifactfs.runs.events import (
     new_run_id,
     run_day,
 )
+from artifactfs.runs.lease import find_lease_ns
+from artifactfs.runs.machine import Environment
+from artifactfs.runs.processes import has_ended
+from artifactfs.runs.state import RunState as RunState  # noqa: PLC0414 (handed on)
+from artifactfs.runs.state import fold_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,72 +52,103 @@ if TYPE_CHECKING:
     from artifactfs.blobstore.base import ObjectStore
     from artifactfs.clock import Clock
 
-
-@dataclass(frozen=True, slots=True)
-class RunState:
-    """What is recorded of a run.
-
-    Attributes:
-        id: a UUID of version 7.
-        author: who ran it.
-        started_ns: when it began, nanoseconds since 1970 UTC.
-        finished_ns: when it ended; None while it runs, or when it was killed.
-        exit_code: 0 is success; None while it runs.
-        name: a name for people.
-        job_type: what kind of work it is, such as `train`.
-        project: what it belongs to.
-        notes: free text.
-        tags: words.
-        config: JSON values by key.
-        inputs: versions that it read, each `NAME:vN`, in order of first use.
-        outputs: versions that it made or found to exist, in order.
-    """
-
-    id: str
-    author: str
-    started_ns: int
-    finished_ns: int | None
-    exit_code: int | None
-    name: str
-    job_type: str
-    project: str
-    notes: str
-    tags: tuple[str, ...]
-    config: dict[str, Any]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+SHORTEST_PREFIX: Final = 4
+_encode = msgspec.json.Encoder(order="sorted").encode
 
 
 class RunLog:
-    """The runs of a repository. May be shared by threads."""
+    """The runs of a repository. May be shared by threads.
 
-    def __init__(self, store: ObjectStore, *, clock: Clock, random: Callable[[int], bytes]) -> None:
+    Args:
+        store: of the repository.
+        clock: the time.
+        random: source of ids.
+        host: the name of this host, which can see whether its own processes have ended; "" never looks.
+    """
+
+    def __init__(self, store: ObjectStore, *, clock: Clock, random: Callable[[int], bytes], host: str = "") -> None:
         self._store = store
         self._clock = clock
         self._random = random
+        self._host = host
+        self._last: dict[str, int] = {}
 
-    def start(
+    # Recording.
+
+    def start(  # noqa: PLR0913 (what a run is given)
         self,
         *,
         author: str,
+        run: str | None = None,
         name: str = "",
         job_type: str = "",
         project: str = "",
         notes: str = "",
         tags: tuple[str, ...] = (),
         config: dict[str, Any] | None = None,
+        circumstances: Circumstances | None = None,
     ) -> Started:
-        """Record that a run begins, and return that event with the new id.
+        """Record that a run begins, and return that event with the id.
+
+        Args:
+            author: who runs it.
+            run: the id that it gets; None makes a new one.
+            name: for people.
+            job_type: what kind of work it is.
+            project: what it belongs to.
+            notes: free text.
+            tags: words.
+            config: JSON values by key. Secrets must be masked.
+            circumstances: how the process was started. Secrets must be masked.
 
         Raises:
+            AlreadyExistsError: there is a run with this id.
+            InvalidNameError: `run` cannot be an id.
             UsageError: a value in `config` has no JSON form.
             StorageFullError, ArtifactFSError: it could not be recorded.
         """
         now_ns = self._clock.now_ns()
-        run = new_run_id(now_ns, self._random)
-        event = Started(run, now_ns, author, name, job_type, project, notes, tags, config or {})
-        self._append(event, first=1)
+        number = new_run_id(now_ns, self._random) if run is None else check_run_id(run)
+        event = Started(
+            number,
+            now_ns,
+            author,
+            name,
+            job_type,
+            project,
+            notes,
+            tags,
+            config or {},
+            find_lease_ns(0),
+            circumstances or Circumstances(),
+        )
+        if not self._store.create(run_key(run_day(number), number, 1), encode_event(event)):
+            msg = f"there is a run {number} already"
+            raise AlreadyExistsError(msg, hint="resume it, or take another id", subject=number)
         return event
+
+    def resume(self, state: RunState, *, author: str, circumstances: Circumstances | None = None) -> int:
+        """Record that a run goes on in this process, and return its lease."""
+        now_ns = self._clock.now_ns()
+        lease_ns = find_lease_ns(now_ns - state.started_ns)
+        self._append(Resumed(state.id, now_ns, author, lease_ns, circumstances or Circumstances()), first=2)
+        return lease_ns
+
+    def configure(self, run: str, config: dict[str, Any]) -> None:
+        """Record more of a run's configuration. Secrets must be masked.
+
+        Raises:
+            UsageError: a value has no JSON form.
+        """
+        self._append(Configured(run, self._clock.now_ns(), config), first=2)
+
+    def renew(self, run: str, *, started_ns: int) -> int:
+        """Record that a run is alive, and return its new lease."""
+        now_ns = self._clock.now_ns()
+        lease_ns = find_lease_ns(now_ns - started_ns)
+        self._append(Alive(run, now_ns, lease_ns), first=2)
+        return lease_ns
 
     def use(self, run: str, artifact: str) -> None:
         """Record that a run reads a version, `NAME:vN`."""
@@ -111,33 +162,93 @@ class RunLog:
         """Record that a run ended."""
         self._append(Finished(run, self._clock.now_ns(), exit_code), first=2)
 
+    def mark_crashed(self, run: str) -> None:
+        """Record that a run's process is gone. Only for the host of the process, which can see that."""
+        self._append(Crashed(run, self._clock.now_ns()), first=2)
+
+    def keep_environment(self, environment: Environment) -> str:
+        """Store a description of software and hardware, once, and return its digest as `sha256:<hex>`."""
+        data = _encode(environment) + b"\n"
+        digest = hash_bytes(data)
+        key = run_environment_key(digest.raw)
+        if self._store.find_size(key) is None:
+            self._store.create(key, data)
+        return str(digest)
+
+    # Reading.
+
+    def get_environment(self, digest: str) -> Environment:
+        """Return the software and hardware that a run states.
+
+        Raises:
+            BlobMissingError: it is not in the store.
+            DigestMismatchError, MalformedError: it is damaged.
+        """
+        key = run_environment_key(bytes.fromhex(digest.removeprefix("sha256:")))
+        data = self._store.read(key)
+        if str(hash_bytes(data)) != digest:
+            msg = f"{key} is damaged: it hashes to {hash_bytes(data)}"
+            raise DigestMismatchError(msg, hint="restore it from a copy of the repository", subject=key)
+        try:
+            return msgspec.json.decode(data, type=Environment)
+        except msgspec.MsgspecError as error:
+            msg = f"{key} does not decode: {error}"
+            raise MalformedError(msg, subject=key) from error
+
     def get_run(self, run: str) -> RunState:
-        """Return what is recorded of a run.
+        """Return what is recorded of a run, and what it means now.
 
         Raises:
             NotFoundError: there is none with this id.
             InvalidNameError: it is not the id of a run.
             MalformedError: an event is damaged.
         """
-        events = list(self._iter_events(check_run_id(run)))
+        events = list(self.iter_events(check_run_id(run)))
         if not events:
             msg = f"there is no run {run}"
-            raise NotFoundError(msg, subject=run)
+            raise NotFoundError(msg, hint="`artifactfs runs` lists what there is", subject=run)
         if not isinstance(events[0], Started):
             msg = f"the first event of the run {run} is not its start"
             raise MalformedError(msg, subject=run)
-        return _fold(events[0], events[1:])
+        return fold_events(events[0], events[1:], now_ns=self._clock.now_ns(), has_ended=self._has_ended)
+
+    def find_run(self, text: str) -> RunState:
+        """Return the run that an id, the beginning of one, or a name stands for.
+
+        Raises:
+            NotFoundError: there is none, or several: the hint lists their ids.
+            MalformedError: an event is damaged.
+        """
+        ids = [run for run in self.iter_ids() if run.startswith(text)] if len(text) >= SHORTEST_PREFIX else []
+        found = ids or [state.id for state in self.iter_runs() if state.name == text]
+        if len(found) == 1:
+            return self.get_run(found[0])
+        if not found:
+            msg = f"there is no run {text!r}"
+            raise NotFoundError(msg, hint="`artifactfs runs` lists what there is", subject=text)
+        msg = f"{len(found)} runs are called {text!r}"
+        raise NotFoundError(msg, hint=f"use an id: {', '.join(found[:5])}", subject=text)
+
+    def iter_ids(self) -> Iterator[str]:
+        """Yield the ids of all runs, the newest first."""
+        for day in sorted(self._store.iter_children(RUNS_PREFIX), reverse=True):
+            if _DAY.fullmatch(day):
+                yield from sorted(self._store.iter_children(f"{RUNS_PREFIX}{day}/"), reverse=True)
 
     def iter_runs(self) -> Iterator[RunState]:
         """Yield all runs, the newest first; damaged ones are left out."""
-        for day in sorted(self._store.iter_children(RUNS_PREFIX), reverse=True):
-            for run in sorted(self._store.iter_children(f"{RUNS_PREFIX}{day}/"), reverse=True):
-                try:
-                    yield self.get_run(run)
-                except ArtifactFSError:
-                    continue
+        for run in self.iter_ids():
+            try:
+                yield self.get_run(run)
+            except ArtifactFSError:
+                continue
 
-    def _iter_events(self, run: str) -> Iterator[Event]:
+    def iter_events(self, run: str) -> Iterator[Event]:
+        """Yield the events of a run, in order.
+
+        Raises:
+            MalformedError: one is damaged.
+        """
         number = 0
         while True:
             number += 1
@@ -148,29 +259,22 @@ class RunLog:
                 return
             yield decode_event(data, key=key)
 
+    def settle(self, state: RunState) -> RunState:
+        """Record what was found out about a run of this host that crashed; return its state with that."""
+        if state.state != "crashed" or state.is_marked:
+            return state
+        self.mark_crashed(state.id)
+        return self.get_run(state.id)
+
+    def _has_ended(self, process: Any) -> bool:
+        return bool(self._host) and has_ended(process, host=self._host)
+
     def _append(self, event: Event, *, first: int) -> None:
         data = encode_event(event)
-        number = first
+        # What this process has seen last is a number that exists, so looking on from there leaves no gap.
+        number = self._last.get(event.run, first - 1) + 1
         while self._store.find_size(run_key(run_day(event.run), event.run, number)) is not None:
             number += 1
         while not self._store.create(run_key(run_day(event.run), event.run, number), data):
             number += 1
-
-
-def _fold(started: Started, events: list[Event]) -> RunState:
-    finished = next((event for event in reversed(events) if isinstance(event, Finished)), None)
-    return RunState(
-        id=started.run,
-        author=started.author,
-        started_ns=started.time_ns,
-        finished_ns=finished.time_ns if finished else None,
-        exit_code=finished.exit_code if finished else None,
-        name=started.name,
-        job_type=started.job_type,
-        project=started.project,
-        notes=started.notes,
-        tags=started.tags,
-        config=started.config,
-        inputs=tuple(dict.fromkeys(event.artifact for event in events if isinstance(event, Used))),
-        outputs=tuple(dict.fromkeys(event.artifact for event in events if isinstance(event, Logged))),
-    )
+        self._last[event.run] = number

@@ -13,6 +13,7 @@ Reads the environment, as the command line does. Threading: see the classes.
 from artifactfs.sdk.api import Api
 from artifactfs.sdk.artifact import Artifact
 from artifactfs.sdk.entry import ArtifactEntry
-from artifactfs.sdk.run import Run, init
+from artifactfs.sdk.run import Run
+from artifactfs.sdk.starting import init
 
 __all__ = ["Api", "Artifact", "ArtifactEntry", "Run", "init"]

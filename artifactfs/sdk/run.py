@@ -7,44 +7,58 @@ from __future__ import annotations
 
 import atexit
 import os
-import sys
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from artifactfs.clock import format_time_ns
-from artifactfs.errors import ArtifactFSError, UsageError
+from artifactfs.errors import UsageError
 from artifactfs.paths import parse_ref
 from artifactfs.repository import changes
 from artifactfs.repository.commit import CommitOptions
 from artifactfs.repository.put import put_plan
+from artifactfs.runs.lease import Heartbeat
+from artifactfs.runs.markers import remove_marker
+from artifactfs.runs.secrets import Masker
 from artifactfs.sdk.artifact import Artifact
-from artifactfs.sdk.workspace import find_workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from artifactfs.repository.commit import CommitResult
-    from artifactfs.runs.events import Started
+    from artifactfs.runs.events import Circumstances
+    from artifactfs.runs.state import RunState
     from artifactfs.sdk.workspace import Workspace
 
 
 class Run:
     """One execution. A context manager, which finishes it; may be shared by threads.
 
-    Made by `init`. A run that is not finished when the program ends is finished then.
+    Made by `init`. A run that is not finished when the program ends is finished then. While it lasts, a thread lets
+    it be known as alive.
+
+    Args:
+        workspace: where it is recorded.
+        state: what is recorded of it already.
+        lease_ns: how long it counts as alive from now; None when another process, which started this one as a part of
+            the run, keeps it alive and finishes it.
 
     Attributes:
         at_exit: what is called at the end of the program, until the run is finished.
     """
 
-    def __init__(self, workspace: Workspace, started: Started) -> None:
+    def __init__(self, workspace: Workspace, state: RunState, *, lease_ns: int | None) -> None:
         self._workspace = workspace
-        self._started = started
+        self._record = state
+        self._config = dict(state.config)
+        self._heartbeat: Heartbeat | None = None
+        if lease_ns is not None:
+            self._heartbeat = Heartbeat(self._renew, lease_ns=lease_ns)
+            self._heartbeat.start()
         self._guard = threading.Lock()
-        self._inputs: list[str] = []
-        self._outputs: list[str] = []
+        self._inputs = list(state.inputs)
+        self._outputs = list(state.outputs)
         self._finished_ns: int | None = None
         self._exit_code: int | None = None
         self.at_exit: Callable[[], None] | None = None
@@ -56,58 +70,80 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finish, with exit code 1 when an exception is on its way."""
-        self.finish(exit_code=0 if kind is None else 1)
+        """Finish, with the exit code that Python would end with."""
+        self.finish(exit_code=find_exit_code(error))
 
     @property
     def id(self) -> str:
         """A UUID of version 7, which no other run has."""
-        return self._started.run
+        return self._record.id
 
     @property
     def name(self) -> str:
         """The name for people; the id's first part when none was given."""
-        return self._started.name or self.id.partition("-")[0]
+        return self._record.name or self.id.partition("-")[0]
 
     @property
     def job_type(self) -> str:
         """What kind of work it is."""
-        return self._started.job_type
+        return self._record.job_type
 
     @property
     def project(self) -> str:
         """What it belongs to."""
-        return self._started.project
+        return self._record.project
 
     @property
     def notes(self) -> str:
         """Free text."""
-        return self._started.notes
+        return self._record.notes
 
     @property
     def tags(self) -> tuple[str, ...]:
         """Words."""
-        return self._started.tags
+        return self._record.tags
 
     @property
     def config(self) -> dict[str, Any]:
         """JSON values by key, as recorded; changing the copy changes nothing."""
-        return dict(self._started.config)
+        return dict(self._config)
 
     @property
     def author(self) -> str:
         """Who runs it."""
-        return self._started.author
+        return self._record.author
 
     @property
     def started_at(self) -> str:
         """When it began, RFC 3339 in UTC."""
-        return format_time_ns(self._started.time_ns)
+        return format_time_ns(self._record.started_ns)
 
     @property
     def finished_at(self) -> str | None:
         """When it ended, RFC 3339 in UTC; None while it runs."""
         return None if self._finished_ns is None else format_time_ns(self._finished_ns)
+
+    @property
+    def state(self) -> str:
+        """`running`, and once it is finished `finished` or `failed`."""
+        if self._finished_ns is None:
+            return "running"
+        return "failed" if self._exit_code else "finished"
+
+    @property
+    def host(self) -> str:
+        """The name of the host."""
+        return self._record.host
+
+    @property
+    def user(self) -> str:
+        """Who runs it, by the system's name."""
+        return self._record.user
+
+    @property
+    def circumstances(self) -> Circumstances:
+        """Command line, working directory, git, and more, as recorded: without what looks like a secret."""
+        return self._record.circumstances
 
     @property
     def exit_code(self) -> int | None:
@@ -205,6 +241,18 @@ class Run:
             self._workspace.runs.use(self.id, artifact.name)
         return artifact
 
+    def update_config(self, values: Mapping[str, Any]) -> None:
+        """Record more configuration, or other values of what there is. What looks like a secret is masked.
+
+        Raises:
+            UsageError: the run is finished, or a value is not JSON.
+        """
+        self._check_running("change the configuration")
+        masked = Masker(os.environ).mask_values(changes.check_metadata(values))
+        self._workspace.runs.configure(self.id, masked)
+        with self._guard:
+            self._config |= masked
+
     def finish(self, exit_code: int | None = None) -> None:
         """Record that the run ended; a second call does nothing.
 
@@ -217,11 +265,17 @@ class Run:
             self._exit_code = exit_code or 0
             self._finished_ns = self._workspace.repository.clock.now_ns()
         try:
-            self._workspace.runs.finish(self.id, exit_code=self._exit_code)
+            if self._heartbeat is not None:
+                self._heartbeat.stop()
+                self._workspace.runs.finish(self.id, exit_code=self._exit_code)
+                remove_marker(self._workspace.repository.state_directory, self.id)
         finally:
             if self.at_exit is not None:
                 atexit.unregister(self.at_exit)
             self._workspace.close()
+
+    def _renew(self) -> int:
+        return self._workspace.runs.renew(self.id, started_ns=self._record.started_ns)
 
     def _as_artifact(self, given: Artifact | str | os.PathLike[str], name: str | None, kind: str | None) -> Artifact:
         if isinstance(given, Artifact):
@@ -264,48 +318,6 @@ class Run:
         return f"<Run {self.name} {state}>"
 
 
-def init(
-    name: str | None = None,
-    *,
-    job_type: str | None = None,
-    project: str | None = None,
-    config: Mapping[str, Any] | None = None,
-    tags: Iterable[str] = (),
-    notes: str | None = None,
-    repository: str | os.PathLike[str] | None = None,
-) -> Run:
-    """Begin a run, and return it. The repository is made where there is none.
-
-    Args:
-        name: for people.
-        job_type: what kind of work it is, such as `train`.
-        project: what it belongs to.
-        config: JSON values by key.
-        tags: words.
-        notes: free text.
-        repository: the repository's location; None takes what the environment says.
-
-    Raises:
-        ConfigurationError: a setting, or the place of the repository, cannot be used.
-        UsageError: `config` is not JSON.
-        ArtifactFSError: the repository cannot be opened or written to.
-    """
-    workspace = find_workspace(repository)
-    workspace.repository.check_writable()
-    started = workspace.runs.start(
-        author=workspace.author,
-        name=name or "",
-        job_type=job_type or "",
-        project=project or "",
-        notes=notes or "",
-        tags=tuple(tags),
-        config=changes.check_metadata(config or {}),
-    )
-    run = Run(workspace, started)
-    run.at_exit = _finish_at_exit(run)
-    return run
-
-
 def find_artifact(workspace: Workspace, name: str) -> Artifact:
     """Return the version that a name stands for.
 
@@ -336,18 +348,14 @@ def _as_tuple(aliases: Sequence[str] | None) -> tuple[str, ...]:
     return (aliases,) if isinstance(aliases, str) else tuple(aliases or ())
 
 
-def _finish_at_exit(run: Run) -> Callable[[], None]:
-    """Finish the run when the program ends, unless that has happened; return what to unregister then."""
-    owner = os.getpid()
+def find_exit_code(error: BaseException | None) -> int:
+    """Return what Python ends with when an exception ends the program; None is its ordinary end.
 
-    def finish() -> None:
-        if os.getpid() != owner:
-            return  # a forked child's end is not the run's
-        failed = getattr(sys, "last_value", None) is not None
-        try:
-            run.finish(exit_code=int(failed))
-        except (ArtifactFSError, OSError):
-            return  # the program's own end must not fail on this
-
-    atexit.register(finish)
-    return finish
+    Source: sys.exit in the library reference; Python exits with 130 after an interrupt, as shells do.
+    """
+    if error is None:
+        return 0
+    if isinstance(error, SystemExit):
+        code = error.code
+        return code if isinstance(code, int) else int(code is not None)
+    return 130 if isinstance(error, KeyboardInterrupt) else 1

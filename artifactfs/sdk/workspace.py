@@ -59,7 +59,7 @@ class Workspace:
     def runs(self) -> RunLog:
         """What is recorded of runs."""
         repository = self.repository
-        return RunLog(repository.store, clock=repository.clock, random=os.urandom)
+        return RunLog(repository.store, clock=repository.clock, random=os.urandom, host=socket.gethostname())
 
     def close(self) -> None:
         """Release the repository; it is opened again when it is needed."""
@@ -78,11 +78,12 @@ def find_workspace(repository: str | os.PathLike[str] | None = None) -> Workspac
     settings = load_settings(os.environ)
     chosen = None if repository is None else os.fspath(repository)
     places = find_places(os.environ, uid=os.getuid(), repository=chosen, settings=settings)
-    author = find_author(os.environ, settings, user=_find_user(), host=socket.gethostname())
+    author = find_author(os.environ, settings, user=find_user(), host=socket.gethostname())
     return Workspace(places, author=author)
 
 
-def _find_user() -> str:
+def find_user() -> str:
+    """Return the name of this user; the number where there is none."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

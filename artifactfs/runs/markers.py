@@ -1,0 +1,48 @@
+"""Which runs of this user were begun on this machine and not finished: so that crashed ones are found without a search.
+
+    running/<run id>      an empty file in the state directory, from the start of a run to its end
+
+They only save work: a run is what its events say. The next run that begins here, and `artifactfs runs`, look at them
+and mark those that crashed.
+
+Used by whoever starts and lists runs. Threading: functions without state.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from artifactfs.errors import ArtifactFSError
+
+if TYPE_CHECKING:
+    from artifactfs.runs.history import RunLog
+
+FOLDER: Final = "running"
+
+
+def add_marker(state_directory: str, run: str) -> None:
+    """Remember that a run was begun here. What cannot be remembered is found out by its lease."""
+    folder = os.path.join(state_directory, FOLDER)
+    with suppress(OSError):
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        os.close(os.open(os.path.join(folder, run), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def remove_marker(state_directory: str, run: str) -> None:
+    """Forget a run that ended."""
+    with suppress(OSError):
+        os.unlink(os.path.join(state_directory, FOLDER, run))
+
+
+def settle_marked(runs: RunLog, state_directory: str) -> None:
+    """Mark the runs that were begun here and whose process is gone; forget those that ended."""
+    try:
+        found = sorted(os.listdir(os.path.join(state_directory, FOLDER)))
+    except OSError:
+        return
+    for run in found:
+        with suppress(ArtifactFSError):
+            if runs.settle(runs.get_run(run)).has_ended:
+                remove_marker(state_directory, run)

@@ -1,0 +1,70 @@
+"""`artifactfs runs`: which runs it lists, and what it says of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import artifactfs
+from tests.cli.support import Cli
+
+
+@pytest.fixture
+def runs(cli: Cli, work: Path) -> dict[str, str]:
+    """Return ids by name: `prepare` made data:v0, `train` read it, failed; `other` is running."""
+    with artifactfs.init(name="prepare", job_type="prepare", project="p") as prepare:
+        prepare.log_artifact("images", name="data")
+    with artifactfs.init(name="train", job_type="train", project="p", tags=["big"], config={"lr": 0.5}) as train:
+        train.use_artifact("data:latest")
+        train.finish(exit_code=4)
+    other = artifactfs.init(name="other")
+    return {run.name: run.id for run in (prepare, train, other)}
+
+
+def names(cli: Cli, *options: str) -> list[str]:
+    return [run["name"] for run in cli.json("runs", *options)["runs"]]
+
+
+def test_the_list(cli: Cli, runs: dict[str, str]) -> None:
+    lines = cli("runs").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [runs["other"], runs["train"], runs["prepare"]]
+    assert "failed" in lines[1]
+    assert "data:v0 -> -" in lines[1]
+    assert "- -> data:v0" in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["-n", "1"], ["other"]),
+        (["-n", "1", "--all"], ["other", "train", "prepare"]),
+        (["--state", "failed"], ["train"]),
+        (["--state", "failed", "--state", "finished"], ["train", "prepare"]),
+        (["--project", "p"], ["train", "prepare"]),
+        (["--job-type", "train"], ["train"]),
+        (["--name", "other"], ["other"]),
+        (["--tag", "big"], ["train"]),
+        (["--tag", "big", "--tag", "small"], []),
+        (["--author", "nobody"], []),
+        (["--uses", "data"], ["train"]),
+        (["--uses", "data:latest"], ["train"]),
+        (["--makes", "data:v0"], ["prepare"]),
+        (["--makes", "dat"], []),
+    ],
+)
+def test_filters(cli: Cli, runs: dict[str, str], options: list[str], found: list[str]) -> None:
+    assert names(cli, *options) == found
+
+
+def test_one_run(cli: Cli, runs: dict[str, str]) -> None:
+    for text in (runs["train"], "train", runs["train"][:-1]):
+        found = cli.json("runs", text)
+        assert (found["id"], found["state"], found["exit_code"]) == (runs["train"], "failed", 4)
+    assert found["config"] == {"lr": 0.5}
+    assert found["inputs"] == ["data:v0"]
+    assert any(package.startswith("pytest==") for package in found["environment"]["packages"])
+    shown = cli("runs", "train").stdout
+    assert "exit code:   4" in shown
+    assert "packages:" in shown
+    cli("runs", "nothing", code=13)

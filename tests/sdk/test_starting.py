@@ -1,0 +1,170 @@
+"""Runs of real programs: how they begin, go on and end, and what is recorded of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import artifactfs
+from artifactfs.errors import AlreadyExistsError, InvalidNameError, NotFoundError, UsageError
+from artifactfs.runs.state import RunState
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("ARTIFACTFS_REPO", str(tmp_path / "repository"))
+    return folder
+
+
+def program(text: str, *arguments: str, code: int | None = 0, **environ: str) -> RunState:
+    """Run a program that begins a run, and return the newest run."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import artifactfs\n{text}", *arguments],
+        env={**os.environ, **environ},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert code is None or done.returncode == code, done.stderr.decode()
+    return next(artifactfs.Api().runs())
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "state"),
+    [
+        ("artifactfs.init()", 0, "finished"),
+        ("artifactfs.init(); raise ValueError", 1, "failed"),
+        ("with artifactfs.init(): raise SystemExit(7)", 7, "failed"),
+        ("with artifactfs.init(): raise KeyboardInterrupt", 130, "failed"),
+        ("artifactfs.init(); import os; os._exit(0)", None, "crashed"),
+        ("artifactfs.init(); import os; os.abort()", None, "crashed"),
+        ("artifactfs.init(); import os, signal; os.kill(os.getpid(), signal.SIGKILL)", None, "crashed"),
+        ("artifactfs.init(); import os; p = os.fork(); p and os.waitpid(p, 0)", 0, "finished"),
+    ],
+)
+def test_how_a_run_ends(text: str, code: int | None, state: str) -> None:
+    run = program(text, code=None)
+    assert run.state == state
+    assert run.exit_code == (None if state == "crashed" else code)
+
+
+def test_the_next_run_marks_the_one_that_was_killed() -> None:
+    killed = program("artifactfs.init(); import os; os._exit(1)", code=1)
+    assert not killed.is_marked
+    with artifactfs.init() as run:
+        assert run.state == "running"
+        assert artifactfs.Api().run(killed.id).is_marked
+        assert artifactfs.Api().run(run.id).state == "running"
+    assert (run.state, artifactfs.Api().run(run.id).state) == ("finished", "finished")
+
+
+def test_what_is_recorded(place: Path) -> None:
+    for command in (["init", "-q", "-b", "topic"], ["add", "."], ["commit", "-qm", "x"]):
+        (place / "train.py").write_text("x")
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *identity, *command], check=True)
+    subprocess.run(["git", "remote", "add", "origin", "https://ann:hunter2@example.org/r.git"], check=True)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    run = program("artifactfs.init(project='p', job_type='train', notes='n', tags=['t'], config={'lr': 1})")
+    assert (run.project, run.job_type, run.notes, run.tags, run.config) == ("p", "train", "n", ("t",), {"lr": 1})
+    assert run.git is not None
+    assert (run.git.commit, run.git.dirty, run.git.branch) == (head, False, "topic")
+    assert run.git.remote == "https://example.org/r.git"
+    assert (run.host, run.circumstances.directory) == (os.uname().nodename, str(place))
+    assert run.circumstances.command[:2] == (sys.executable, "-c")
+    assert run.user
+    (place / "train.py").write_text("changed")
+    changed = program("artifactfs.init()")
+    assert changed.git is not None
+    assert changed.git.dirty is True
+
+
+def test_secrets_are_nowhere_in_the_repository(tmp_path: Path) -> None:
+    text = (
+        "run = artifactfs.init(config={'db': {'password': 'swordfish'}, 'url': 'https://u:swordfish@h/'});"
+        "run.update_config({'api_key': 'swordfish'})"
+    )
+    secrets = {"HF_TOKEN": "swordfish-env", "SOME_VARIABLE": "swordfish", "CUDA_VISIBLE_DEVICES": "0,swordfish-env"}
+    run = program(text.replace("swordfish", "sword' + 'fish"), "--token", "swordfish", "x=swordfish-env", **secrets)
+    assert run.config == {"db": {"password": "***"}, "url": "https://***@h/", "api_key": "***"}
+    assert run.circumstances.variables["CUDA_VISIBLE_DEVICES"] == "0,***"
+    assert "SOME_VARIABLE" not in run.circumstances.variables
+    stored = [path for path in (tmp_path / "repository").rglob("*") if path.is_file()]
+    assert len(stored) > 3
+    assert not [path for path in stored if b"swordfish" in path.read_bytes()]
+
+
+def test_resuming(place: Path) -> None:
+    with artifactfs.init(name="first", config={"a": 1}) as run:
+        pass
+    with pytest.raises(AlreadyExistsError):
+        artifactfs.init(id=run.id)
+    with artifactfs.init(id=run.id, resume="must", config={"b": 2}) as again:
+        assert (again.id, again.name, again.config) == (run.id, "first", {"a": 1, "b": 2})
+        assert artifactfs.Api().run(run.id).state == "running"
+    assert artifactfs.Api().run(run.id).state == "finished"
+    fresh = run.id[:-4] + "0000"
+    with pytest.raises(NotFoundError):
+        artifactfs.init(id=fresh, resume="must")
+    with artifactfs.init(id=fresh, resume=True) as other:
+        assert other.id == fresh
+    for wrong in ({"resume": "must"}, {"id": fresh, "resume": "maybe"}):
+        with pytest.raises(UsageError):
+            artifactfs.init(**wrong)
+    with pytest.raises(InvalidNameError):
+        artifactfs.init(id="mine")
+
+
+def test_a_program_that_is_part_of_a_run_joins_it(place: Path) -> None:
+    (place / "f").write_text("x")
+    with artifactfs.init(name="outer") as run:
+        text = "r = artifactfs.init(config={'x': 1}); r.log_artifact('f', name='made')"
+        assert program(text, ARTIFACTFS_RUN=run.id).id == run.id
+        assert artifactfs.Api().run(run.id).state == "running"
+    found = artifactfs.Api().run(run.id)
+    assert (found.outputs, found.config, found.state) == (("made:v0",), {"x": 1}, "finished")
+    assert found.circumstances.process is not None
+    assert found.circumstances.process.pid == os.getpid()
+
+
+@pytest.mark.slow
+def test_two_hundred_runs_at_once(tmp_path: Path) -> None:
+    text = """
+import artifactfs, sys
+from concurrent.futures import ThreadPoolExecutor
+def work(number):
+    run = artifactfs.init(name=f"run-{number}", config={"number": number})
+    artifact = artifactfs.Artifact("shared", type="model")
+    with artifact.new_file("n") as file:
+        file.write(str(number))
+    run.log_artifact(artifact)
+    runs.append(run)
+runs = []
+with ThreadPoolExecutor(25) as pool:
+    list(pool.map(work, range(int(sys.argv[1]), int(sys.argv[1]) + 25)))
+print("all running", flush=True)
+sys.stdin.readline()
+for run in runs:
+    run.finish()
+"""
+    commands = [[sys.executable, "-c", text, str(first)] for first in range(0, 200, 25)]
+    children = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for command in commands]
+    for child in children:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"all running\n"
+    assert [run.state for run in artifactfs.Api().runs()] == ["running"] * 200
+    children[0].send_signal(signal.SIGKILL)
+    for child in children:
+        child.communicate(b"\n", timeout=60)
+    runs = list(artifactfs.Api().runs())
+    assert sorted(run.state for run in runs) == ["crashed"] * 25 + ["finished"] * 175
+    assert sorted(run.config["number"] for run in runs) == list(range(200))
+    assert sorted(run.outputs for run in runs) == sorted((f"shared:v{number}",) for number in range(200))
