@@ -237,3 +237,11 @@ def test_markers_find_crashed_runs_without_a_search(log: RunLog, tmp_path: Path)
     assert type(events[-1]).__name__ == "Crashed"
     assert sorted(os.listdir(tmp_path / "running")) == sorted([alive, "not-a-run"])
     settle_marked(log, str(tmp_path / "nothing here"))
+
+
+def test_a_run_that_was_taken_for_crashed_goes_on_when_it_is_heard_of(log: RunLog) -> None:
+    run = log.start(author="a", circumstances=Circumstances(describe_process(host="here", user=""))).run
+    log.mark_crashed(run)
+    assert log.get_run(run).state == "crashed"
+    log.use(run, "a:v0")
+    assert log.get_run(run).state == "running"

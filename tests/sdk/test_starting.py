@@ -64,6 +64,7 @@ def test_the_next_run_marks_the_one_that_was_killed() -> None:
         assert artifactfs.Api().run(killed.id).is_marked
         assert artifactfs.Api().run(run.id).state == "running"
     assert (run.state, artifactfs.Api().run(run.id).state) == ("finished", "finished")
+    assert not list(Path(os.environ["XDG_STATE_HOME"]).rglob("running/*"))
 
 
 def test_what_is_recorded(place: Path) -> None:
