@@ -5,11 +5,12 @@ set -eu
 
 usage() {
     cat <<'TEXT'
-usage: vagrant/provision.sh [--dev] [--vagrant] [--list]
+usage: vagrant/provision.sh [--dev] [--peers] [--vagrant] [--list]
 
 Installs what is missing of the system packages for artifactfs (Debian 12 and its relatives). No option: what the demo
 needs.
   --dev      also what only tests, benchmarks and linters use
+  --peers    also the file systems that benchmarks compare with
   --vagrant  also vagrant itself, to check the Vagrantfile with
   --list     print the packages, one a line, and change nothing
 TEXT
@@ -19,6 +20,8 @@ TEXT
 base_packages="ca-certificates fuse3 git libfuse2 make python3 python3-venv"
 # Tools that the tests run on a mount, mkfs for file systems that fill up, ruby for the Vagrantfile.
 dev_packages="attr e2fsprogs procps rsync ruby strace xfsprogs"
+# borg mounts with pyfuse3; ratarmount comes from PyPI.
+peer_packages="borgbackup erofs-utils python3-pyfuse3 rclone restic squashfs-tools squashfuse"
 
 say() {
     printf 'provision: %s\n' "$*"
@@ -108,6 +111,7 @@ only_list=""
 for option in "$@"; do
     case "$option" in
         --dev) packages="$packages $dev_packages" ;;
+        --peers) packages="$packages $peer_packages" ;;
         --vagrant) packages="$packages vagrant" ;;
         --list) only_list=yes ;;
         -h | --help) usage; exit 0 ;;

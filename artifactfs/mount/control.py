@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 
 Message = dict[str, Any]
 _LINE_LIMIT = 1 << 20
+SOCKET_PATH_LIMIT = 107
+"""Bytes of a Unix socket's path. Source: unix(7)."""
 # libfuse waits for these in the main thread; delivered to another they would be seen too late.
 MAIN_THREAD_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
@@ -108,7 +110,9 @@ def listen_at(listener: socket.socket, path: str) -> None:
         listener.listen(64)
     except OSError as error:
         msg = f"the control socket {path} cannot be made: {error.strerror or error}"
-        raise MountError(msg, subject=path) from error
+        too_long = len(os.fsencode(path)) > SOCKET_PATH_LIMIT
+        hint = "set ARTIFACTFS_RUNTIME to a directory with a shorter path" if too_long else ""
+        raise MountError(msg, hint=hint, subject=path) from error
 
 
 def answer_line(session: Session, line: bytes) -> bytes:

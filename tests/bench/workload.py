@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 BUFFER_SIZE = 1 << 20
+RANDOM_COUNT = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +59,16 @@ def timed(action: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def run(*command: str, **environment: str) -> None:
-    """Run a command that must succeed, without its output."""
-    subprocess.run(
-        command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **environment}
-    )
+def run(*command: str, cwd: Path | None = None, **environment: str) -> None:
+    """Run a command that must succeed; its output is shown only when it does not.
+
+    An empty variable is taken out of the environment.
+    """
+    variables = {key: value for key, value in {**os.environ, **environment}.items() if value}
+    done = subprocess.run(command, check=False, capture_output=True, cwd=cwd, env=variables)
+    if done.returncode != 0:
+        sys.stderr.write(done.stderr.decode(errors="replace"))
+        done.check_returncode()
 
 
 def iter_files(root: Path) -> Iterator[str]:
@@ -99,4 +106,14 @@ def read_big(root: Path) -> None:
     buffer = bytearray(BUFFER_SIZE)
     while os.readv(descriptor, [buffer]):
         pass
+    os.close(descriptor)
+
+
+def read_random(root: Path, *, count: int = RANDOM_COUNT, size: int = 65536) -> None:
+    """Read pieces of the big file at random places."""
+    rng = random.Random(3)
+    descriptor = os.open(root / "big", os.O_RDONLY)
+    end = os.fstat(descriptor).st_size - size
+    for _ in range(count):
+        os.pread(descriptor, size, rng.randrange(end) & ~4095)
     os.close(descriptor)

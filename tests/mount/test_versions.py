@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import os
@@ -16,6 +17,7 @@ import pytest
 
 from artifactfs.errors import AliasNotFoundError, MountError
 from artifactfs.mount import api
+from artifactfs.mount.mountinfo import find_mount
 from artifactfs.mount.options import MountInfo, MountOptions
 from artifactfs.repository import changes
 from artifactfs.repository.repository import Repository
@@ -257,3 +259,17 @@ def test_the_paths_that_are_long(folders: Folders, mounted: MountInfo, repositor
     os.close(here)
     put(repository, top, name="long")
     assert run("find", Path(mounted.mountpoint, "long", "v0"), "-name", "file").count("\n") == 1
+
+
+@pytest.mark.parametrize("transport", ["kernel", "fusepy"])
+def test_a_server_that_cannot_start_leaves_no_mount(
+    folders: Folders, repository: Repository, source: Path, mountpoint: Path, tmp_path: Path, transport: str
+) -> None:
+    put(repository, source)
+    runtime = tmp_path / ("long" * 20) / ("long" * 20)
+    runtime.mkdir(parents=True)
+    places = dataclasses.replace(folders, runtime=str(runtime))
+    with pytest.raises(MountError, match="too long") as failed:
+        api.mount(places, str(mountpoint), options=MountOptions(transport=transport))
+    assert "ARTIFACTFS_RUNTIME" in failed.value.hint
+    assert find_mount(str(mountpoint)) is None

@@ -76,7 +76,14 @@ class KernelDaemon(Daemon):
             self._lock = stack.enter_context(
                 held_slot(self._slot, mountpoint=self._order.mountpoint, inherited=inherited)
             )
+            if self._order.descriptor is None:
+                stack.callback(self._unmount)
             self._supervise(stack, mounted)
+
+    def _unmount(self) -> None:
+        """Leave no dead mount behind, whatever ended the server."""
+        if find_mount(self._order.mountpoint) is not None:
+            detach(self._order.mountpoint, lazy=True)
 
     def _mount(self) -> Mounted:
         """Return the mount with INIT answered, new or handed over."""
@@ -120,8 +127,8 @@ class KernelDaemon(Daemon):
             writer.start()
         supervisor.call_when_started(self._become_ready)
         supervisor.run()
-        if find_mount(order.mountpoint) is not None and order.descriptor is None:
-            detach(order.mountpoint, lazy=True)
+        if order.descriptor is None:
+            self._unmount()
         supervisor.end()
         if order.kind == REPOSITORY and self._served is not None:
             end_all(order, self._served.repository_id)

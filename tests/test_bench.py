@@ -1,0 +1,73 @@
+"""The bench's tables and chart say what was measured."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from tests.bench.__main__ import Bench
+from tests.bench.chart import draw
+from tests.bench.measures import READING, TARGETS
+from tests.bench.systems import PEERS, Commands, missing
+from tests.bench.table import format_systems, format_targets, ratio
+from tests.bench.workload import Shape
+
+SHAPE = Shape(directories=2, files=5, big_mib=10)
+PLAIN = {measure.key: [1.0, 2.0, 4.0] for measure in READING} | {"copy": [1.0, 1.0, 1.0]}
+OURS = {target.key: [2.0, 2.0, 2.0] for target in TARGETS} | PLAIN | {"ls": [0.1, 0.2, 0.12]}
+
+
+def test_a_ratio_is_taken_within_each_run() -> None:
+    assert ratio([1.0, 10.0, 1.0], [2.0, 20.0, 2.0]) == 2.0
+
+
+@pytest.mark.parametrize(("spent", "reached"), [(1.0, "yes"), (100.0, "NO")])
+def test_the_table_says_what_was_reached(spent: float, reached: str) -> None:
+    ours = {key: [spent * value for value in values] for key, values in OURS.items()}
+    table = format_targets({"kernel": ours}, PLAIN).splitlines()
+    row = next(line for line in table if "small files, second epoch" in line)
+    assert row.endswith(f"| {reached} |")
+    command = next(line for line in table if "artifactfs ls" in line)
+    assert command.endswith(f"| {reached} |")
+
+
+def test_all_systems_stand_in_one_table() -> None:
+    table = format_systems({"ext4": PLAIN, "other": OURS}, SHAPE).splitlines()
+    assert len(table) == 4
+    assert table[2].split(" | ")[1] == "5"  # ten files in the median of two seconds
+
+
+def test_the_chart_is_svg_with_a_bar_for_each_system_and_measure() -> None:
+    tree = ET.fromstring(draw({"ext4": PLAIN, "a<b": OURS}, SHAPE, caption="here"))
+    bars = tree.findall("{http://www.w3.org/2000/svg}rect")
+    assert len(bars) == 1 + 2 * len(READING)
+    assert "a<b" in [text.text for text in tree.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_a_peer_that_is_not_installed_is_named() -> None:
+    assert missing(Commands("nothing", ("sh", "no-such-program"), (), "")) == "no-such-program"
+    assert {peer.name for peer in PEERS} >= {"restic mount", "borg mount", "rclone mount", "squashfuse", "ratarmount"}
+
+
+@pytest.mark.slow
+@pytest.mark.mounted
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(os.geteuid() != 0, reason="dropping the kernel's caches needs root")
+def test_half_of_each_figure_is_reached() -> None:
+    with tempfile.TemporaryDirectory(prefix="bench-") as work:  # a short path: there are sockets in it
+        bench = Bench(Path(work), Shape(directories=50, big_mib=512), transports=["kernel", "fusepy"], peers=False)
+        for _ in range(3):
+            bench.run_once()
+    reached = {
+        (target.system, target.title): max(
+            peer / mine
+            for mine, peer in zip(bench.ours[target.system][target.key], bench.plain[target.peer], strict=True)
+        )
+        / target.ratio
+        for target in TARGETS
+    }
+    assert {title: part for title, part in reached.items() if part < 0.5} == {}
