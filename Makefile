@@ -36,6 +36,7 @@ test-slow: system-slow ## run the long tests: crashes, many files, installs
 
 test-remote: system-dev ## run the tests against object-store servers on this machine
 	@$(MAKE) -s $(DEV_STAMP)
+	@VENV="$(VENV)" tests/remote/object-stores.sh install
 	@$(call run_if_any,remote,remote and not bench)
 
 check: system-dev ## run the linter, the formatter's check, the type checker and the layer test

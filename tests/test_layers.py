@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": VALUES | {"blobstore", "reference", "staging", "index", "repository", "runs", "vfs", "mount", "places"},
     "": {"_version", "sdk"},
 }
-ONLY_USER = {"lmdb": "index", "fuse": "mount", "click": "cli"}
+ONLY_USER = {"lmdb": "index", "fuse": "mount", "click": "cli", "obstore": "blobstore"}
 READS_ENVIRONMENT = {"sdk"}
 
 

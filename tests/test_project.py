@@ -89,14 +89,15 @@ def test_every_import_of_the_program_is_a_declared_dependency(project: dict) -> 
     undeclared = {
         name: path
         for name, path in foreign_imports("artifactfs", "cli").items()
-        if name not in declared_imports(project["dependencies"]) and not path.startswith("artifactfs/testing/")
+        if name not in declared_imports(project["dependencies"] + project["optional-dependencies"]["remote"])
+        and not path.startswith("artifactfs/testing/")
     }
     assert not undeclared
 
 
 def test_every_import_of_the_tests_is_a_declared_dependency(project: dict) -> None:
     extras = project["optional-dependencies"]
-    declared = declared_imports(project["dependencies"] + extras["demo"] + extras["test"])
+    declared = declared_imports(project["dependencies"] + extras["demo"] + extras["remote"] + extras["test"])
     of_tests = {path.stem for path in (ROOT / "tests").rglob("*.py")}
     found = foreign_imports("artifactfs/testing", "tests")
     assert not {name: path for name, path in found.items() if name not in declared | of_tests | {"conftest"}}

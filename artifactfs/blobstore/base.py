@@ -150,3 +150,10 @@ class BatchStore(Protocol):
 
 class Store(ObjectStore, BatchStore, Protocol):
     """All that a repository needs of the place where it lies."""
+
+    @property
+    def keeps_checksums(self) -> bool:
+        """Whether the place compares what it holds with checksums of its own.
+
+        Then an object of the right name and size is not read again when the same bytes are stored again.
+        """

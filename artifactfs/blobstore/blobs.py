@@ -164,6 +164,8 @@ class BlobBatch:
         """
         if not self._batch.reuse(key, size):
             return False
+        if self._store.keeps_checksums:
+            return True
         try:
             file = self._store.open(key)
         except BlobMissingError:

@@ -20,6 +20,7 @@ SUMS_PREFIX: Final = "sums/"
 TREES_PREFIX: Final = "trees/"
 RUNS_PREFIX: Final = "runs/"
 
+_DIGEST_KEY = re.compile(r"(?:blobs|sums|packs|treepacks)/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 _FORMAT = re.compile(r"format/([1-9][0-9]{0,8})\.json")
 _SEQ = re.compile(r"[0-9]{20}")
 
@@ -42,6 +43,12 @@ def sums_key(sha256: bytes) -> str:
 def tree_key(sha256: bytes) -> str:
     """Return the key of a stored tree with this raw tree digest."""
     return _digest_key(TREES_PREFIX, sha256)
+
+
+def find_content_digest(key: str) -> bytes | None:
+    """Return the raw SHA-256 of all bytes of an object, where its key says it; a tree's names a part of them only."""
+    match = _DIGEST_KEY.fullmatch(key)
+    return bytes.fromhex(match[2]) if match else None
 
 
 def format_key(number: int) -> str:

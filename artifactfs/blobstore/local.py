@@ -43,6 +43,8 @@ def open_local_store(root: str) -> LocalStore:
 class LocalStore:
     """A store in a local directory. A context manager; may be shared by threads."""
 
+    keeps_checksums: Final = False
+
     def __init__(self, root: str, *, disk: Disk, scratch: Scratch) -> None:
         self.root = root
         self.disk = disk

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from artifactfs.blobstore.base import Published
 from artifactfs.errors import BlobMissingError
@@ -45,6 +45,8 @@ class MemoryFile:
 
 class MemoryStore:
     """A store in memory. May be shared by threads."""
+
+    keeps_checksums: Final = False
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}

@@ -40,6 +40,11 @@ class FaultyStore:
         self.truncate: dict[str, int] = {}
         self.flip: dict[str, int] = {}
 
+    @property
+    def keeps_checksums(self) -> bool:
+        """As the store below."""
+        return self._store.keeps_checksums
+
     def read(self, key: str) -> bytes:
         """Return an object, damaged as chosen."""
         data = self._store.read(key)

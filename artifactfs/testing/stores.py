@@ -10,6 +10,7 @@ Threading: tests.
 
 from __future__ import annotations
 
+import io
 import threading
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,14 @@ import pytest
 
 from artifactfs.blobstore.keys import blob_key
 from artifactfs.digest import hash_bytes
-from artifactfs.errors import BlobMissingError
+from artifactfs.errors import BlobMissingError, DigestMismatchError
 
 if TYPE_CHECKING:
     from artifactfs.blobstore.base import Store
+    from artifactfs.blobstore.retrying import RetryingStore
 
 RACERS = 8
+SEVERAL_PARTS = 20 << 20
 
 
 class StoreContract:
@@ -146,3 +149,60 @@ class StoreContract:
             batch.flush()
         assert len(list(store.iter_keys("blobs/"))) == RACERS * 20
         assert store.read("blobs/aa/3-7") == b"3-7"
+
+
+class RemoteContract(StoreContract):
+    """Tests that every bucket passes besides; `store` is an empty one that is also a `RemoteObjects`."""
+
+    @pytest.fixture
+    def store(self) -> RetryingStore:
+        """Return an empty bucket."""
+        raise NotImplementedError
+
+    def test_parts_are_read_without_opening(self, store: RetryingStore) -> None:
+        """Exactly, or not at all."""
+        store.create("a/b", b"0123456789")
+        assert store.read_range("a/b", 2, 5) == b"23456"
+        assert store.read_range("a/b", 9, 1) == b"9"
+        assert store.read_range("a/b", 4, 0) == b""
+        with pytest.raises(BlobMissingError, match="a/none"):
+            store.read_range("a/none", 0, 1)
+
+    def test_listing_goes_on_after_a_key(self, store: RetryingStore) -> None:
+        """In order."""
+        for number in range(5):
+            store.create(f"collections/x/log/{number:020}", b"x")
+        found = list(store.iter_keys_after("collections/x/log/", f"collections/x/log/{2:020}"))
+        assert found == [f"collections/x/log/{number:020}" for number in (3, 4)]
+
+    def test_an_object_in_parts_appears_when_it_hashes_to_its_name(self, store: RetryingStore) -> None:
+        """And leaves nothing when it does not."""
+        data = bytes(range(256)) * (SEVERAL_PARTS // 256)
+        good, bad = blob_key(hash_bytes(data).raw), blob_key(hash_bytes(b"other").raw)
+        store.upload(good, io.BytesIO(data), len(data))
+        assert store.find_size(good) == len(data)
+        assert store.read_range(good, len(data) - 1000, 1000) == data[-1000:]
+        for source in (data, data[:-1]):
+            with pytest.raises(DigestMismatchError, match=bad):
+                store.upload(bad, io.BytesIO(source), len(data))
+        assert store.find_size(bad) is None
+        with pytest.raises(DigestMismatchError):
+            store.create(bad, b"not that")
+        assert store.find_size(bad) is None
+
+    def test_large_objects_go_through_a_batch(self, store: RetryingStore) -> None:
+        """One that is there already is not sent again."""
+        data = b"large" * (SEVERAL_PARTS // 5)
+        key = blob_key(hash_bytes(data).raw)
+        for _ in range(2):
+            with store.begin_batch() as batch:
+                batch.name(batch.write(data[at : at + 1_000_000] for at in range(0, len(data), 1_000_000)), key)
+                batch.flush()
+        assert store.find_size(key) == len(data)
+
+    def test_what_is_deleted_is_gone(self, store: RetryingStore) -> None:
+        """And may be deleted again."""
+        store.create("a/b", b"x")
+        store.delete("a/b")
+        store.delete("a/b")
+        assert store.find_size("a/b") is None

@@ -1,0 +1,87 @@
+"""Clients of object stores, made from a location and settings.
+
+obstore is imported here, when a remote repository is opened: it takes 30 ms, and local repositories do without.
+
+Used by `objectstore.py`. Threading: functions; clients may be shared by threads, and by no forked process: after any
+use in the parent every call in a child hangs.
+
+Source: obstore documentation, "Stores" and "ClientConfig".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from artifactfs.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from artifactfs.blobstore.locations import RemoteLocation
+
+UPLOAD_RETRIES: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteOptions:
+    """How to speak to object stores.
+
+    Attributes:
+        config: obstore's settings by name, over what obstore finds in the environment. May hold credentials, so it is
+            never printed.
+        allow_http: whether to speak without TLS.
+        connect_timeout_seconds: for a connection to be made.
+        read_timeout_seconds: for the next bytes of an answer to come.
+        request_timeout_seconds: for one whole request.
+        attempts: how often a request is made before it counts as failed.
+        deadline_seconds: after which no other attempt is made.
+        connections: requests at once.
+    """
+
+    config: Mapping[str, str] = field(default_factory=dict, repr=False)
+    allow_http: bool = False
+    connect_timeout_seconds: float = 5.0
+    read_timeout_seconds: float = 20.0
+    request_timeout_seconds: float = 300.0
+    attempts: int = 8
+    deadline_seconds: float = 60.0
+    connections: int = 16
+
+
+def connect(location: RemoteLocation, options: RemoteOptions, *, retries: int = 0) -> Any:
+    """Return obstore's client for a place. Nothing is sent yet.
+
+    Args:
+        location: bucket and prefix.
+        options: settings.
+        retries: how often the client tries again by itself.
+
+    Raises:
+        ConfigurationError: obstore is not installed, or a setting cannot be used.
+    """
+    try:
+        import obstore.store as stores  # noqa: PLC0415
+    except ImportError as error:
+        msg = f"a repository at {location} needs obstore, which is not installed"
+        raise ConfigurationError(msg, hint="pip install 'artifactfs[remote]'", subject=str(location)) from error
+    kinds = {"s3": stores.S3Store, "gs": stores.GCSStore, "az": stores.AzureStore}
+    client_options: dict[str, Any] = {
+        "connect_timeout": timedelta(seconds=options.connect_timeout_seconds),
+        "read_timeout": timedelta(seconds=options.read_timeout_seconds),
+        "timeout": timedelta(seconds=options.request_timeout_seconds),
+        "allow_http": options.allow_http,
+    }
+    try:
+        return kinds[location.scheme](
+            location.bucket,
+            prefix=location.prefix or None,
+            config=dict(options.config) or None,
+            client_options=client_options,
+            retry_config={"max_retries": retries},
+        )
+    except Exception as error:  # noqa: BLE001 (obstore's have no common base)
+        # Its text may repeat what it was given, secrets included.
+        msg = f"the settings for {location.scheme}:// cannot be used ({type(error).__name__})"
+        raise ConfigurationError(msg, hint="check the environment variables of the service") from None

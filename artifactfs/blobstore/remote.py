@@ -1,0 +1,95 @@
+"""What a bucket can do besides what every store can: parts of objects, uploads in parts, replacing, deleting.
+
+Used by the stores and wrappers for object stores. Threading: a store may be shared by threads.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from artifactfs.blobstore.base import ObjectStore
+from artifactfs.blobstore.remote_failures import translate_remote_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+
+class RangeReader(Protocol):
+    """Reads parts of objects without opening them."""
+
+    def read_range(self, key: str, offset: int, size: int) -> bytes:
+        """Return exactly the bytes [offset, offset + size) of an object, which must have them.
+
+        Raises:
+            BlobMissingError: there is no such object.
+            RemoteError: it is shorter, or the service did not answer.
+        """
+
+
+class Uploader(Protocol):
+    """Stores objects that may have to replace damage."""
+
+    def replace(self, key: str, data: bytes) -> None:
+        """Store an object in place of what is there."""
+
+    def upload(self, key: str, source: BinaryIO, size: int) -> None:
+        """Store all `size` bytes of a file in parts; the object appears when all are there and hash to its name.
+
+        Raises:
+            DigestMismatchError: they do not; nothing appeared.
+        """
+
+    def delete(self, key: str) -> None:
+        """Remove an object; a missing one is not an error."""
+
+
+class RemoteObjects(ObjectStore, RangeReader, Uploader, Protocol):
+    """What a bucket can do."""
+
+    def iter_keys_after(self, prefix: str, after: str) -> Iterator[str]:
+        """Yield the keys that begin with `prefix` and are greater than the key `after`, in order."""
+
+
+class RemoteFile:
+    """An object of which each read is a request. May be shared by threads."""
+
+    __slots__ = ("_key", "_store", "size")
+
+    def __init__(self, store: RangeReader, key: str, size: int) -> None:
+        self._store = store
+        self._key = key
+        self.size = size
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return the overlap of [offset, offset + size) with the object."""
+        size = min(size, self.size - offset)
+        return self._store.read_range(self._key, offset, size) if size > 0 else b""
+
+    def fileno(self) -> int | None:
+        """Return None: there is no file."""
+        return None
+
+    def signature(self) -> bytes:
+        """Return b"": what comes over a network is verified each time."""
+        return b""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class _Openable(RangeReader, Protocol):
+    def find_size(self, key: str) -> int | None:
+        """Return the bytes in an object, or None."""
+
+
+def open_remote(store: _Openable, key: str) -> RemoteFile:
+    """Return an object of a store, open for reading in ranges.
+
+    Raises:
+        BlobMissingError: there is none under this key.
+    """
+    size = store.find_size(key)
+    if size is None:
+        raise translate_remote_error(FileNotFoundError(), doing="opening", key=key, has_body=False)
+    return RemoteFile(store, key, size)

@@ -1,0 +1,114 @@
+"""A bucket behind a network that stalls, cuts off, loses answers and lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from artifactfs.blobstore.objectstore import BucketStore
+from artifactfs.errors import (
+    BlobMissingError,
+    RemoteError,
+    RemoteTimeoutError,
+    RemoteUnavailableError,
+)
+from tests.remote.faulty_proxy import BUSY, CUT, LOSE, SHORT, STALL, STALL_BODY, WHOLE, FaultyProxy, running_proxy
+from tests.remote.servers import Server, with_retries
+
+SHORTLY = {"read_timeout_seconds": 0.4, "connect_timeout_seconds": 0.4}
+
+
+@pytest.fixture
+def proxy(moto: Server) -> Iterator[FaultyProxy]:
+    with running_proxy(moto.endpoint) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def bucket(moto: Server, proxy: FaultyProxy) -> BucketStore:
+    return replace(moto, endpoint=proxy.endpoint).open_bucket(moto.make_bucket(), **SHORTLY)
+
+
+@pytest.mark.parametrize("fault", [BUSY, CUT, LOSE, STALL, STALL_BODY, WHOLE])
+def test_a_read_that_fails_is_made_again(bucket: BucketStore, proxy: FaultyProxy, fault: str) -> None:
+    bucket.create("a/b", b"0123456789")
+    proxy.fail(fault, path="a/b", times=2)
+    waits: list[float] = []
+    assert with_retries(bucket, sleep=waits.append).read_range("a/b", 2, 6) == b"234567"
+    assert len(waits) == 2
+    assert waits[1] > waits[0]
+
+
+@pytest.mark.parametrize("fault", [BUSY, CUT, LOSE, STALL, STALL_BODY])
+def test_a_whole_read_that_fails_is_made_again(bucket: BucketStore, proxy: FaultyProxy, fault: str) -> None:
+    bucket.create("a/b", b"0123456789")
+    proxy.fail(fault, path="a/b")
+    assert with_retries(bucket, sleep=lambda seconds: None).read("a/b") == b"0123456789"
+
+
+def test_a_range_of_wrong_length_is_no_answer(bucket: BucketStore, proxy: FaultyProxy) -> None:
+    bucket.create("a/b", b"0123456789")
+    proxy.fail(SHORT, path="a/b")
+    with pytest.raises(RemoteError):
+        bucket.read_range("a/b", 0, 10)
+
+
+def test_errors_tell_silence_from_refusal_to_work(bucket: BucketStore, proxy: FaultyProxy) -> None:
+    bucket.create("a/b", b"x")
+    proxy.fail(STALL)
+    with pytest.raises(RemoteTimeoutError, match=r"reading a/b at s3://.*no answer in time") as timed_out:
+        bucket.read("a/b")
+    assert timed_out.value.exit_code == 41
+    proxy.fail(BUSY)
+    with pytest.raises(RemoteUnavailableError, match=r"503 \(SlowDown\)") as busy:
+        bucket.read("a/b")
+    assert busy.value.exit_code == 40
+
+
+@pytest.mark.parametrize("fault", [BUSY, LOSE, STALL])
+def test_a_creation_whose_answer_was_lost_is_known_as_ones_own(
+    bucket: BucketStore, proxy: FaultyProxy, fault: str
+) -> None:
+    proxy.fail(fault, method="PUT")
+    store = with_retries(bucket, sleep=lambda seconds: None)
+    assert store.create("log/1", b"mine")
+    assert proxy.count("PUT") == 2
+    proxy.fail(fault, method="PUT")
+    assert not store.create("log/1", b"another's")
+    assert store.read("log/1") == b"mine"
+
+
+def test_a_listing_that_breaks_goes_on_where_it_was(bucket: BucketStore, proxy: FaultyProxy) -> None:
+    keys = [f"runs/{number:04}" for number in range(1010)]
+    with with_retries(bucket).begin_batch() as batch:
+        for key in keys:
+            batch.name(batch.write((b"x",)), key)
+        batch.flush()
+    proxy.fail(CUT, path="list-type=2")
+    found = with_retries(bucket, sleep=lambda seconds: None).iter_keys("runs/")
+    first = next(found)
+    proxy.fail(BUSY, path="list-type=2")
+    assert [first, *found] == keys
+
+
+def test_what_is_missing_is_asked_for_once(bucket: BucketStore, proxy: FaultyProxy) -> None:
+    with pytest.raises(BlobMissingError):
+        with_retries(bucket).read("a/none")
+    assert proxy.count("GET") == 1
+
+
+def test_tries_end_at_the_deadline_and_after_the_last_attempt(bucket: BucketStore, proxy: FaultyProxy) -> None:
+    proxy.fail(BUSY, times=100)
+    with pytest.raises(RemoteUnavailableError):
+        with_retries(bucket, attempts=4, sleep=lambda seconds: None).read("a/b")
+    assert proxy.count("GET") == 4
+
+
+def test_a_wrong_server_is_not_taken_for_a_bucket_without_the_object(moto: Server) -> None:
+    with running_proxy(moto.endpoint) as proxy:
+        # moto's console answers 404 with a page of its own there.
+        store = replace(moto, endpoint=f"{proxy.endpoint}/moto-api/none").open_bucket("bucket")
+        with pytest.raises(RemoteUnavailableError, match="not the object store"):
+            store.read("a/b")
