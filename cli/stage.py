@@ -24,13 +24,20 @@ if TYPE_CHECKING:
 @click.command("stage", cls=Command)
 @click.argument("ref", metavar="NAME[:VERSION]", shell_complete=complete_ref)
 @click.option("--name", default=DEFAULT_STAGING, show_default=True, help="Name of the staging directory, without @.")
-def command(ref: str, *, name: str) -> None:
+@click.option(
+    "--driver",
+    type=click.Choice(["auto", "overlay", "union"]),
+    default="auto",
+    show_default=True,
+    help="What serves it: the kernel's overlayfs, artifactfs itself, or the best of them that works here.",
+)
+def command(ref: str, *, name: str, driver: str) -> None:
     """Make a directory that shows a version and can be changed, and print where it is.
 
     A NAME that does not exist yet starts empty. The directory is shown as NAME/@STAGING in every mount of the
     repository; `commit` makes a version of it.
     """
-    from artifactfs.mount.api import attach_staging
+    from artifactfs.mount.api import attach_staging, check_driver
     from artifactfs.repository.staging import StagingArea
 
     session = current_session()
@@ -39,10 +46,13 @@ def command(ref: str, *, name: str) -> None:
     if parsed.path or parsed.staging is not None:
         msg = f"{ref} does not name a version"
         raise UsageError(msg, hint="write NAME, NAME:vN or NAME:ALIAS", subject=ref)
+    check_driver(driver)
     with session.open_repository(create=True) as repository:
         version = _find_version(repository, parsed)
         followed = parsed.alias if parsed.selector is not None else LATEST
-        staging = StagingArea(repository).create(parsed.collection, name=name, version=version, followed=followed)
+        staging = StagingArea(repository).create(
+            parsed.collection, name=name, version=version, followed=followed, driver=driver
+        )
         path = attach_staging(session.places, repository, staging=staging, author=repository.author)
         fields = staging_fields(session, repository, staging)
     if session.json:

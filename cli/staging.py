@@ -59,6 +59,8 @@ def get_staging(area: StagingArea, collection: str, name: str) -> Staging:
 
 def staging_fields(session: Session, repository: Repository, staging: Staging) -> dict[str, Any]:
     """Return a staging directory as members of a JSON object."""
+    from artifactfs.staging.layout import read_driver
+
     from .output import name_fields
 
     info = staging.info
@@ -68,6 +70,8 @@ def staging_fields(session: Session, repository: Repository, staging: Staging) -
         "base": None if info.base is None else f"{info.collection}:v{info.base}",
         "committed": None if info.committed is None else f"{info.collection}:v{info.committed}",
         "followed": info.followed,
+        "driver": info.driver,
+        "marks": read_driver(staging.layout),
         **name_fields("upper", staging.upper),
         **({"path": None} if path is None else name_fields("path", path)),
     }

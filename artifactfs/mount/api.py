@@ -18,10 +18,12 @@ from artifactfs.mount.launch import become_server, start_server
 from artifactfs.mount.mountinfo import find_mount
 from artifactfs.mount.mountpoint import check_mountpoint, clear_dead, resolve_mountpoint
 from artifactfs.mount.options import Finding, HasId, MountInfo, MountOptions, Places, StagingName
-from artifactfs.mount.orders import REPOSITORY, VERSION, Order
+from artifactfs.mount.orders import LOWER, REPOSITORY, VERSION, Order
+from artifactfs.mount.overlay.choice import check_overlay
 from artifactfs.mount.registry import iter_live
 from artifactfs.mount.staging_mounts import StagingKey
 from artifactfs.mount.syscalls import may_mount
+from artifactfs.staging.layout import OVERLAY
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ __all__ = [
     "MountInfo",
     "MountOptions",
     "attach_staging",
+    "check_driver",
     "detach_staging",
     "diagnose",
     "find_path",
@@ -107,9 +110,12 @@ def unmount(places: Places, mountpoint: str, *, lazy: bool = False) -> None:
 
 
 def iter_mounts(places: Places) -> Iterator[MountInfo]:
-    """Yield the live mounts of this user, staging directories' among them; what is dead is swept."""
+    """Yield the live mounts of this user, staging directories' among them; what is dead is swept.
+
+    What overlays have below them is not among them: nobody looks at it.
+    """
     for info in iter_live(places):
-        if find_mount(info.mountpoint) is not None:
+        if info.kind != LOWER and find_mount(info.mountpoint) is not None:
             yield info
 
 
@@ -149,6 +155,16 @@ def attach_staging(places: Places, repository: HasId, *, staging: StagingName, a
     """
     key = StagingKey(repository.id, staging.collection, staging.name)
     return staging_mounts.attach(places, key, author=author)
+
+
+def check_driver(driver: str) -> None:
+    """Return if staging directories can be served by a driver on this machine, by this user.
+
+    Raises:
+        MountError: it is `overlay`, and this process may not mount one.
+    """
+    if driver == OVERLAY:
+        check_overlay()
 
 
 def detach_staging(places: Places, repository: HasId, *, staging: StagingName) -> None:

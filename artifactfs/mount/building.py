@@ -15,10 +15,11 @@ from contextlib import ExitStack
 from artifactfs.errors import ArtifactFSError, MountError, UsageError
 from artifactfs.index.epoch import Epoch, open_epoch
 from artifactfs.mount.daemon import InfoSession, Served
-from artifactfs.mount.fusepy.reading import ReadOperations
+from artifactfs.mount.fusepy.reading import LowerOperations, ReadOperations
 from artifactfs.mount.fusepy.transport import read_only_options, writable_options
 from artifactfs.mount.fusepy.writing import WriteOperations
-from artifactfs.mount.orders import REPOSITORY, STAGING, Order
+from artifactfs.mount.orders import LOWER, REPOSITORY, STAGING, Order
+from artifactfs.mount.pinned import ordered_version
 from artifactfs.mount.sessions import FreezeSession
 from artifactfs.mount.staging_list import StagingList
 from artifactfs.mount.users import command_of
@@ -53,6 +54,8 @@ def build(stack: ExitStack, order: Order, on_ready: Ready) -> Served:
     epoch = stack.enter_context(open_epoch(repository.state_directory, random=os.urandom))
     if order.kind == REPOSITORY:
         return _build_repository(stack, order, repository, epoch, on_ready)
+    if order.kind == LOWER:
+        return _build_lower(stack, order, repository, epoch, on_ready)
     return _build_version(stack, order, repository, epoch, on_ready)
 
 
@@ -89,7 +92,21 @@ def _build_version(stack: ExitStack, order: Order, repository: Repository, epoch
     )
 
 
-def _renew(area: StagingArea, staging: Staging) -> Staging:
+def _build_lower(stack: ExitStack, order: Order, repository: Repository, epoch: Epoch, on_ready: Ready) -> Served:
+    collection, version = ordered_version(order)
+    view = stack.enter_context(VersionView(repository, epoch, collection=collection, version=version))
+    return Served(
+        LowerOperations(view, details=view, on_ready=on_ready, **_owner(order)),
+        read_only_options(allow_other=False),
+        InfoSession,
+        repository_id=repository.id,
+        location=repository.location,
+        collection=collection.name,
+        version=version.number,
+    )
+
+
+def renew(area: StagingArea, staging: Staging) -> Staging:
     """Begin with an empty upper directory if all was committed; what cannot be renewed is served as it is."""
     try:
         return area.renew(staging)
@@ -104,10 +121,10 @@ def _build_staging(stack: ExitStack, order: Order, repository: Repository, on_re
     layout = staging.layout
     driver = read_driver(layout)
     if driver != UNION:
-        msg = f"the staging directory {staging} was made with the driver {driver!r}, which this release does not have"
-        raise MountError(msg, subject=str(staging))
+        msg = f"the staging directory {staging} was made with the driver {driver!r}, which cannot be used here"
+        raise MountError(msg, hint="mount as root, outside of any user namespace", subject=str(staging))
     stack.enter_context(serving(layout))
-    info = _renew(area, staging).info
+    info = renew(area, staging).info
     gate = Gate(name=str(info), describe_process=lambda pid: f"process {pid} ({command_of(pid)})")
     union = stack.enter_context(Union(layout.upper(info), layout.work, Lower(repository, info.root), gate=gate))
     return Served(

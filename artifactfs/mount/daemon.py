@@ -221,6 +221,10 @@ def main(arguments: list[str]) -> int:
     order = Order.decode(arguments[0])
     if not order.foreground:
         detach_from_caller()
+    if order.kind == STAGING and sys.platform == "linux":
+        from artifactfs.mount.overlay.daemon import OverlayDaemon  # noqa: PLC0415  (Linux only)
+
+        return OverlayDaemon(order, build=build).run()
     if order.kind == STAGING or order.transport == FUSEPY or sys.platform != "linux":
         return Daemon(order, build=build).run()
     from artifactfs.mount.kernel.daemon import KernelDaemon  # noqa: PLC0415  (Linux only)

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 
 from artifactfs.errors import BusyError, MountError
 from artifactfs.mount.control import find_client
+from artifactfs.mount.mountinfo import find_mount
 from artifactfs.mount.options import Places, StagingName
 from artifactfs.mount.registry import is_served, slot_for, staging_mountpoint
 
@@ -42,7 +43,8 @@ class MountFreezer:
         slot = slot_for(self._places, own)
         client = find_client(slot.socket)
         if client is None:
-            if is_served(slot):
+            line = find_mount(own)
+            if is_served(slot) or (line is not None and line.is_overlay):
                 msg = f"the server of {staging.collection}:@{staging.name} is just starting or ending"
                 raise BusyError(msg, hint="run the same command again")
             yield False

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Final
 
 FSTYPE: Final = "fuse.artifactfs"
+OVERLAY_TYPE: Final = "overlay"
+OVERLAY_SOURCE: Final = "artifactfs"
+"""What the list of mounts says that the overlay of a staging directory is a mount of."""
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 
@@ -32,16 +35,21 @@ class MountLine:
     @property
     def is_ours(self) -> bool:
         """Whether it is one of artifactfs, whoever made it."""
-        return self.fstype == FSTYPE
+        return self.fstype == FSTYPE or self.is_overlay
+
+    @property
+    def is_overlay(self) -> bool:
+        """Whether it is a staging directory served by the kernel's overlayfs."""
+        return (self.fstype, self.source) == (OVERLAY_TYPE, OVERLAY_SOURCE)
 
 
-def read_mounts() -> list[MountLine]:
-    """Return all mounts of this process's name space, in the kernel's order; [] where there is no /proc.
+def read_mounts(process: str = "self") -> list[MountLine]:
+    """Return all mounts of a process's name space, in the kernel's order; [] where there is no /proc.
 
     Source: proc_pid_mountinfo(5).
     """
     try:
-        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+        lines = Path(f"/proc/{process}/mountinfo").read_bytes().splitlines()
     except FileNotFoundError:
         return []
     return [parse_mount(line) for line in lines]

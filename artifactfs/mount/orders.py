@@ -15,6 +15,8 @@ from typing import Final
 REPOSITORY: Final = "repository"
 VERSION: Final = "version"
 STAGING: Final = "staging"
+LOWER: Final = "lower"
+"""The version below the overlay of a staging directory: a mount that only this overlay uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +24,12 @@ class Order:
     """What to serve, where, and for whom.
 
     Attributes:
-        kind: `repository`, `version` or `staging`.
+        kind: `repository`, `version`, `staging` or `lower`.
         mountpoint: absolute path of the directory to mount on.
         repository, state, cache, runtime: as in `Places`.
         author: who records are by.
-        artifact: REF of the one version to show, with kind `version`.
+        artifact: REF of the one version to show, with kind `version`; `NAME:vN` with kind `lower`.
+        root: top directory of the version with kind `lower`, as JSON: it is pinned, but may have been deleted.
         collection: the staging directory's collection.
         staging: the staging directory's name, without `@`.
         allow_other: let other users in.
@@ -46,6 +49,7 @@ class Order:
     runtime: str
     author: str = ""
     artifact: str | None = None
+    root: str | None = None
     collection: str | None = None
     staging: str | None = None
     allow_other: bool = False

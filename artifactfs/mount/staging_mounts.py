@@ -116,7 +116,9 @@ def attach(places: Places, key: StagingKey, *, author: str) -> str | None:
 
 def _serve(places: Places, key: StagingKey, own: str, *, allow_other: bool, author: str) -> None:
     clear_dead(own)
-    if find_mount(own) is not None:
+    line = find_mount(own)
+    # The kernel's overlay goes on when its server was killed: that is started again, and finds it.
+    if line is not None and (not line.is_overlay or is_served(slot_for(places, own))):
         return
     await_end(places, own, seconds=_END_SECONDS)
     os.makedirs(own, mode=0o700, exist_ok=True)
@@ -142,6 +144,7 @@ def _show(key: StagingKey, own: str, mountpoint: str) -> str:
         return target if os.path.exists(target) else own
     if find_mount(target) is not None:
         clear_dead(target)
+        _clear_former(target, own)
     if find_mount(target) is None:
         try:
             bind_mount(own, target)
@@ -149,6 +152,13 @@ def _show(key: StagingKey, own: str, mountpoint: str) -> str:
             _log.warning("%s cannot be bound over %s: %s", own, target, error.strerror)
             return own
     return target
+
+
+def _clear_former(target: str, own: str) -> None:
+    """Take away an overlay that is not the staging directory's any more."""
+    bound, line = find_mount(target), find_mount(own)
+    if bound is not None and line is not None and bound.is_overlay and bound.device != line.device:
+        detach(target, lazy=True)
 
 
 def release(places: Places, key: StagingKey) -> None:

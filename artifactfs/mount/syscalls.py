@@ -1,6 +1,6 @@
 """mount(2), umount2(2) and capabilities, which Python does not have.
 
-Used by `mountpoint` and `staging_mounts`.
+Used by `mountpoint`, `staging_mounts` and the overlay driver.
 
 Threading: functions without state.
 """
@@ -13,6 +13,10 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
+MS_RDONLY: Final = 1
+MS_NOSUID: Final = 2
+MS_NODEV: Final = 4
+MS_REMOUNT: Final = 32
 MS_BIND: Final = 4096
 MNT_DETACH: Final = 2
 UMOUNT_NOFOLLOW: Final = 8
@@ -35,6 +39,18 @@ def bind_mount(source: str, target: str) -> None:
     Source: mount(2), MS_BIND.
     """
     _call("mount", os.fsencode(source), os.fsencode(target), None, ctypes.c_ulong(MS_BIND), None)
+
+
+def mount_filesystem(source: str, target: str, fstype: str, flags: int, options: str) -> None:
+    """Mount a file system, or change how one is mounted.
+
+    Raises:
+        OSError: EPERM without CAP_SYS_ADMIN, EBUSY, ENODEV, EINVAL, ENOENT.
+
+    Source: mount(2).
+    """
+    names = (os.fsencode(source), os.fsencode(target), fstype.encode())
+    _call("mount", *names, ctypes.c_ulong(flags), os.fsencode(options) if options else None)
 
 
 def unmount_privileged(target: str, *, lazy: bool = False) -> None:

@@ -41,15 +41,17 @@ from artifactfs.repository.staged import Freezer, NoFreezer, Staging, StagingCom
 from artifactfs.repository.treebuilder import make_root
 from artifactfs.repository.trees import Trees
 from artifactfs.repository.upper import Comparison, Storing, UpperTree
-from artifactfs.staging.files import remove_tree, sync_directory, write_durably
+from artifactfs.staging.files import remove_tree, sync_directory
 from artifactfs.staging.hashes import load_hashes
 from artifactfs.staging.layout import (
+    AUTO,
     UNION,
     Layout,
     StagingInfo,
     iter_infos,
     read_info,
     serving,
+    write_driver,
     write_info,
 )
 from artifactfs.staging.lifecycle import (
@@ -83,7 +85,13 @@ class StagingArea:
         self._repository = repository
 
     def create(
-        self, collection: str, *, name: str = DEFAULT_STAGING, version: Version | None, followed: str | None = None
+        self,
+        collection: str,
+        *,
+        name: str = DEFAULT_STAGING,
+        version: Version | None,
+        followed: str | None = None,
+        driver: str = AUTO,
     ) -> Staging:
         """Make a staging directory.
 
@@ -92,6 +100,7 @@ class StagingArea:
             name: without `@`.
             version: what it shows at first; None for nothing. It is pinned by a log record.
             followed: the alias by which the version was named, if any.
+            driver: which is to serve it: `auto`, `overlay` or `union`.
 
         Raises:
             AlreadyExistsError: there is one of this name.
@@ -109,7 +118,7 @@ class StagingArea:
                 if not supports_marks(layout.work):
                     msg = f"{printable(layout.directory)} is on a file system without whiteouts or user.* attributes"
                     raise ConflictError(msg, hint="set ARTIFACTFS_STATE to a directory on ext4, xfs or btrfs")
-                info = self._begin(layout, version, followed)
+                info = self._begin(layout, version, followed, driver=driver)
         except OSError as error:
             raise translate_os_error(error, doing=f"making the staging directory {collection}:@{name}") from error
         return Staging(info, layout)
@@ -233,11 +242,11 @@ class StagingArea:
             except OSError as error:
                 raise translate_os_error(error, doing=f"removing the staging directory {staging}") from error
 
-    def _begin(self, layout: Layout, version: Version | None, followed: str | None) -> StagingInfo:
+    def _begin(self, layout: Layout, version: Version | None, followed: str | None, *, driver: str) -> StagingInfo:
         sweep_uppers(layout, None)
         write_unpin(layout, read_unpin(layout))
         try:
-            info = self._make(layout, version, followed)
+            info = self._make(layout, version, followed, driver=driver)
         except BaseException:
             with suppress(ArtifactFSError, OSError):  # or the next one finishes it
                 self._take_away_pins(layout, None)
@@ -247,9 +256,9 @@ class StagingArea:
         remove_tree(layout.unpin)
         return info
 
-    def _make(self, layout: Layout, version: Version | None, followed: str | None) -> StagingInfo:
+    def _make(self, layout: Layout, version: Version | None, followed: str | None, *, driver: str) -> StagingInfo:
         pin = self._pin(layout, version) if version is not None else ""
-        write_durably(layout.driver, UNION.encode() + b"\n")
+        write_driver(layout, UNION)
         info = StagingInfo(
             collection=layout.collection,
             name=layout.name,
@@ -260,6 +269,7 @@ class StagingArea:
             created_ns=self._repository.clock.now_ns(),
             followed=followed,
             followed_version=version.number if version is not None else None,
+            driver=driver,
         )
         write_info(layout, info)
         return info
@@ -284,17 +294,15 @@ class StagingArea:
         return Staging(info, layout)
 
     def _hold(self, stack: ExitStack, staging: Staging, freezer: Freezer) -> None:
-        """Keep a staging directory as it is: by its lock, or where a server has that, by freezing.
+        """Keep a staging directory as it is: where it is served by freezing, else by its lock.
+
+        The lock alone says nothing: a kernel's overlay goes on without its server.
 
         Raises:
             BusyError: files are open for writing, or another process commits or discards it.
         """
-        try:
+        if not stack.enter_context(freezer.freeze(staging)):
             stack.enter_context(serving(staging.layout))
-        except BusyError:
-            if not stack.enter_context(freezer.freeze(staging)):
-                # Who held the lock has gone, or is no server.
-                stack.enter_context(serving(staging.layout))
 
     def _find_present(self, staging: Staging) -> tuple[int | None, Root | None]:
         """Return number and root of what a staging directory is compared with.

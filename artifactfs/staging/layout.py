@@ -4,6 +4,7 @@
         staging.json     what it is based on; replaced as a whole
         upper-<n>/       what was changed: the present one is named in staging.json
         work/            files that are being made
+        kernel/          the kernel's own work directory, while overlayfs serves it
         driver           which marks the upper directory has: `union` or `overlay`
         hashes           digests of files in the upper directory, by path, size, times and inode
         unpin            pins to be taken away, but for the one that staging.json names; there while it begins or
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FOLDER: Final = "staging"
-UNION, OVERLAY = "union", "overlay"
+UNION, OVERLAY, AUTO = "union", "overlay", "auto"
+DRIVERS: Final = (AUTO, OVERLAY, UNION)
 
 
 class StagingInfo(Struct, frozen=True):
@@ -52,6 +54,7 @@ class StagingInfo(Struct, frozen=True):
         followed: the alias that it started from, if any.
         followed_version: the version that this alias pointed to when it was made, or after the last commit.
         created_ns: when it was made, nanoseconds since 1970 UTC.
+        driver: which driver is to serve it: `overlay`, `union`, or `auto` for the best that there is.
     """
 
     collection: str
@@ -65,6 +68,7 @@ class StagingInfo(Struct, frozen=True):
     committed_root: Root | None = None
     followed: str | None = None
     followed_version: int | None = None
+    driver: str = AUTO
 
     @property
     def present(self) -> int | None:
@@ -105,6 +109,11 @@ class Layout:
     def work(self) -> bytes:
         """Path of the directory for files that are being made."""
         return os.path.join(self.directory, b"work")
+
+    @property
+    def kernel_work(self) -> bytes:
+        """Path of the directory in which the kernel makes files, when overlayfs serves the staging directory."""
+        return os.path.join(self.directory, b"kernel")
 
     @property
     def driver(self) -> bytes:
@@ -167,6 +176,11 @@ def read_driver(layout: Layout) -> str:
             return file.read().strip().decode("utf-8", "replace")
     except FileNotFoundError:
         return UNION
+
+
+def write_driver(layout: Layout, driver: str) -> None:
+    """Note durably which driver's marks the upper directory has."""
+    write_durably(layout.driver, driver.encode() + b"\n")
 
 
 def iter_infos(state_directory: str, collection: str | None = None) -> Iterator[StagingInfo]:

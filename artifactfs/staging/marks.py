@@ -94,6 +94,33 @@ def has_metacopy(path: bytes, prefix: bytes = USER) -> bool:
     return find_xattr(path, prefix + _METACOPY) is not None
 
 
+def copy_marks(path: bytes, *, source: bytes, target: bytes) -> bool:
+    """Make the marks of a directory under one prefix those that it has under another; return whether it has any."""
+    found = {name: _find_mark(path, source + name) for name in (_OPAQUE, _REDIRECT)}
+    for name, value in found.items():
+        if value is not None:
+            _set_mark(path, target + name, value)
+        else:
+            _remove_xattr(path, target + name)
+    return any(found.values())
+
+
+def remove_marks(path: bytes, *, prefix: bytes) -> None:
+    """Take the marks of a prefix away; the inode number that the union keeps goes with its own."""
+    for name in (_OPAQUE, _REDIRECT):
+        _remove_xattr(path, prefix + name)
+    if prefix == USER:
+        _remove_xattr(path, NODE_MARK)
+
+
+def _remove_xattr(path: bytes, name: bytes) -> None:
+    try:
+        os.removexattr(path, name, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NONE | {errno.EPERM}:  # EPERM: a link or a whiteout, which never has user.* attributes
+            raise
+
+
 def find_xattr(path: bytes, name: bytes) -> bytes | None:
     """Return an extended attribute of a file, not following links; None when it has none."""
     try:

@@ -71,6 +71,8 @@ class TreeSource:
     Threading: one thread.
     """
 
+    has_xattrs = True
+
     def __init__(self, root: bytes, owner: Owner) -> None:
         self._owner = owner
         self._nodes: dict[int, _Node] = {}

@@ -17,13 +17,15 @@ from pathlib import Path
 
 import pytest
 
-from artifactfs.errors import BusyError
+from artifactfs.errors import BusyError, UsageError
 from artifactfs.mount import api
 from artifactfs.mount.mountinfo import find_mount
 from artifactfs.mount.options import MountInfo, MountOptions
+from artifactfs.mount.overlay.mounting import may_overlay
 from artifactfs.mount.syscalls import may_mount, unmount_privileged
 from artifactfs.repository.repository import Repository
 from artifactfs.repository.staging import Staging, StagingArea
+from artifactfs.staging.layout import OVERLAY, UNION
 from tests.mount.conftest import TIME_NS, Folders, errno_of, wait_until
 from tests.mount.test_versions import run
 
@@ -34,7 +36,7 @@ needs_binding = pytest.mark.skipif(not may_mount(), reason="binding needs CAP_SY
 
 @pytest.fixture
 def transport() -> str:
-    """Staging directories are served by the union, whichever transport serves the versions."""
+    """Staging directories are served alike, whichever transport serves the versions."""
     return "auto"
 
 
@@ -43,13 +45,22 @@ def area(repository: Repository) -> StagingArea:
     return StagingArea(repository)
 
 
-def stage(area: StagingArea, repository: Repository, *, name: str = "staging") -> Staging:
-    return area.create("animals", name=name, version=repository.get_collection("animals").versions[0])
+@pytest.fixture(params=[OVERLAY, UNION])
+def driver(request: pytest.FixtureRequest) -> str:
+    """Return the driver that serves staging directories: both keep one contract."""
+    if request.param == OVERLAY and not may_overlay():
+        pytest.skip("the overlay driver needs CAP_SYS_ADMIN in the initial user namespace")
+    return str(request.param)
+
+
+def stage(area: StagingArea, repository: Repository, driver: str, *, name: str = "staging") -> Staging:
+    version = repository.get_collection("animals").versions[0]
+    return area.create("animals", name=name, version=version, driver=driver)
 
 
 @pytest.fixture
-def staging(area: StagingArea, repository: Repository) -> Staging:
-    return stage(area, repository)
+def staging(area: StagingArea, repository: Repository, driver: str) -> Staging:
+    return stage(area, repository, driver)
 
 
 @pytest.fixture
@@ -233,7 +244,14 @@ def test_statfs(staged: Path, folders: Folders) -> None:
     assert os.statvfs(staged).f_blocks == os.statvfs(folders.state).f_blocks
 
 
-def test_devices_are_refused(staged: Path) -> None:
+def test_fifos_are_refused_or_stop_a_commit(
+    staged: Path, staging: Staging, driver: str, commit: Callable[[Staging], int]
+) -> None:
+    if driver == OVERLAY:
+        os.mkfifo(staged / "fifo")
+        with pytest.raises(UsageError, match="fifo"):
+            commit(staging)
+        return
     assert errno_of(lambda: os.mkfifo(staged / "fifo")) == errno.EPERM
 
 
@@ -329,6 +347,7 @@ def test_open_writers_stop_a_commit_and_are_named(
     assert commit(staging) == 1
 
 
+@pytest.mark.parametrize("driver", [UNION])
 def test_changes_wait_while_frozen_and_go_on_when_the_committer_dies(
     folders: Folders, staged: Path, staging: Staging, repository: Repository
 ) -> None:
@@ -368,9 +387,14 @@ def test_a_killed_committer_leaves_nothing_frozen(
 
 
 def test_several_at_once(
-    folders: Folders, staged: Path, repository: Repository, area: StagingArea, commit: Callable[[Staging], int]
+    folders: Folders,
+    staged: Path,
+    repository: Repository,
+    area: StagingArea,
+    driver: str,
+    commit: Callable[[Staging], int],
 ) -> None:
-    other = stage(area, repository, name="other")
+    other = stage(area, repository, driver, name="other")
     path = api.attach_staging(folders, repository, staging=other)
     assert path is not None
     Path(path, "mine").write_text("mine\n")
@@ -443,7 +467,13 @@ def test_umount_stops_at_who_stands_in_it(folders: Folders, mounted: MountInfo, 
 
 
 def test_discarding(
-    folders: Folders, mounted: MountInfo, staged: Path, staging: Staging, repository: Repository, area: StagingArea
+    folders: Folders,
+    mounted: MountInfo,
+    staged: Path,
+    staging: Staging,
+    repository: Repository,
+    area: StagingArea,
+    driver: str,
 ) -> None:
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, cwd=staged) as process:
         with pytest.raises(BusyError, match=f"process {process.pid}"):
@@ -455,15 +485,20 @@ def test_discarding(
     api.refresh_name(folders, repository.id, collection="animals", name="@staging")
     assert not os.path.lexists(staged)
     assert "@staging" not in os.listdir(staged.parent)
-    again = stage(area, repository)
+    again = stage(area, repository, driver)
     assert api.attach_staging(folders, repository, staging=again) == str(staged)
     assert (staged / "README").read_text() == "hello\n"
 
 
 def test_a_new_collection_starts_empty(
-    folders: Folders, mounted: MountInfo, repository: Repository, area: StagingArea, commit: Callable[[Staging], int]
+    folders: Folders,
+    mounted: MountInfo,
+    repository: Repository,
+    area: StagingArea,
+    driver: str,
+    commit: Callable[[Staging], int],
 ) -> None:
-    staging = area.create("fresh", version=None)
+    staging = area.create("fresh", version=None, driver=driver)
     path = api.attach_staging(folders, repository, staging=staging)
     assert path is not None
     assert os.listdir(path) == []

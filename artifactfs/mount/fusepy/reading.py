@@ -133,3 +133,18 @@ class ReadOperations(Operations):
                 self._directories[walked] = known
             node = known
         return node
+
+
+class LowerOperations(ReadOperations):
+    """Serves the version below an overlay: without extended attributes, which would be copied up with a file.
+
+    Threading: called from libfuse's threads.
+    """
+
+    def getxattr(self, path: bytes, name: bytes) -> bytes:  # noqa: ARG002
+        """Answer ENOSYS, once for the whole mount: the kernel does not ask again."""
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    def listxattr(self, path: bytes) -> list[bytes]:  # noqa: ARG002
+        """Answer ENOSYS, once for the whole mount."""
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))

@@ -21,6 +21,7 @@ from artifactfs.mount.kernel.encoding import FOREVER, Owner, Validity
 from artifactfs.mount.kernel.index_source import IndexSource
 from artifactfs.mount.kernel.source import SourceSpec
 from artifactfs.mount.orders import Order
+from artifactfs.mount.pinned import pinned_version
 from artifactfs.mount.staging_list import StagingList
 from artifactfs.repository.repository import Repository, open_repository
 from artifactfs.repository.trees import root_placement
@@ -29,6 +30,7 @@ from artifactfs.vfs.nodes import NodeTable, directory_record
 from artifactfs.vfs.version_view import VersionView
 
 if TYPE_CHECKING:
+    from artifactfs.model import Collection, Version
     from artifactfs.mount.kernel.source import ChangeSource, Source
     from artifactfs.vfs.catalogue_view import StagingPlaces
 
@@ -49,6 +51,7 @@ class Served(Struct, frozen=True):
         names_ns: how long the kernel keeps names and attributes of the catalogue.
         epoch: number of the epoch that the mount began with; 0 takes the current one.
         order: the server's order, as text, for what staging directories need; empty shows none.
+        root: top directory of the version below an overlay, as JSON; such a mount has no extended attributes.
     """
 
     repository: str
@@ -61,6 +64,7 @@ class Served(Struct, frozen=True):
     names_ns: int = FOREVER.entry_ns
     epoch: int = 0
     order: str = ""
+    root: str | None = None
 
 
 class NoStaging:
@@ -90,18 +94,19 @@ def open_source(arguments: dict[str, Any]) -> Source:
         nodes = NodeTable(epoch)
         owner = Owner(served.uid, served.gid)
         if served.collection:
-            collection = repository.get_collection(served.collection)
-            version = collection.versions[served.version]
+            collection, version = _find_version(served, repository)
             view = stack.enter_context(VersionView(repository, epoch, collection=collection, version=version))
             placement = root_placement(version.root)
             node = nodes.version(collection.name, version, placement)
             root = directory_record(
                 node, version.root.as_entry(), placement, collection=collection.name, version=version.number
             )
-            return IndexSource(
+            source = IndexSource(
                 repository, nodes, view=view, details=view, root=root, owner=owner, catalogue=FOREVER,
                 holding=stack.pop_all(),
             )  # fmt: skip
+            source.has_xattrs = served.root is None
+            return source
         whole = stack.enter_context(
             CatalogueView(repository, epoch, staging=_staging_of(served, repository), frozen=served.frozen)
         )
@@ -133,6 +138,14 @@ def _open(served: Served, stack: ExitStack) -> tuple[Repository, Epoch]:
     directory = repository.state_directory
     epoch = reopen_epoch(directory, number=served.epoch) if served.epoch else open_epoch(directory, random=os.urandom)
     return repository, stack.enter_context(epoch)
+
+
+def _find_version(served: Served, repository: Repository) -> tuple[Collection, Version]:
+    """Return what is mounted; of a version below an overlay no more than what a mount shows of it."""
+    if served.root is not None:
+        return pinned_version(served.collection, served.version, root=served.root)
+    collection = repository.get_collection(served.collection)
+    return collection, collection.versions[served.version]
 
 
 def _staging_of(served: Served, repository: Repository) -> StagingPlaces:

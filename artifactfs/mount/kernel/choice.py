@@ -16,7 +16,7 @@ import msgspec
 from artifactfs.errors import UsageError
 from artifactfs.index.epoch import open_epoch
 from artifactfs.mount.kernel.catalogue import Served, describe
-from artifactfs.mount.orders import VERSION
+from artifactfs.mount.orders import REPOSITORY
 from artifactfs.mount.syscalls import may_mount
 from artifactfs.paths import parse_ref
 from artifactfs.repository.repository import Repository, open_repository
@@ -61,7 +61,7 @@ def prepare(order: Order) -> Prepared:
         UsageError: it is no version.
         ArtifactFSError: the repository cannot be opened.
     """
-    create = order.kind != VERSION
+    create = order.kind == REPOSITORY
     with open_repository(order.repository, state=order.state, author=order.author, create=create) as repository:
         with open_epoch(repository.state_directory, random=os.urandom) as epoch:
             number = epoch.number
@@ -76,6 +76,7 @@ def prepare(order: Order) -> Prepared:
             frozen=_freeze(repository) if order.freeze_aliases else None,
             epoch=number,
             order=order.encode(),
+            root=order.root,
         )
         return Prepared(served, repository.id, repository.location, repository.state_directory, mean)
 
@@ -87,9 +88,11 @@ def recall(handover: Handover) -> Prepared:
 
 
 def _resolve(order: Order, repository: Repository) -> tuple[str, int, int]:
-    if order.kind != VERSION:
+    if order.kind == REPOSITORY:
         return "", 0, 0
     ref = parse_ref(order.artifact or "")
+    if order.root is not None:
+        return ref.collection, ref.version or 0, 0
     if ref.path or ref.staging is not None:
         msg = f"{ref} is not a version"
         raise UsageError(msg, hint="--artifact takes NAME, NAME:vN or NAME:ALIAS")

@@ -68,6 +68,7 @@ class IndexSource:
         self._owner = owner
         self._catalogue = catalogue
         self._holding = holding
+        self.has_xattrs = True
         trees = Trees(repository.blobs, cache_size=TREE_CACHE_BYTES)
         self._directories = PreparedDirectories(nodes, trees, owner=owner)
 

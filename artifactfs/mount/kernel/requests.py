@@ -86,6 +86,8 @@ class Requests:
             Opcode.BATCH_FORGET: self.forget,
         }
         table.update(dict.fromkeys(CHANGES, self.refuse_change))
+        if not self._source.has_xattrs:
+            del table[Opcode.GETXATTR], table[Opcode.LISTXATTR]
         return table
 
     # Names and attributes

@@ -74,6 +74,10 @@ class Space:
 class DetailSource(Protocol):
     """Extended attributes and space."""
 
+    @property
+    def has_xattrs(self) -> bool:
+        """Whether there are extended attributes at all; if not, the kernel is told so once."""
+
     def list_xattrs(self, node: int) -> list[bytes]:
         """Return the names of a node's attributes."""
 

@@ -1,0 +1,97 @@
+"""mount(2) of an overlay, and turning it read-only and back.
+
+The paths go into one option string, in which a comma ends an option and a colon a lower directory, so both are escaped.
+
+Used by the overlay's server.
+
+Threading: functions without state.
+
+Source: Documentation/filesystems/overlayfs.rst; fs/overlayfs/params.c.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from artifactfs.errors import MountError
+from artifactfs.mount.mountinfo import OVERLAY_SOURCE, OVERLAY_TYPE
+from artifactfs.mount.syscalls import MS_NODEV, MS_NOSUID, MS_RDONLY, MS_REMOUNT, may_mount, mount_filesystem
+
+FIXED_OPTIONS: Final = ("redirect_dir=on", "metacopy=off", "index=off", "nfs_export=off", "xino=off")
+"""Spelt out, because distributions choose other defaults: with metacopy a chmod would leave a file without its data."""
+_WHOLE_USER_NAMESPACE: Final = ["0", "0", "4294967295"]
+_SPECIAL = re.compile(r"([\\,:])")
+
+
+@dataclass(frozen=True, slots=True)
+class OverlayPaths:
+    """What an overlay is made of; `work` is on the file system of `upper`, and empty."""
+
+    lower: str
+    upper: str
+    work: str
+
+
+def may_overlay() -> bool:
+    """Return whether this process may mount an overlay with `trusted.*` marks.
+
+    That needs CAP_SYS_ADMIN in the initial user namespace: in another one, mount(2) works but the marks do not.
+
+    Source: user_namespaces(7), uid_map; xattr(7), trusted.
+    """
+    try:
+        mapped = Path("/proc/self/uid_map").read_text().split()
+        known = Path("/proc/filesystems").read_text().split()
+    except OSError:
+        return False
+    return may_mount() and mapped == _WHOLE_USER_NAMESPACE and (OVERLAY_TYPE in known or _is_module())
+
+
+def _is_module() -> bool:
+    """Return whether overlayfs is a module that mount(2) loads."""
+    return Path(f"/lib/modules/{os.uname().release}/kernel/fs/overlayfs").is_dir()
+
+
+def mount_overlay(paths: OverlayPaths, mountpoint: str) -> None:
+    """Mount an overlay.
+
+    Raises:
+        MountError: the system refuses; EINVAL is a file system that cannot hold an upper directory.
+    """
+    named = (("lowerdir", paths.lower), ("upperdir", paths.upper), ("workdir", paths.work))
+    options = [*(f"{key}={_escaped(path)}" for key, path in named), *FIXED_OPTIONS]
+    try:
+        mount_filesystem(OVERLAY_SOURCE, mountpoint, OVERLAY_TYPE, MS_NOSUID | MS_NODEV, ",".join(options))
+    except OSError as error:
+        msg = f"mounting an overlay on {mountpoint} failed: {error.strerror}"
+        hint = "--driver union works on every file system; the kernel's log may say more (dmesg)"
+        raise MountError(msg, hint=hint, subject=mountpoint) from error
+
+
+def _escaped(path: str) -> str:
+    return _SPECIAL.sub(r"\\\1", path)
+
+
+def make_read_only(mountpoint: str) -> None:
+    """Let nothing be changed any more, and write out what was: by whatever path the overlay is reached.
+
+    Raises:
+        OSError: EBUSY when a file is open for writing, or mapped so.
+
+    Source: mount(2), MS_REMOUNT; sb_prepare_remount_readonly in fs/namespace.c, ovl_reconfigure in
+    fs/overlayfs/super.c.
+    """
+    mount_filesystem("none", mountpoint, "none", MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, "")
+
+
+def make_writable(mountpoint: str) -> None:
+    """Let changes through again.
+
+    Raises:
+        OSError: it is not mounted any more.
+    """
+    mount_filesystem("none", mountpoint, "none", MS_REMOUNT | MS_NOSUID | MS_NODEV, "")
