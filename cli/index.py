@@ -18,15 +18,23 @@ def command() -> None:
 
 @command.command("rebuild")
 def rebuild() -> None:
-    """Drop the index and let it fill again by use. Nothing is lost by this; live mounts go on."""
+    """Drop the index and let it fill again by use. Nothing is lost by this; live mounts go on.
+
+    The graph of runs and versions is filled at once.
+    """
     from artifactfs.index.epoch import begin_epoch
     from artifactfs.index.index import Index
+    from artifactfs.runs.lineage import open_lineage
+
+    from .runs import open_runs
 
     session = current_session()
     with session.open_repository() as repository:
         if isinstance(repository.index, Index):
             repository.index.drop()
         begin_epoch(repository.state_directory, random=os.urandom)
+        with open_lineage(repository, open_runs(repository)) as lineage:
+            lineage.rebuild()
         names = repository.collection_names()
     if session.json:
         print_json({"repository": repository.location, "collections": len(names)})

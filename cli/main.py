@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "edit": "Change a version's description, metadata or tags.",
     "get": "Copy a version, or a part of it, to a directory.",
     "index": "Look after the index of this machine.",
+    "lineage": "Show what something was made from, and what from it.",
     "log": "List what happened to a collection.",
     "ls": "List collections, versions or entries.",
     "mount": "Show the repository, or one version, as a directory.",

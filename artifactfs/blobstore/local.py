@@ -10,6 +10,7 @@ Source: docs/format.md; rename(2), link(2), fsync(2), syncfs(2).
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
@@ -107,6 +108,16 @@ class LocalStore:
         for name, is_directory in self._list(prefix):
             if not is_directory or any(True for _ in self.iter_keys(f"{prefix}{name}/")):
                 yield name
+
+    def find_stamp(self, prefix: str) -> int | None:
+        """Return when a name directly below `prefix` last came or went, in nanoseconds; None when there is none.
+
+        Saves listing what did not change. File systems round it: two changes may have one time.
+        """
+        try:
+            return os.stat(self.path(prefix.rstrip("/"))).st_mtime_ns
+        except OSError:
+            return None
 
     def create(self, key: str, data: bytes) -> bool:
         """Create an object unless there is one, durably, and return whether this call created it.

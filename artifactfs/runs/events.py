@@ -23,6 +23,8 @@ MILLISECOND_NS: Final = 1_000_000
 
 _RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
 TimeNs = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 
@@ -198,6 +200,16 @@ def check_run_id(text: str) -> str:
         msg = f"{text!r} cannot be the id of a run"
         raise InvalidNameError(msg, hint="it is a UUID of version 7", subject=text)
     return text
+
+
+def is_run_id(text: str) -> bool:
+    """Return whether a text is the id of a run in form; no version is called like one."""
+    return _RUN_ID.fullmatch(text) is not None
+
+
+def is_day(text: str) -> bool:
+    """Return whether a text is a day, `YYYY-MM-DD`, in form."""
+    return _DAY.fullmatch(text) is not None
 
 
 def run_day(run: str) -> str:

@@ -8,7 +8,6 @@ Used by the SDK and the command line. Threading: a RunLog may be shared by threa
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -37,6 +36,8 @@ from artifactfs.runs.events import (
     check_run_id,
     decode_event,
     encode_event,
+    is_day,
+    is_run_id,
     new_run_id,
     run_day,
 )
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from artifactfs.blobstore.base import ObjectStore
     from artifactfs.clock import Clock
 
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 SHORTEST_PREFIX: Final = 4
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -203,7 +203,15 @@ class RunLog:
             InvalidNameError: it is not the id of a run.
             MalformedError: an event is damaged.
         """
-        events = list(self.iter_events(check_run_id(run)))
+        return self.fold(run, list(self.iter_events(check_run_id(run))))
+
+    def fold(self, run: str, events: list[Event]) -> RunState:
+        """Return what a run is now, given its events.
+
+        Raises:
+            NotFoundError: there are none.
+            MalformedError: the first is not its start.
+        """
         if not events:
             msg = f"there is no run {run}"
             raise NotFoundError(msg, hint="`artifactfs runs` lists what there is", subject=run)
@@ -229,11 +237,19 @@ class RunLog:
         msg = f"{len(found)} runs are called {text!r}"
         raise NotFoundError(msg, hint=f"use an id: {', '.join(found[:5])}", subject=text)
 
-    def iter_ids(self) -> Iterator[str]:
-        """Yield the ids of all runs, the newest first."""
-        for day in sorted(self._store.iter_children(RUNS_PREFIX), reverse=True):
-            if _DAY.fullmatch(day):
-                yield from sorted(self._store.iter_children(f"{RUNS_PREFIX}{day}/"), reverse=True)
+    def iter_days(self) -> Iterator[str]:
+        """Yield the days on which runs began, each `YYYY-MM-DD`, in any order."""
+        yield from (day for day in self._store.iter_children(RUNS_PREFIX) if is_day(day))
+
+    def iter_ids(self, day: str | None = None) -> Iterator[str]:
+        """Yield the ids of all runs, or of those of one day, the newest first."""
+        for each in [day] if day is not None else sorted(self.iter_days(), reverse=True):
+            found = self._store.iter_children(f"{RUNS_PREFIX}{each}/")
+            yield from sorted((run for run in found if is_run_id(run)), reverse=True)
+
+    def has_event(self, run: str, number: int) -> bool:
+        """Return whether a run has an event of this number."""
+        return self._store.find_size(run_key(run_day(run), run, number)) is not None
 
     def iter_runs(self) -> Iterator[RunState]:
         """Yield all runs, the newest first; damaged ones are left out."""

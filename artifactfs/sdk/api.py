@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from artifactfs.errors import NotFoundError
 from artifactfs.sdk.artifact import Artifact
-from artifactfs.sdk.run import check_type, find_artifact
+from artifactfs.sdk.finding import check_type, find_artifact
+from artifactfs.sdk.recorded import RecordedRun
 from artifactfs.sdk.workspace import find_workspace
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from artifactfs.model import Collection
-    from artifactfs.runs.history import RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +99,19 @@ class Api:
             return False
         return type in (None, artifact.type)
 
-    def runs(self) -> Iterator[RunState]:
+    def runs(self) -> Iterator[RecordedRun]:
         """Yield all runs, the newest first."""
-        yield from self._workspace.runs.iter_runs()
+        for state in self._workspace.runs.iter_runs():
+            yield RecordedRun.from_state(self._workspace, state)
 
-    def run(self, run: str) -> RunState:
+    def run(self, run: str) -> RecordedRun:
         """Return one run by its id.
 
         Raises:
             NotFoundError: there is none.
             InvalidNameError: it is not the id of a run.
         """
-        return self._workspace.runs.get_run(run)
+        return RecordedRun.from_state(self._workspace, self._workspace.runs.get_run(run))
 
 
 def _describe(collection: Collection) -> ArtifactCollection:

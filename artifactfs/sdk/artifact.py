@@ -13,6 +13,7 @@ from artifactfs.errors import DigestMismatchError, UsageError
 from artifactfs.model import DirectoryEntry
 from artifactfs.paths import format_path, parse_path
 from artifactfs.repository import changes
+from artifactfs.sdk import lineage
 from artifactfs.sdk.copies import download_entry, download_version
 from artifactfs.sdk.details import ArtifactDetails
 from artifactfs.sdk.draft import PathLike
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from artifactfs.model import Collection, Entry, Version
     from artifactfs.repository.commit import CommitResult
-    from artifactfs.runs.history import RunState
+    from artifactfs.sdk.recorded import RecordedRun
     from artifactfs.sdk.workspace import Workspace
 
 
@@ -277,14 +278,41 @@ class Artifact(ArtifactDetails):
             self._name, lambda state: changes.delete_version(state, number=number, force=delete_aliases)
         )
 
-    def logged_by(self) -> RunState | None:
+    def logged_by(self) -> RecordedRun | None:
         """Return the run that made it, or None when none did.
 
         Raises:
             UsageError: it is a draft.
         """
-        run = self.get_version("logged_by").run
-        return None if run is None else self.get_workspace().runs.get_run(run)
+        run, workspace = self.get_version("logged_by").run, self.get_workspace()
+        return None if run is None else lineage.get_run(workspace, run)
+
+    def used_by(self) -> list[RecordedRun]:
+        """Return the runs that read it, in no particular order.
+
+        Raises:
+            UsageError: it is a draft.
+        """
+        self.get_version("used_by")
+        return lineage.find_runs(self.get_workspace(), self.name, "down")
+
+    def ancestors(self) -> list[Artifact | RecordedRun]:
+        """Return the runs and versions that it was made from, the nearest first; deleted versions are left out.
+
+        Raises:
+            UsageError: it is a draft.
+        """
+        self.get_version("ancestors")
+        return lineage.find_all(self.get_workspace(), self.name, "up")
+
+    def descendants(self) -> list[Artifact | RecordedRun]:
+        """Return the runs and versions that were made from it, the nearest first; deleted versions are left out.
+
+        Raises:
+            UsageError: it is a draft.
+        """
+        self.get_version("descendants")
+        return lineage.find_all(self.get_workspace(), self.name, "down")
 
     # For `Run`.
 

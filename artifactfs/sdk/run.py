@@ -8,12 +8,10 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from artifactfs.clock import format_time_ns
 from artifactfs.errors import UsageError
-from artifactfs.paths import parse_ref
 from artifactfs.repository import changes
 from artifactfs.repository.commit import CommitOptions
 from artifactfs.repository.put import put_plan
@@ -21,6 +19,7 @@ from artifactfs.runs.lease import Heartbeat
 from artifactfs.runs.markers import remove_marker
 from artifactfs.runs.secrets import Masker
 from artifactfs.sdk.artifact import Artifact
+from artifactfs.sdk.finding import check_type, find_artifact, find_artifacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -241,6 +240,14 @@ class Run:
             self._workspace.runs.use(self.id, artifact.name)
         return artifact
 
+    def used_artifacts(self) -> list[Artifact]:
+        """Return the versions that this run read, in order of first use, without those that were deleted."""
+        return find_artifacts(self._workspace, self.inputs)
+
+    def logged_artifacts(self) -> list[Artifact]:
+        """Return the versions that this run made, in order, without those that were deleted."""
+        return find_artifacts(self._workspace, self.outputs)
+
     def update_config(self, values: Mapping[str, Any]) -> None:
         """Record more configuration, or other values of what there is. What looks like a secret is masked.
 
@@ -316,31 +323,6 @@ class Run:
         """Return name and state."""
         state = "running" if self._finished_ns is None else f"finished with {self._exit_code}"
         return f"<Run {self.name} {state}>"
-
-
-def find_artifact(workspace: Workspace, name: str) -> Artifact:
-    """Return the version that a name stands for.
-
-    Raises:
-        UsageError: it names a path or a staging directory.
-        ArtifactFSError: see `Repository.resolve`.
-    """
-    ref = parse_ref(name)
-    if ref.path:
-        msg = f"{name!r} names a path in an artifact"
-        raise UsageError(msg, hint="use get_entry of the artifact", subject=name)
-    return Artifact.from_version(workspace, *workspace.repository.resolve(replace(ref, path=b"")))
-
-
-def check_type(artifact: Artifact, expected: str | None) -> None:
-    """Check that an artifact has a type.
-
-    Raises:
-        UsageError: it has another.
-    """
-    if expected is not None and artifact.type != expected:
-        msg = f"{artifact.name} has the type {artifact.type!r}, not {expected!r}"
-        raise UsageError(msg, subject=artifact.name)
 
 
 def _as_tuple(aliases: Sequence[str] | None) -> tuple[str, ...]:

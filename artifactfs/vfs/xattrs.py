@@ -9,12 +9,13 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from artifactfs.clock import format_time_ns
 from artifactfs.digest import Digest
 from artifactfs.vfs.base import XATTR_PREFIX, NoAttributeError
 from artifactfs.vfs.nodes import CollectionNode, DirectoryNode, FileNode, ReferenceNode
 
 if TYPE_CHECKING:
-    from artifactfs.model import Collection
+    from artifactfs.model import Collection, Version
     from artifactfs.vfs.nodes import Record
 
 
@@ -43,6 +44,7 @@ def describe_node(record: Record, *, source: str, collection: Collection | None)
             }
             if collection is not None:
                 found |= {"type": collection.type, "aliases": " ".join(collection.aliases_of(record.version))}
+                found |= _describe_origin(collection.versions.get(record.version))
         case CollectionNode():
             found = {"source": source}
             if collection is not None:
@@ -50,6 +52,20 @@ def describe_node(record: Record, *, source: str, collection: Collection | None)
         case _:
             pass
     return {XATTR_PREFIX + name.encode(): os.fsencode(value) for name, value in found.items()}
+
+
+def _describe_origin(version: Version | None) -> dict[str, str]:
+    """Return who made a version, when, in which run and from what; what is not recorded is left out."""
+    if version is None:
+        return {}
+    found = {"author": version.author, "created": format_time_ns(version.time_ns)}
+    if version.run:
+        found["run"] = version.run
+    if version.inputs:
+        found["inputs"] = " ".join(version.inputs)
+    if version.message:
+        found["message"] = version.message
+    return found
 
 
 def get_from(attributes: dict[bytes, bytes], name: bytes) -> bytes:

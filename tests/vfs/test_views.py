@@ -14,6 +14,7 @@ from artifactfs.errors import BlobMissingError, DigestMismatchError, IntegrityEr
 from artifactfs.index.epoch import Epoch, begin_epoch, open_epoch
 from artifactfs.model import FileEntry
 from artifactfs.repository import changes
+from artifactfs.repository.commit import CommitOptions
 from artifactfs.repository.repository import Repository
 from artifactfs.repository.trees import Trees
 from artifactfs.testing.repositories import TIME_NS, commit_files, make_repository
@@ -267,3 +268,16 @@ def test_a_large_directory_is_prepared_in_pages(repository: Repository, epoch: E
         assert len({found.node for _, found in view.read_directory(top)}) == 7
     with CatalogueView(repository, epoch, staging=places) as again:
         assert again.lookup(walk(again, "large/v0"), b"004321").size == 1
+
+
+def test_the_run_that_made_a_version_is_among_its_attributes(repository: Repository, epoch: Epoch) -> None:
+    run = "01a20a51-331d-7f0e-b627-4f61c62f1334"
+    commit_files(repository, "animals", FILES, CommitOptions(run=run, inputs=("b:v0", "c:v3"), message="why"))
+    view = CatalogueView(repository, epoch, staging=Places())
+    collection = view.lookup(ROOT_NODE, b"animals").node
+    made, plain = (view.lookup(collection, name).node for name in (b"v1", b"v0"))
+    assert view.get_xattr(made, b"user.artifactfs.run") == run.encode()
+    assert view.get_xattr(made, b"user.artifactfs.inputs") == b"b:v0 c:v3"
+    assert view.get_xattr(made, b"user.artifactfs.message") == b"why"
+    assert view.get_xattr(plain, b"user.artifactfs.author") == b"tester@host"
+    assert b"user.artifactfs.run" not in view.list_xattrs(plain)

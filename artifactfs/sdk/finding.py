@@ -1,0 +1,54 @@
+"""Finding versions by name.
+
+Used by `Run`, `Api` and the lineage. Threading: functions without state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from artifactfs.errors import NotFoundError, UsageError
+from artifactfs.paths import parse_ref
+from artifactfs.sdk.artifact import Artifact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from artifactfs.sdk.workspace import Workspace
+
+
+def find_artifact(workspace: Workspace, name: str) -> Artifact:
+    """Return the version that a name stands for.
+
+    Raises:
+        UsageError: it names a path or a staging directory.
+        ArtifactFSError: see `Repository.resolve`.
+    """
+    ref = parse_ref(name)
+    if ref.path:
+        msg = f"{name!r} names a path in an artifact"
+        raise UsageError(msg, hint="use get_entry of the artifact", subject=name)
+    return Artifact.from_version(workspace, *workspace.repository.resolve(replace(ref, path=b"")))
+
+
+def check_type(artifact: Artifact, expected: str | None) -> None:
+    """Check that an artifact has a type.
+
+    Raises:
+        UsageError: it has another.
+    """
+    if expected is not None and artifact.type != expected:
+        msg = f"{artifact.name} has the type {artifact.type!r}, not {expected!r}"
+        raise UsageError(msg, subject=artifact.name)
+
+
+def find_artifacts(workspace: Workspace, names: Iterable[str]) -> list[Artifact]:
+    """Return the versions of these names, in order, without those that were deleted."""
+    found = []
+    for name in names:
+        try:
+            found.append(find_artifact(workspace, name))
+        except NotFoundError:
+            continue
+    return found

@@ -1,0 +1,61 @@
+"""A run as it is recorded: of this program, of another, or of long ago.
+
+Used by programs. Threading: immutable, but for the repository behind it, which may be shared by threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Self
+
+from artifactfs.runs.state import RunState
+from artifactfs.sdk import lineage
+from artifactfs.sdk.finding import find_artifacts
+
+if TYPE_CHECKING:
+    from artifactfs.runs.machine import Environment
+    from artifactfs.sdk.artifact import Artifact
+    from artifactfs.sdk.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRun(RunState):
+    """A run as it was when it was looked up, and the way to what it read and made.
+
+    Attributes:
+        workspace: where it is recorded.
+    """
+
+    workspace: Workspace = field(repr=False, compare=False)
+
+    @classmethod
+    def from_state(cls, workspace: Workspace, state: RunState) -> Self:
+        """Return a run of a repository."""
+        known = {each.name: getattr(state, each.name) for each in fields(RunState)}
+        return cls(**known, workspace=workspace)
+
+    @property
+    def environment(self) -> Environment | None:
+        """The software and hardware that it ran with; None when they are not recorded.
+
+        Raises:
+            BlobMissingError, DigestMismatchError, MalformedError: the description is damaged.
+        """
+        digest = self.circumstances.environment
+        return self.workspace.runs.get_environment(digest) if digest else None
+
+    def used_artifacts(self) -> list[Artifact]:
+        """Return the versions that it read, in order of first use, without those that were deleted."""
+        return find_artifacts(self.workspace, self.inputs)
+
+    def logged_artifacts(self) -> list[Artifact]:
+        """Return the versions that it made, in order, without those that were deleted."""
+        return find_artifacts(self.workspace, self.outputs)
+
+    def ancestors(self) -> list[Artifact | RecordedRun]:
+        """Return the runs and versions that it depends on, the nearest first; deleted versions are left out."""
+        return lineage.find_all(self.workspace, self.id, "up")
+
+    def descendants(self) -> list[Artifact | RecordedRun]:
+        """Return the runs and versions that depend on it, the nearest first; deleted versions are left out."""
+        return lineage.find_all(self.workspace, self.id, "down")

@@ -1,0 +1,190 @@
+"""`artifactfs lineage`: what a version or run was made from, and what was made from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from artifactfs.clock import format_time_ns
+
+from .completing import complete_ref
+from .options import Command
+from .output import format_moment, print_json
+from .session import current_session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from artifactfs.index.graph import Direction
+    from artifactfs.repository.repository import Repository
+    from artifactfs.runs.history import RunLog
+    from artifactfs.runs.lineage import Lineage, Neighbourhood, RunNode, VersionNode
+
+SHOWN = 1000
+
+
+@click.command("lineage", cls=Command)
+@click.argument("name", metavar="REF|RUN", shell_complete=complete_ref)
+@click.option("--up", is_flag=True, help="Only what it was made from.")
+@click.option("--down", is_flag=True, help="Only what was made from it.")
+@click.option("--depth", type=click.IntRange(min=1), help="Follow so many steps; a run and its output are two.")
+@click.option("--mermaid", is_flag=True, help="Print a flow chart in Mermaid's language.")
+@click.option("--svg", is_flag=True, help="Print a drawing.")
+def command(name: str, *, up: bool, down: bool, depth: int | None, mermaid: bool, svg: bool) -> None:
+    """Show what a version or run was made from, and what was made from it.
+
+    RUN is a run's id, the beginning of one, or its name.
+    """
+    from artifactfs.runs.lineage import open_lineage
+
+    from .runs import open_runs
+
+    session = current_session()
+    with session.open_repository() as repository:
+        runs = open_runs(repository)
+        with open_lineage(repository, runs) as lineage:
+            start = _find_start(repository, runs, lineage, name)
+            wanted: list[Direction] = [*(["up"] if up or not down else []), *(["down"] if down or not up else [])]  # type: ignore[list-item]
+            found = [(each, lineage.find(start, each, depth=depth, limit=SHOWN)) for each in wanted]
+    if any(part.is_cut for _, part in found) and depth is None:
+        session.warn(f"only the nearest {SHOWN} are shown")
+    if session.json:
+        print_json(_as_json(start, [part for _, part in found]))
+    elif mermaid or svg:
+        _draw(start, [part for _, part in found], as_svg=svg)
+    else:
+        for line in _format_tree(start, found):
+            click.echo(line)
+
+
+def _find_start(repository: Repository, runs: RunLog, lineage: Lineage, name: str) -> str:
+    """Return the name in the graph of what is meant: a version, also a deleted one, or a run.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    from artifactfs.errors import CollectionNotFoundError, InvalidNameError, UsageError, VersionNotFoundError
+    from artifactfs.paths import parse_ref
+    from artifactfs.runs.events import is_run_id
+
+    if is_run_id(name):
+        return runs.get_run(name).id
+    try:
+        ref = parse_ref(name)
+        if ref.path:
+            msg = f"{name!r} names a path, and lineage is of whole versions"
+            raise UsageError(msg, hint="`artifactfs blame` says what changed a file", subject=name)
+        collection, version = repository.resolve(ref)
+    except VersionNotFoundError:
+        lineage.update()
+        if lineage.is_known(name):
+            return name
+        raise
+    except (CollectionNotFoundError, InvalidNameError):
+        if ":" in name:
+            raise
+        return runs.find_run(name).id
+    return f"{collection.name}:{version.name}"
+
+
+def _as_json(start: str, parts: list[Neighbourhood]) -> dict[str, Any]:
+    nodes, edges = _join(parts)
+    return {
+        "start": start,
+        "nodes": [{"id": name, **_node_fields(node)} for name, node in nodes.items()],
+        "edges": [{"from": one, "to": two} for one, two in edges],
+        "is_cut": any(part.is_cut for part in parts),
+    }
+
+
+def _node_fields(node: VersionNode | RunNode | None) -> dict[str, Any]:
+    from artifactfs.runs.lineage import RunNode
+
+    if node is None:
+        return {"kind": "unknown"}
+    if isinstance(node, RunNode):
+        return {
+            "kind": "run",
+            "name": node.name,
+            "job_type": node.job_type,
+            "project": node.project,
+            "author": node.author,
+            "started": format_time_ns(node.started_ns),
+            "state": node.state,
+        }
+    return {
+        "kind": "version",
+        "type": node.type,
+        "created": format_time_ns(node.time_ns),
+        "author": node.author,
+        "run": node.run or None,
+        "tags": list(node.tags),
+        "is_deleted": node.is_deleted,
+    }
+
+
+def _join(
+    parts: list[Neighbourhood],
+) -> tuple[dict[str, VersionNode | RunNode | None], list[tuple[str, str]]]:
+    nodes = {name: node for part in parts for name, node in part.nodes.items()}
+    return nodes, list(dict.fromkeys(edge for part in parts for edge in part.edges))
+
+
+def _draw(start: str, parts: list[Neighbourhood], *, as_svg: bool) -> None:
+    from artifactfs.runs.drawing import draw_mermaid, draw_svg
+
+    nodes, edges = _join(parts)
+    known = [(one, two) for one, two in edges if one in nodes and two in nodes]
+    click.echo(draw_svg(nodes, known, start=start) if as_svg else draw_mermaid(nodes, known), nl=False)
+
+
+def _format_tree(start: str, found: list[tuple[Direction, Neighbourhood]]) -> Iterator[str]:
+    yield _describe(start, found[0][1].nodes[start])
+    for direction, part in found:
+        if len(part.nodes) > 1:
+            if len(found) > 1:
+                yield "made from:" if direction == "up" else "used for:"
+            yield from _format_branches(part, direction)
+        else:
+            yield "  made from nothing that is recorded" if direction == "up" else "  used for nothing that is recorded"
+
+
+def _format_branches(part: Neighbourhood, direction: Direction) -> Iterator[str]:
+    """Yield a line for each edge, depth first; what was shown before is not entered again."""
+    near, far = (0, 1) if direction == "down" else (1, 0)
+    below: dict[str, list[str]] = {}
+    for edge in part.edges:
+        if edge[far] in part.nodes:
+            below.setdefault(edge[near], []).append(edge[far])
+    shown = {part.start}
+    stack = [("", iter(_with_last(below.get(part.start, []))))]
+    while stack:
+        indent, children = stack[-1]
+        following = next(children, None)
+        if following is None:
+            stack.pop()
+            continue
+        name, is_last = following
+        again = name in shown and bool(below.get(name))
+        yield f"{indent}{'└─' if is_last else '├─'} {_describe(name, part.nodes[name])}{' (above)' if again else ''}"
+        if not again:
+            shown.add(name)
+            stack.append((indent + ("   " if is_last else "│  "), iter(_with_last(below.get(name, [])))))
+
+
+def _with_last(names: list[str]) -> list[tuple[str, bool]]:
+    return [(name, number == len(names)) for number, name in enumerate(names, 1)]
+
+
+def _describe(name: str, node: VersionNode | RunNode | None) -> str:
+    from artifactfs.runs.lineage import RunNode
+
+    if node is None:
+        return f"{name} (not recorded here)"
+    if isinstance(node, RunNode):
+        words = ["run", node.name or node.job_type, name, node.state, format_moment(node.started_ns), node.author]
+    else:
+        gone = "deleted" if node.is_deleted else ""
+        words = [name, node.type, gone, format_moment(node.time_ns), node.author]
+    return "  ".join(word for word in words if word)

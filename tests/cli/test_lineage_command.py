@@ -1,0 +1,94 @@
+"""`artifactfs lineage`: the tree, and the forms for programs and pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import artifactfs
+from artifactfs.sdk.recorded import RecordedRun
+from tests.cli.support import Cli
+
+
+@pytest.fixture
+def ids(cli: Cli, work: Path) -> dict[str, str]:
+    """Return ids by name: `prepare` made data:v0, `train` model:v0 from it, `evaluate` report:v0 from both."""
+    found = {}
+    for name, uses, makes in [
+        ("prepare", [], "data"),
+        ("train", ["data"], "model"),
+        ("evaluate", ["data", "model"], "report"),
+    ]:
+        with artifactfs.init(name=name) as run:
+            for artifact in uses:
+                run.use_artifact(artifact)
+            run.log_artifact("images", name=makes)
+            found[name] = run.id
+    return found
+
+
+def test_the_tree(cli: Cli, ids: dict[str, str]) -> None:
+    lines = cli("lineage", "report").stdout.splitlines()
+    assert lines[0].startswith("report:v0  dataset  ")
+    assert len(lines) == 9
+    assert lines[1] == "made from:"
+    assert lines[3].startswith("   ├─ data:v0")
+    assert lines[4].startswith("   │  └─ run  prepare")
+    assert lines[5].startswith("   └─ model:v0")
+    assert lines[6].startswith("      └─ run  train")
+    assert lines[7].startswith("         └─ data:v0")
+    assert lines[-1].endswith("used for nothing that is recorded")
+    assert "evaluate" in lines[2]
+    assert lines[-2].endswith("(above)")
+    assert "made from nothing" in cli("lineage", "prepare", "--up").stdout
+    assert "model:v0" in cli("lineage", "train", "--down", "--depth", "1").stdout
+    assert "report" not in cli("lineage", "train", "--down", "--depth", "1").stdout
+
+
+def test_json_of_a_run_by_id_and_of_a_deleted_version(cli: Cli, ids: dict[str, str]) -> None:
+    found = cli.json("lineage", ids["train"])
+    kinds = {node["id"]: node["kind"] for node in found["nodes"]}
+    assert kinds["data:v0"] == "version"
+    assert kinds[ids["train"]] == "run"
+    assert {"from": "data:v0", "to": ids["train"]} in found["edges"]
+    assert {"from": ids["train"], "to": "model:v0"} in found["edges"]
+    cli("rm", "data:v0", "--force", "--yes")
+    gone = cli.json("lineage", "data:v0", "--down")
+    assert gone["nodes"][0]["is_deleted"] is True
+    assert len(gone["nodes"]) == 5
+    cli("lineage", "data:v7", code=11)
+    cli("lineage", "nothing", code=13)
+    cli("lineage", "nothing:v0", code=10)
+
+
+def test_drawings(cli: Cli, ids: dict[str, str]) -> None:
+    assert cli("lineage", "report", "--mermaid").stdout.count("-->") == 6
+    assert cli("lineage", "report", "--svg").stdout.startswith("<svg ")
+
+
+def test_index_rebuild_fills_the_graph(cli: Cli, ids: dict[str, str]) -> None:
+    before = cli.json("lineage", "report")
+    cli("index", "rebuild")
+    assert cli.json("lineage", "report") == before
+
+
+def test_the_same_in_python(cli: Cli, ids: dict[str, str]) -> None:
+    api = artifactfs.Api()
+    model = api.artifact("model")
+    made = model.logged_by()
+    assert made is not None
+    assert (made.name, [artifact.name for artifact in made.used_artifacts()]) == ("train", ["data:v0"])
+    assert [artifact.name for artifact in made.logged_artifacts()] == ["model:v0"]
+    assert [run.name for run in model.used_by()] == ["evaluate"]
+    assert {run.name for run in api.artifact("data").used_by()} == {"train", "evaluate"}
+    assert [item.name for item in model.ancestors()] == ["train", "data:v0", "prepare"]
+    assert [item.name for item in model.descendants()] == ["evaluate", "report:v0"]
+    train = api.run(ids["train"])
+    assert [item.name for item in train.ancestors()] == ["data:v0", "prepare"]
+    assert isinstance(train.descendants()[1], RecordedRun)
+    assert made.environment is not None
+    with artifactfs.init() as run:
+        run.use_artifact(model)
+        assert [artifact.name for artifact in run.used_artifacts()] == ["model:v0"]
+        assert run.logged_artifacts() == []

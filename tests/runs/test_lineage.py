@@ -1,0 +1,189 @@
+"""Lineage: the graph follows from the store alone, and is brought up to date by what is new."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from artifactfs.blobstore.keys import log_key
+from artifactfs.repository import changes
+from artifactfs.repository.commit import CommitOptions
+from artifactfs.repository.repository import Repository
+from artifactfs.runs import lineage as module
+from artifactfs.runs.drawing import draw_mermaid, draw_svg
+from artifactfs.runs.history import RunLog
+from artifactfs.runs.lineage import Lineage, RunNode, VersionNode, open_lineage
+from artifactfs.testing.repositories import commit_files, make_repository
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[Repository]:
+    with make_repository(tmp_path) as repository:
+        yield repository
+
+
+@pytest.fixture
+def runs(repository: Repository) -> RunLog:
+    return RunLog(repository.store, clock=repository.clock, random=os.urandom)
+
+
+@pytest.fixture
+def lineage(repository: Repository, runs: RunLog) -> Iterator[Lineage]:
+    with open_lineage(repository, runs) as lineage:
+        yield lineage
+
+
+def commit(repository: Repository, name: str, run: str | None = None, *inputs: str, base: int | None = None) -> str:
+    options = CommitOptions(run=run, inputs=inputs, base=base)
+    return f"{name}:{commit_files(repository, name, {b'f': os.urandom(8)}, options).name}"
+
+
+def step(repository: Repository, runs: RunLog, name: str, inputs: list[str], outputs: list[str]) -> str:
+    """Record a whole run that reads and makes versions, and return its id."""
+    run = runs.start(author="a", name=name).run
+    for artifact in inputs:
+        runs.use(run, artifact)
+    for collection in outputs:
+        runs.log(run, commit(repository, collection, run, *inputs), is_new=True)
+    runs.finish(run, exit_code=0)
+    return run
+
+
+def test_three_steps(repository: Repository, runs: RunLog, lineage: Lineage) -> None:
+    prepare = step(repository, runs, "prepare", [], ["data"])
+    train = step(repository, runs, "train", ["data:v0"], ["model"])
+    evaluate = step(repository, runs, "evaluate", ["data:v0", "model:v0"], ["report"])
+    up = lineage.find("report:v0", "up")
+    assert up.distances == {"report:v0": 0, evaluate: 1, "data:v0": 2, "model:v0": 2, prepare: 3, train: 3}
+    assert lineage.find("data:v0", "down").distances == {
+        "data:v0": 0, train: 1, evaluate: 1, "model:v0": 2, "report:v0": 2,
+    }  # fmt: skip
+    assert lineage.find(train, "up").distances == {train: 0, "data:v0": 1, prepare: 2}
+    assert lineage.find("report:v0", "up", depth=1).distances == {"report:v0": 0, evaluate: 1}
+    node = up.nodes[train]
+    assert isinstance(node, RunNode)
+    assert (node.name, node.state) == ("train", "finished")
+    assert isinstance(up.nodes["model:v0"], VersionNode)
+
+
+def test_the_logs_alone_say_what_outputs_were_made_from(repository: Repository, lineage: Lineage) -> None:
+    commit(repository, "data")
+    lost = "01a20a51-331d-7f0e-b627-4f61c62f1334"
+    commit(repository, "model", lost, "data:v0")
+    found = lineage.find("model:v0", "up")
+    assert found.distances == {"model:v0": 0, lost: 1, "data:v0": 2}
+    assert found.nodes[lost] is None
+
+
+def test_without_a_run_versions_lead_to_versions(repository: Repository, lineage: Lineage) -> None:
+    commit(repository, "data")
+    commit(repository, "data", base=0)
+    commit(repository, "other", None, "data:v1")
+    assert lineage.find("other:v0", "up").distances == {"other:v0": 0, "data:v1": 1, "data:v0": 2}
+
+
+def test_what_a_run_records_later_is_seen(repository: Repository, runs: RunLog, lineage: Lineage) -> None:
+    commit(repository, "data")
+    commit(repository, "data")
+    run = runs.start(author="a").run
+    assert list(lineage.find(run, "up").distances) == [run]
+    for number in range(2):
+        runs.use(run, f"data:v{number}")
+        assert run in lineage.find(f"data:v{number}", "down").distances
+    node = lineage.find(run, "up").nodes[run]
+    assert isinstance(node, RunNode)
+    assert node.state == "running"
+    runs.finish(run, exit_code=2)
+    node = lineage.find(run, "up").nodes[run]
+    assert isinstance(node, RunNode)
+    assert node.state == "failed"
+
+
+def test_a_day_is_listed_again_until_it_is_settled(
+    repository: Repository, runs: RunLog, lineage: Lineage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[str | None] = []
+    original = RunLog.iter_ids
+    monkeypatch.setattr(RunLog, "iter_ids", lambda self, day=None: listed.append(day) or original(self, day))
+    step(repository, runs, "one", [], ["a"])
+    lineage.update()
+    lineage.update()
+    assert len(listed) == 2
+    monkeypatch.setattr(module, "SETTLING_NS", -(10**12))
+    lineage.update()
+    lineage.update()
+    assert len(listed) == 3
+    run = step(repository, runs, "two", ["a:v0"], [])
+    assert run in lineage.find("a:v0", "down").distances
+
+
+def test_deleted_versions_stay_and_say_so(repository: Repository, runs: RunLog, lineage: Lineage) -> None:
+    step(repository, runs, "one", [], ["data", "data"])
+    step(repository, runs, "two", ["data:v0"], ["model"])
+    repository.append("data", lambda state: changes.delete_version(state, number=0, force=True))
+    found = lineage.find("model:v0", "up")
+    assert "data:v0" in found.distances
+    node = found.nodes["data:v0"]
+    assert isinstance(node, VersionNode)
+    assert node.is_deleted
+    repository.append("data", changes.delete_collection)
+    node = lineage.find("data:v1", "up").nodes["data:v1"]
+    assert isinstance(node, VersionNode)
+    assert node.is_deleted
+
+
+def test_rebuilding_gives_the_same(repository: Repository, runs: RunLog, lineage: Lineage) -> None:
+    for number in range(5):
+        step(repository, runs, "r", [f"c:v{number - 1}"] if number else [], ["c"])
+    before = lineage.find("c:v4", "up")
+    lineage.rebuild()
+    assert lineage.find("c:v4", "up") == before
+    assert len(before.distances) == 10
+
+
+def test_a_log_that_was_cut_is_read_again(repository: Repository, runs: RunLog, lineage: Lineage) -> None:
+    commit(repository, "a")
+    commit(repository, "a")
+    lineage.update()
+    os.unlink(os.path.join(repository.location, log_key("a", 2)))
+    with make_repository(os.path.dirname(repository.location), use_index=False) as other:
+        commit(other, "a", None, "b:v7")
+        with open_lineage(other, runs) as again:
+            assert "b:v7" in again.find("a:v1", "up").distances
+
+
+def test_mermaid() -> None:
+    nodes = {"a:v0": VersionNode("dataset", 0, "x"), "r": RunNode('t"<', "", "", "x", 0, None, "finished")}
+    assert draw_mermaid(dict(nodes), [("a:v0", "r"), ("a:v0", "r")]) == (
+        'flowchart LR\n    n0["a:v0"]\n    n1(["t#quot;&lt;"])\n    n0 --> n1\n'
+    )
+
+
+def test_svg_is_xml_without_overlaps_even_with_cycles(repository: Repository, runs: RunLog, lineage: Lineage) -> None:
+    import xml.etree.ElementTree as ET
+
+    step(repository, runs, "<prepare & co>", [], ["data"])
+    for number in range(4):
+        step(repository, runs, f"train {number}", ["data:v0"], ["model"])
+    last = step(repository, runs, "evaluate", ["data:v0", *(f"model:v{number}" for number in range(4))], ["report"])
+    runs.use(last, "report:v0")
+    lineage.rebuild()
+    found = lineage.find("report:v0", "up")
+    tree = ET.fromstring(draw_svg(found.nodes, found.edges, start="report:v0"))
+    name = "{http://www.w3.org/2000/svg}"
+    boxes = [
+        tuple(float(box.attrib[each]) for each in ("x", "y", "width", "height")) for box in tree.iter(f"{name}rect")
+    ]
+    assert len(boxes) == len(found.nodes) == 12
+    assert len(list(tree.iter(f"{name}path"))) == len(found.edges) + 1
+    for number, (x, y, width, height) in enumerate(boxes):
+        assert x >= 0
+        assert x + width <= float(tree.attrib["width"])
+        assert y + height <= float(tree.attrib["height"])
+        for other in boxes[:number]:
+            apart_x = x + width <= other[0] or other[0] + other[2] <= x
+            assert apart_x or y + height <= other[1] or other[1] + other[3] <= y
+    assert any("<prepare & co>" in (text.text or "") for text in tree.iter(f"{name}text"))
