@@ -18,7 +18,8 @@
     ├── ReadOnlyError                        EROFS     20
     ├── BusyError                            EBUSY     21   locked or in use
     ├── ConflictError                        ESTALE    22   somebody else was first
-    │   └── SourceChangedError               ESTALE    22   a file changed while it was read
+    │   ├── SourceChangedError               ESTALE    22   a file changed while it was read
+    │   └── PrunedError                      ESTALE    22   a prune deleted what a commit relied on
     ├── IntegrityError                       EIO
     │   ├── DigestMismatchError              EIO       30
     │   ├── BlobMissingError                 EIO       31
@@ -178,6 +179,12 @@ class ConflictError(ArtifactFSError):
 
 class SourceChangedError(ConflictError):
     """A file changed or vanished while it was being read; nothing of it was stored."""
+
+    retryable = True
+
+
+class PrunedError(ConflictError):
+    """A prune deleted what a commit relied on; nothing was recorded."""
 
     retryable = True
 

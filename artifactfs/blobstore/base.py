@@ -83,7 +83,18 @@ class ObjectCreator(Protocol):
         """
 
 
-class ObjectStore(ObjectReader, ObjectLister, ObjectCreator, Protocol):
+class ObjectDeleter(Protocol):
+    """Deletes objects: for prune alone."""
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects, durably; one that is not there is no error.
+
+        Raises:
+            ArtifactFSError: any of them may be gone or not.
+        """
+
+
+class ObjectStore(ObjectReader, ObjectLister, ObjectCreator, ObjectDeleter, Protocol):
     """A place that holds objects."""
 
 

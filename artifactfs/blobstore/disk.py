@@ -62,6 +62,9 @@ class DiskWrites(Protocol):
     def remove(self, path: str) -> None:
         """Remove a file; a missing one is not an error."""
 
+    def remove_directory(self, path: str) -> None:
+        """Remove a directory if it is there and empty."""
+
 
 class DiskSyncs(Protocol):
     """Making durable."""
@@ -222,6 +225,11 @@ class SystemDisk:
         """Remove a file; a missing one is not an error."""
         with suppress(FileNotFoundError):
             os.unlink(path)
+
+    def remove_directory(self, path: str) -> None:
+        """Remove a directory if it is there and empty."""
+        with suppress(OSError):
+            os.rmdir(path)
 
     def sync_file(self, path: str) -> None:
         """Make the bytes of a file durable."""

@@ -3,6 +3,7 @@
     format/<n>.json                          blobs/ab/<sha256>       collections/<name>/log/<seq>
     runs/<utc-day>/<uuid7>/<n>               sums/ab/<sha256>        collections/<name>/checkpoint/<seq>
     runs/environment/<sha256>                trees/ab/<sha256>
+    prune/<id>/<step>
 
 Source: docs/format.md. Threading: pure functions.
 """
@@ -18,11 +19,20 @@ COLLECTIONS_PREFIX: Final = "collections/"
 BLOBS_PREFIX: Final = "blobs/"
 SUMS_PREFIX: Final = "sums/"
 TREES_PREFIX: Final = "trees/"
+PACKS_PREFIX: Final = "packs/"
+TREEPACKS_PREFIX: Final = "treepacks/"
 RUNS_PREFIX: Final = "runs/"
+DRAFTS_PREFIX: Final = "drafts/"
+PRUNE_PREFIX: Final = "prune/"
+CONDEMNED: Final = "condemned"
+VERDICT: Final = "verdict"
+DONE: Final = "done"
 
 _DIGEST_KEY = re.compile(r"(?:blobs|sums|packs|treepacks)/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 _FORMAT = re.compile(r"format/([1-9][0-9]{0,8})\.json")
 _SEQ = re.compile(r"[0-9]{20}")
+_DIGEST_NAME = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})")
+_PRUNE_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def _digest_key(prefix: str, sha256: bytes) -> str:
@@ -38,6 +48,11 @@ def blob_key(sha256: bytes) -> str:
 def sums_key(sha256: bytes) -> str:
     """Return the key of the sums object with this raw digest (its own, not the blob's)."""
     return _digest_key(SUMS_PREFIX, sha256)
+
+
+def digest_key(prefix: str, sha256: bytes) -> str:
+    """Return the key below `prefix` that is made of a raw digest."""
+    return _digest_key(prefix, sha256)
 
 
 def tree_key(sha256: bytes) -> str:
@@ -100,3 +115,19 @@ def run_key(day: str, run: str, number: int) -> str:
 def run_environment_key(sha256: bytes) -> str:
     """Return the key of the description of what runs ran with."""
     return f"{RUNS_PREFIX}environment/{sha256.hex()}"
+
+
+def find_digest(key: str, prefix: str) -> bytes | None:
+    """Return the raw digest that a key below `prefix` is made of, or None for a key that is not of that form."""
+    match = _DIGEST_NAME.fullmatch(key, len(prefix)) if key.startswith(prefix) else None
+    return bytes.fromhex(match[2]) if match else None
+
+
+def prune_key(prune: str, step: str) -> str:
+    """Return the key of a step of a prune: CONDEMNED, VERDICT or DONE."""
+    return f"{PRUNE_PREFIX}{prune}/{step}"
+
+
+def is_prune_id(name: str) -> bool:
+    """Return whether a name is 32 hex digits, as prunes are called."""
+    return _PRUNE_ID.fullmatch(name) is not None

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from artifactfs.blobstore.base import Published
 from artifactfs.blobstore.disk import SystemDisk
-from artifactfs.blobstore.scratch import LockedScratch
+from artifactfs.blobstore.keys import PRUNE_PREFIX
+from artifactfs.blobstore.scratch import LockedScratch, sweep
 from artifactfs.errors import BlobMissingError, InvalidNameError, translate_os_error
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from artifactfs.blobstore.scratch import Scratch
 
 TEMPORARY: Final = "tmp"
+LOCK: Final = "lock"
+"""The file that keeps prune and writers apart; see `repository.exclusion`."""
+NOT_OBJECTS: Final = (TEMPORARY, LOCK)
 FEW_OBJECTS: Final = 16
 """Up to so many objects are synchronised one by one, so that a small change does not wait for everything
 that other programs have written to the file system."""
@@ -130,6 +135,21 @@ class LocalStore:
         except OSError as error:
             raise translate_os_error(error, doing=f"storing {key}", subject=key) from error
 
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects, durably; one that is not there is no error. The directory of a prune goes with its last step.
+
+        Raises:
+            AccessDeniedError: one may not be deleted; others may be gone.
+        """
+        try:
+            self._delete(list(keys))
+        except OSError as error:
+            raise translate_os_error(error, doing="deleting from the repository", subject=self.root) from error
+
+    def sweep(self) -> None:
+        """Remove the temporary files of processes that are gone."""
+        sweep(f"{self.root}/{TEMPORARY}")
+
     def begin_batch(self) -> LocalBatch:
         """Return a new batch."""
         return LocalBatch(self)
@@ -184,12 +204,26 @@ class LocalStore:
         self.sync_names((key,))
         return created
 
+    def _delete(self, keys: list[str]) -> None:
+        for key in keys:
+            self.disk.remove(self.path(key))
+        # Names only: there are no directories above them that could be new.
+        parents = {key.rpartition("/")[0] for key in keys}
+        if len(parents) <= FEW_OBJECTS or not self.disk.sync_all():
+            for parent in sorted(parents):
+                with suppress(FileNotFoundError):
+                    self.disk.sync_directory(f"{self.root}/{parent}")
+        for parent in sorted(parents):
+            if parent.startswith(PRUNE_PREFIX):
+                self._known_directories.discard(parent)
+                self.disk.remove_directory(f"{self.root}/{parent}")
+
     def _list(self, prefix: str) -> list[tuple[str, bool]]:
         try:
             found = self.disk.list_directory(self.path(prefix.rstrip("/")) if prefix else self.root)
         except OSError as error:
             raise translate_os_error(error, doing=f"listing {prefix or 'the repository'}", subject=prefix) from error
-        return [(name, kind) for name, kind in found if prefix or name != TEMPORARY]
+        return [(name, kind) for name, kind in found if prefix or name not in NOT_OBJECTS]
 
 
 def _parents(key: str) -> Iterator[str]:

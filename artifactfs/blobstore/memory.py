@@ -95,6 +95,11 @@ class MemoryStore:
             self.put(key, data)
             return True
 
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects; one that is not there is no error."""
+        for key in keys:
+            self.objects.pop(key, None)
+
     def put(self, key: str, data: bytes) -> None:
         """Store an object in place of what is there: for tests that damage a store."""
         self.objects[key] = bytes(data)

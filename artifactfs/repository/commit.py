@@ -6,16 +6,19 @@ Used by put and by the commit of staging directories. Threading: pure functions 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from artifactfs.errors import PrunedError
 from artifactfs.model import NO_METADATA, Collection, Root, Version
 from artifactfs.paths import LATEST, check_alias_name
 from artifactfs.repository import changes
+from artifactfs.repository.reach import check_present
 from artifactfs.repository.records import Commit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from artifactfs.repository.exclusion import Writing
     from artifactfs.repository.records import Body, SetAliases
     from artifactfs.repository.repository import Repository
 
@@ -54,6 +57,8 @@ class CommitOptions:
 
 
 DEFAULT_OPTIONS = CommitOptions()
+STORE_ATTEMPTS: Final = 5
+"""How often a commit stores everything, when prunes delete some of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,35 @@ class _Unchanged(Exception):  # noqa: N818 (an answer, not an error)
         self.version = version
 
 
+def commit_stored(
+    repository: Repository,
+    name: str,
+    store: Callable[[], Root],
+    options: CommitOptions = DEFAULT_OPTIONS,
+) -> CommitResult:
+    """Store a tree and commit it, safe from prunes that are under way; otherwise as `commit_root`.
+
+    Args:
+        repository: where to.
+        name: of the collection, which need not exist yet.
+        store: stores everything, flushes it, and returns the root; called again if a prune deleted some of it.
+        options: what else to record.
+
+    Raises:
+        PrunedError: that happened again and again.
+        ArtifactFSError: see `commit_root`, and whatever `store` raises.
+    """
+    for attempt in range(1, STORE_ATTEMPTS + 1):
+        with repository.exclusion.writing() as writing:
+            root = store()
+            try:
+                return _append(repository, name, root, options, writing)
+            except PrunedError:
+                if attempt == STORE_ATTEMPTS:
+                    raise
+    raise AssertionError  # the last attempt returns or raises
+
+
 def commit_root(
     repository: Repository, name: str, root: Root, options: CommitOptions = DEFAULT_OPTIONS
 ) -> CommitResult:
@@ -109,6 +143,9 @@ def commit_root(
     With `if_changed` and equal content no version is made; aliases that were asked for move to the version that
     has the content already, and the rest of the options is dropped.
 
+    A prune may have run since the tree was stored, so all of it is looked for first: whoever stores a tree to commit it
+    uses `commit_stored`, which costs nothing.
+
     Args:
         repository: where to; blobs and trees of `root` must have been flushed.
         name: of the collection, which need not exist yet.
@@ -116,15 +153,25 @@ def commit_root(
         options: what else to record.
 
     Raises:
+        BlobMissingError: something of it is not in the store.
         InvalidNameError: a name, alias, type or tag that cannot be one.
         UsageError: another type than the collection has, or metadata that is not JSON.
         ConflictError: the alias of `expect_base` has moved.
         StorageFullError, ArtifactFSError: the record could not be written; there is no new version.
     """
+    with repository.exclusion.writing() as writing:
+        check_present(repository.store, repository.blobs, root)
+        return _append(repository, name, root, options, writing)
+
+
+def _append(repository: Repository, name: str, root: Root, options: CommitOptions, writing: Writing) -> CommitResult:
+    def change(state: Collection) -> Body:
+        body = _change(state, root, options)
+        writing.look(root)
+        return body
+
     try:
-        collection, record = repository.append(
-            name, lambda state: _change(state, root, options), message=options.message, run=options.run
-        )
+        collection, record = repository.append(name, change, message=options.message, run=options.run)
     except _Unchanged as found:
         return CommitResult(found.collection, found.version, created=False)
     # A record that only sets aliases points them to the version that has the content already.

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from artifactfs.paths import check_collection_name
-from artifactfs.repository.commit import DEFAULT_OPTIONS, check_options, commit_root
+from artifactfs.repository.commit import DEFAULT_OPTIONS, check_options, commit_stored
 from artifactfs.repository.ingest import Ingest, IngestOptions, count_plan
 from artifactfs.repository.reading import HashingSink
 from artifactfs.repository.sources import Source, describe_plan, make_plan
@@ -19,7 +19,7 @@ from artifactfs.repository.treebuilder import make_root
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from artifactfs.model import DirectoryEntry
+    from artifactfs.model import DirectoryEntry, Root
     from artifactfs.repository.commit import CommitOptions, CommitResult
     from artifactfs.repository.progress import Progress
     from artifactfs.repository.reading import Sink
@@ -92,16 +92,21 @@ def put_plan(
     if progress is not None:
         files, size = count_plan(plan, ingest_options)
         progress.begin(files=files, size=size)
-    with repository.blobs.begin() as batch:
-        ingest = Ingest(batch, ingest_options, now_ns=repository.clock.now_ns(), progress=progress)
-        root = make_root(ingest.store(plan))
-        batch.flush()
-        result = commit_root(repository, name, root, options)
+    ingests: list[Ingest] = []
+
+    def store() -> Root:
+        with repository.blobs.begin() as batch:
+            ingests.append(Ingest(batch, ingest_options, now_ns=repository.clock.now_ns(), progress=progress))
+            root = make_root(ingests[-1].store(plan))
+            batch.flush()
+        return root
+
+    result = commit_stored(repository, name, store, options)
     return replace(
         result,
-        dropped_xattrs=tuple(sorted(ingest.dropped.examples, key=lambda dropped: dropped.path)),
-        dropped_count=ingest.dropped.count,
-        skipped=ingest.special,
+        dropped_xattrs=tuple(sorted(ingests[-1].dropped.examples, key=lambda dropped: dropped.path)),
+        dropped_count=ingests[-1].dropped.count,
+        skipped=ingests[-1].special,
     )
 
 

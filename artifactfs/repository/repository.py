@@ -13,7 +13,7 @@ import os
 from typing import TYPE_CHECKING, Protocol, Self
 
 from artifactfs.blobstore.keys import COLLECTIONS_PREFIX
-from artifactfs.blobstore.local import open_local_store
+from artifactfs.blobstore.local import LOCK, open_local_store
 from artifactfs.blobstore.verifying import MemoryVerified, VerifyingBlobs
 from artifactfs.clock import SystemClock
 from artifactfs.errors import (
@@ -28,6 +28,8 @@ from artifactfs.errors import (
 )
 from artifactfs.paths import check_collection_name
 from artifactfs.repository import changes
+from artifactfs.repository.condemning import ListExclusion
+from artifactfs.repository.exclusion import LockExclusion
 from artifactfs.repository.format import open_format
 from artifactfs.repository.log import Log
 from artifactfs.repository.objects import ContentStore
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from artifactfs.clock import Clock
     from artifactfs.model import Collection, Version
     from artifactfs.paths import Ref
+    from artifactfs.repository.exclusion import Exclusion
     from artifactfs.repository.format import Format
     from artifactfs.repository.records import Body, Record
 
@@ -78,9 +81,10 @@ class Repository:
         log: its logs.
         index: what is remembered; None when it is not used.
         clock: the time.
+        exclusion: keeps commits and prunes apart.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (all that it is made of)
         self,
         store: Store,
         *,
@@ -91,6 +95,7 @@ class Repository:
         clock: Clock,
         random: Callable[[int], bytes],
         index: RepositoryIndex | None,
+        exclusion: Exclusion | None = None,
     ) -> None:
         self.id = repository_format.repository
         self.location = location
@@ -103,6 +108,7 @@ class Repository:
         verified = index if index is not None else MemoryVerified()
         self.blobs = ContentStore(store, verified)
         self.log = Log(store, clock=clock, author=author, random=random)
+        self.exclusion = exclusion or ListExclusion(store, self.blobs, clock=clock, random=random, author=author)
         self._verifying = VerifyingBlobs(self.blobs, verified)
         self._states: dict[str, Collection] = {}
 
@@ -293,6 +299,7 @@ def open_repository(
             clock=clock,
             random=random,
             index=_open_index(directory, found.repository) if use_index else None,
+            exclusion=LockExclusion(os.path.join(path, LOCK), clock=clock),
         )
     except BaseException:
         store.close()

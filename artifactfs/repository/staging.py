@@ -34,7 +34,7 @@ from artifactfs.errors import (
 )
 from artifactfs.paths import DEFAULT_STAGING, printable
 from artifactfs.repository import changes
-from artifactfs.repository.commit import DEFAULT_OPTIONS, CommitOptions, CommitResult, check_options, commit_root
+from artifactfs.repository.commit import DEFAULT_OPTIONS, CommitOptions, CommitResult, check_options, commit_stored
 from artifactfs.repository.diff import Change, diff_trees
 from artifactfs.repository.lower import Lower
 from artifactfs.repository.staged import Freezer, NoFreezer, Staging, StagingCommit
@@ -194,13 +194,19 @@ class StagingArea:
             before = repository.load_state(staging.collection)
             full = replace(options, base=self._find_present(staging)[0])
             check_options(before, full)
-            with repository.blobs.begin() as batch:
-                entry, _, tree = self._build(staging, Storing(batch))
-                batch.flush()
-            result = commit_root(repository, staging.collection, make_root(entry), full)
+            built: list[UpperTree] = []
+
+            def store() -> Root:
+                with repository.blobs.begin() as batch:
+                    entry, _, tree = self._build(staging, Storing(batch))
+                    batch.flush()
+                built.append(tree)
+                return make_root(entry)
+
+            result = commit_stored(repository, staging.collection, store, full)
             moved = _find_move(before, staging.info)
             staging = self._record(staging, result)
-        return StagingCommit(_with_dropped(result, tree), staging, moved)
+        return StagingCommit(_with_dropped(result, built[-1]), staging, moved)
 
     def renew(self, staging: Staging) -> Staging:
         """Put an empty upper directory over the version that was committed last, if nothing changed since.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from artifactfs.errors import RemoteUnavailableError, StorageFullError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from artifactfs.blobstore.base import ObjectBatch, ObjectFile, Store
 
@@ -86,6 +86,10 @@ class FaultyStore:
             msg = "the answer of the store was lost"
             raise RemoteUnavailableError(msg)
         return created
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete from the store below."""
+        self._store.delete(keys)
 
     def begin_batch(self) -> ObjectBatch:
         """Return a batch of the store below."""

@@ -159,6 +159,12 @@ class ForgetfulDisk:
         self._step()
         self._files.pop(path, None)
 
+    def remove_directory(self, path: str) -> None:
+        """Remove a directory if it is there and empty."""
+        self._step()
+        if path in self._directories and not self.list_directory(path):
+            self._directories.discard(path)
+
     def sync_file(self, path: str) -> None:
         """Make the bytes of a file durable."""
         self._step()

@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, TypeAlias
 
 from artifactfs.model import FileEntry, SymlinkEntry
-from artifactfs.repository.commit import DEFAULT_OPTIONS, CommitOptions, commit_root
+from artifactfs.repository.commit import DEFAULT_OPTIONS, CommitOptions, commit_stored
 from artifactfs.repository.repository import open_repository
 from artifactfs.repository.treebuilder import TreeBuilder, make_root
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from artifactfs.clock import Clock
-    from artifactfs.model import DirectoryEntry, Entry, Version
+    from artifactfs.model import DirectoryEntry, Entry, Root, Version
     from artifactfs.repository.objects import ContentBatch
     from artifactfs.repository.repository import Repository
 
@@ -45,10 +45,14 @@ def commit_files(
     mode: int = 0o644,
 ) -> Version:
     """Commit a directory that is given as nested dicts, and return the version."""
-    with repository.blobs.begin() as batch:
-        root = _store(TreeBuilder(batch), batch, b"/", files, mode)
-        batch.flush()
-    return commit_root(repository, name, make_root(root), options).version
+
+    def store() -> Root:
+        with repository.blobs.begin() as batch:
+            root = _store(TreeBuilder(batch), batch, b"/", files, mode)
+            batch.flush()
+        return make_root(root)
+
+    return commit_stored(repository, name, store, options).version
 
 
 def _store(

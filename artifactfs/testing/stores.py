@@ -83,6 +83,17 @@ class StoreContract:
         assert sorted(store.iter_children("a/")) == ["b", "c"]
         assert list(store.iter_keys("none/")) == []
 
+    def test_what_was_deleted_is_gone(self, store: Store) -> None:
+        """And may be created again; what is not there is deleted without complaint."""
+        for key in ("blobs/ab/1", "blobs/ab/2", "prune/x/done"):
+            store.create(key, b"x")
+        store.delete(["blobs/ab/1", "blobs/cd/none", "prune/x/done"])
+        assert sorted(store.iter_keys("")) == ["blobs/ab/2"]
+        assert store.find_size("blobs/ab/1") is None
+        assert store.create("blobs/ab/1", b"again")
+        assert store.create("prune/x/done", b"again")
+        assert store.read("blobs/ab/1") == b"again"
+
     def test_a_batch_shows_all_when_it_is_flushed(self, store: Store) -> None:
         """And says what appeared, with signatures that an open file has."""
         names = {blob_key(hash_bytes(data).raw): data for data in (b"one", b"two", b"")}

@@ -1,0 +1,290 @@
+"""Commits and prunes on a store without locks: immutable lists of what is condemned, verdicts, and looks at them.
+
+A prune writes its list, waits, and takes a verdict. A commit looks at the lists just before its record: it either
+looked before the list was there, and then its record is there before the prune reads the logs again, or it finds the
+list, and then it cancels the prune or waits for its end.
+
+Used by the repository. Threading: a ListExclusion may be shared by threads; a look belongs to one.
+
+Source: docs/format.md section 9; docs/design.md, "Check, expire, prune", has the assumptions about time.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from artifactfs.blobstore.keys import CONDEMNED, DONE, PRUNE_PREFIX, VERDICT, digest_key, is_prune_id, prune_key
+from artifactfs.errors import ArtifactFSError, BlobMissingError, ConflictError, IntegrityError, PrunedError
+from artifactfs.repository.prune_steps import (
+    Condemned,
+    Done,
+    Verdict,
+    condemned_objects,
+    decode_step,
+    encode_step,
+    list_objects,
+)
+from artifactfs.repository.reach import PREFIXES, Reach
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from artifactfs.blobstore.base import ObjectStore
+    from artifactfs.clock import Clock
+    from artifactfs.model import Root
+    from artifactfs.repository.exclusion import Writing
+    from artifactfs.repository.reach import ObjectSet
+    from artifactfs.repository.trees import PageReader
+
+ID_SIZE: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long things may take on a store.
+
+    Attributes:
+        wait_seconds: from the list to the verdict. A commit's record comes in half of it after its look.
+        delete_seconds: from the verdict to the last delete.
+        slack_seconds: in which a delete that was sent arrives.
+        forget_seconds: from the end of a prune until its steps may be deleted.
+        poll_seconds: between looks of a commit that waits.
+    """
+
+    wait_seconds: float = 3600
+    delete_seconds: float = 3600
+    slack_seconds: float = 300
+    forget_seconds: float = 14 * 86400
+    poll_seconds: float = 10
+
+
+class ListExclusion:
+    """Lists of what is condemned. May be shared by threads.
+
+    Args:
+        store: where the repository lies.
+        reader: reads its pages.
+        clock: the store's clock.
+        random: makes ids of prunes.
+        author: who prunes and commits.
+        timing: how long things may take.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        reader: PageReader,
+        *,
+        clock: Clock,
+        random: Callable[[int], bytes],
+        author: str = "",
+        timing: Timing | None = None,
+    ) -> None:
+        self.store = store
+        self.reader = reader
+        self.clock = clock
+        self.timing = timing or Timing()
+        self._random = random
+        self._author = author
+
+    @contextmanager
+    def writing(self) -> Iterator[Writing]:
+        """Note which prunes are over; see `Look`."""
+        yield Look(self)
+
+    @contextmanager
+    def deleting(self, condemned: ObjectSet) -> Iterator[Callable[[], None]]:
+        """Write the list, wait, take the verdict; afterwards say that it is done.
+
+        Raises:
+            ConflictError: a commit cancelled it.
+        """
+        prune = self._random(ID_SIZE).hex()
+        listed = Condemned(prune, self._author, self.clock.now_ns(), list_objects(condemned))
+        self._create(prune, CONDEMNED, encode_step(listed))
+        try:
+            self.clock.sleep(self.timing.wait_seconds)
+        except BaseException:
+            with suppress(ArtifactFSError):  # or the next commit that needs something of it does
+                self.cancel(prune)
+            raise
+        end_ns = self._take_verdict(prune)
+        deleted = 0
+
+        def may_delete() -> None:
+            nonlocal deleted
+            if self.clock.now_ns() >= end_ns:
+                msg = "the time in which this prune may delete is over"
+                raise ConflictError(msg, hint="prune again: it goes on with what is left")
+            deleted += 1
+
+        try:
+            yield may_delete
+        finally:
+            # Nothing is deleted after this, whatever happened; without it, commits wait until the time is over.
+            self._create(prune, DONE, encode_step(Done(prune, self.clock.now_ns(), deleted)))
+
+    def is_over(self, prune: str) -> bool:
+        """Return whether a prune deletes nothing any more: it is done, cancelled, or dead."""
+        if self.store.find_size(prune_key(prune, DONE)) is not None:
+            return True
+        verdict = self.find_verdict(prune)
+        return verdict is not None and self.is_ended_by(verdict)
+
+    def is_ended_by(self, verdict: Verdict) -> bool:
+        """Return whether a prune with this verdict deletes nothing (any more)."""
+        return not verdict.delete or self.clock.now_ns() > verdict.until_ns
+
+    def find_verdict(self, prune: str) -> Verdict | None:
+        """Return the verdict of a prune, or None before it is taken."""
+        key = prune_key(prune, VERDICT)
+        try:
+            return decode_step(self.store.read(key), Verdict, key=key)
+        except BlobMissingError:
+            return None
+
+    def find_condemned(self, prune: str) -> ObjectSet | None:
+        """Return what a prune condemned, or None when its list was deleted."""
+        key = prune_key(prune, CONDEMNED)
+        try:
+            return condemned_objects(decode_step(self.store.read(key), Condemned, key=key))
+        except BlobMissingError:
+            return None
+
+    def cancel(self, prune: str) -> Verdict:
+        """Cancel a prune unless there is a verdict, and return the verdict that it has."""
+        verdict = Verdict(prune, self._author, self.clock.now_ns(), delete=False)
+        try:
+            if self.store.create(prune_key(prune, VERDICT), encode_step(verdict)):
+                return verdict
+        except ArtifactFSError:
+            found = self.find_verdict(prune)
+            if found is None:
+                raise
+            return found
+        return self.find_verdict(prune) or verdict
+
+    def iter_prunes(self) -> Iterator[str]:
+        """Yield the ids of all prunes that there are steps of."""
+        yield from filter(is_prune_id, self.store.iter_children(PRUNE_PREFIX))
+
+    def _take_verdict(self, prune: str) -> int:
+        """Decide to delete, and return the time at which the last delete must have been sent."""
+        now_ns = self.clock.now_ns()
+        until_ns = now_ns + int((self.timing.delete_seconds + self.timing.slack_seconds) * 1e9)
+        verdict = Verdict(prune, self._author, now_ns, delete=True, until_ns=until_ns)
+        self._create(prune, VERDICT, encode_step(verdict))
+        found = self.find_verdict(prune)
+        if found is None or not found.delete:
+            by = f" by {found.author}" if found is not None and found.author else ""
+            msg = f"the prune was cancelled{by}: a commit needs something that it would have deleted"
+            raise ConflictError(msg, hint="prune again when commits have ended", subject=prune)
+        return found.until_ns - int(self.timing.slack_seconds * 1e9)
+
+    def _create(self, prune: str, step: str, data: bytes) -> None:
+        """Create a step; an answer that was lost is no error if it, or another's, is there."""
+        key = prune_key(prune, step)
+        try:
+            self.store.create(key, data)
+        except ArtifactFSError:
+            if self.store.find_size(key) is None:
+                raise
+
+
+class Look:
+    """What one commit knows of prunes. Belongs to one thread."""
+
+    def __init__(self, exclusion: ListExclusion) -> None:
+        self._exclusion = exclusion
+        # Whatever these deleted was gone before this commit looked for its first object.
+        self._over = {prune for prune in exclusion.iter_prunes() if exclusion.is_over(prune)}
+
+    def look(self, root: Root) -> None:
+        """Cancel, or wait for, every prune that has condemned what is reached from `root`.
+
+        Raises:
+            PrunedError: something is gone.
+        """
+        needed: ObjectSet | None = None
+        while True:
+            has_waited = False
+            for prune in set(self._exclusion.iter_prunes()) - self._over:
+                needed = needed or self._find_needed(root)
+                has_waited = self._settle(prune, needed) or has_waited
+            if not has_waited:
+                return
+
+    def _settle(self, prune: str, needed: ObjectSet) -> bool:
+        """Make sure of one prune, and return whether that took time, so that all others must be looked at again."""
+        exclusion = self._exclusion
+        is_there, condemned = self._read_condemned(prune)
+        wanted = list(_iter_common(needed, condemned))
+        if not wanted:
+            return False
+        if is_there:
+            verdict = exclusion.find_verdict(prune) or exclusion.cancel(prune)
+            if not verdict.delete:
+                self._over.add(prune)
+                return False
+            while not exclusion.is_over(prune):
+                exclusion.clock.sleep(exclusion.timing.poll_seconds)
+        for prefix, digest in wanted:
+            key = digest_key(prefix, digest)
+            if exclusion.store.find_size(key) is None:
+                msg = f"a prune deleted {key}, which this commit needs"
+                raise PrunedError(msg, hint="run the same command again", subject=key)
+        self._over.add(prune)
+        return True
+
+    def _read_condemned(self, prune: str) -> tuple[bool, ObjectSet | None]:
+        """Return whether there is a list, and what it condemns; None when that may be anything."""
+        try:
+            condemned = self._exclusion.find_condemned(prune)
+        except IntegrityError:
+            return True, None
+        return condemned is not None, condemned
+
+    def _find_needed(self, root: Root) -> ObjectSet:
+        reach = Reach(self._exclusion.reader)
+        try:
+            reach.add_root(root)
+        except BlobMissingError as error:
+            raise PrunedError(error.message, hint="run the same command again", subject=error.subject) from error
+        return reach.objects
+
+
+def _iter_common(needed: ObjectSet, condemned: ObjectSet | None) -> Iterator[tuple[str, bytes]]:
+    for prefix in PREFIXES:
+        for digest in needed.iter_sorted(prefix):
+            if condemned is None or condemned.has(prefix, digest):
+                yield prefix, digest
+
+
+def forget_prunes(exclusion: ListExclusion) -> None:
+    """Delete the steps of prunes that have been over for long, and end those that died without a verdict.
+
+    Lists go first: a commit that finds a prune without its list looks for everything that it needs.
+    """
+    limit_ns = exclusion.clock.now_ns() - int(exclusion.timing.forget_seconds * 1e9)
+    for prune in list(exclusion.iter_prunes()):
+        with suppress(IntegrityError):
+            if exclusion.find_verdict(prune) is None and _find_begin(exclusion, prune) < limit_ns:
+                exclusion.cancel(prune)
+            verdict = exclusion.find_verdict(prune)
+            if (
+                verdict is not None
+                and exclusion.is_over(prune)
+                and max(verdict.created_ns, verdict.until_ns) < limit_ns
+            ):
+                for step in (CONDEMNED, VERDICT, DONE):
+                    exclusion.store.delete([prune_key(prune, step)])
+
+
+def _find_begin(exclusion: ListExclusion, prune: str) -> int:
+    key = prune_key(prune, CONDEMNED)
+    try:
+        return decode_step(exclusion.store.read(key), Condemned, key=key).created_ns
+    except BlobMissingError:
+        return exclusion.clock.now_ns()
