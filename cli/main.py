@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "ls": "List collections, versions or entries.",
     "mount": "Show the repository, or one version, as a directory.",
     "mounts": "List what is mounted.",
+    "prune": "Free the space of what no version reaches.",
     "put": "Make a version of local files and directories.",
     "rm": "Remove a version or a collection.",
     "runs": "List runs, or describe one.",

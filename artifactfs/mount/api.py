@@ -21,6 +21,7 @@ from artifactfs.mount.options import Finding, HasId, MountInfo, MountOptions, Pl
 from artifactfs.mount.orders import LOWER, REPOSITORY, VERSION, Order
 from artifactfs.mount.overlay.choice import check_overlay
 from artifactfs.mount.registry import iter_live
+from artifactfs.mount.shown import iter_shown
 from artifactfs.mount.staging_mounts import StagingKey
 from artifactfs.mount.syscalls import may_mount
 from artifactfs.staging.layout import OVERLAY
@@ -39,6 +40,7 @@ __all__ = [
     "find_path",
     "find_staging_path",
     "iter_mounts",
+    "iter_shown",
     "mount",
     "refresh_name",
     "unmount",

@@ -1,6 +1,6 @@
 """Who uses a mount, found in /proc without touching the mount.
 
-Used for messages by `mountpoint` and `freezing`.
+Used for messages by `mountpoint` and `freezing`, and by `shown`.
 
 Threading: functions without state.
 """
@@ -51,6 +51,13 @@ def iter_users(mountpoint: str) -> Iterator[User]:
             held = next((path for path in _iter_held(name) if _is_inside(path, mountpoint)), None)
             if held is not None:
                 yield User(int(name), command_of(int(name)), held)
+
+
+def iter_held_paths() -> Iterator[str]:
+    """Yield the paths that any process has as working directory, root, program or open file, this one's too."""
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            yield from _iter_held(name)
 
 
 def _is_inside(path: str, mountpoint: str) -> bool:

@@ -51,6 +51,7 @@ class Timing:
         slack_seconds: in which a delete that was sent arrives.
         forget_seconds: from the end of a prune until its steps may be deleted.
         poll_seconds: between looks of a commit that waits.
+        grace_seconds: for which deleted versions are kept.
     """
 
     wait_seconds: float = 3600
@@ -58,6 +59,7 @@ class Timing:
     slack_seconds: float = 300
     forget_seconds: float = 14 * 86400
     poll_seconds: float = 10
+    grace_seconds: float = 14 * 86400
 
 
 class ListExclusion:
@@ -89,13 +91,18 @@ class ListExclusion:
         self._random = random
         self._author = author
 
+    @property
+    def grace_seconds(self) -> float:
+        """For how long a deleted version is kept."""
+        return self.timing.grace_seconds
+
     @contextmanager
     def writing(self) -> Iterator[Writing]:
         """Note which prunes are over; see `Look`."""
         yield Look(self)
 
     @contextmanager
-    def deleting(self, condemned: ObjectSet) -> Iterator[Callable[[], None]]:
+    def deleting(self, condemned: ObjectSet) -> Iterator[Callable[[int], None]]:
         """Write the list, wait, take the verdict; afterwards say that it is done.
 
         Raises:
@@ -113,12 +120,12 @@ class ListExclusion:
         end_ns = self._take_verdict(prune)
         deleted = 0
 
-        def may_delete() -> None:
+        def may_delete(count: int) -> None:
             nonlocal deleted
             if self.clock.now_ns() >= end_ns:
                 msg = "the time in which this prune may delete is over"
                 raise ConflictError(msg, hint="prune again: it goes on with what is left")
-            deleted += 1
+            deleted += count
 
         try:
             yield may_delete

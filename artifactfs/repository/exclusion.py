@@ -7,7 +7,7 @@
 
     with exclusion.deleting(condemned) as may_delete:    # no commit relies on what is condemned without being seen
         ...                                              # read all logs again; delete what is still not reached
-            may_delete()                                 # before each delete
+            may_delete(count)                            # before each delete
 
 In a local directory this is a lock, here; on a store without locks, the lists of `condemning.py`.
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _NO_LOCKS: Final = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _PAUSE_SECONDS: Final = 0.1
+PATIENCE_SECONDS: Final = 10.0
 
 
 class Writing(Protocol):
@@ -54,13 +55,18 @@ class Writing(Protocol):
 class Exclusion(Protocol):
     """Keeps commits and prunes out of each other's way."""
 
+    @property
+    def grace_seconds(self) -> float:
+        """For how long a deleted version is kept, because somebody may be reading it; 0 keeps none."""
+
     def writing(self) -> AbstractContextManager[Writing]:
         """Return the time of one commit."""
 
-    def deleting(self, condemned: ObjectSet) -> AbstractContextManager[Callable[[], None]]:
+    def deleting(self, condemned: ObjectSet) -> AbstractContextManager[Callable[[int], None]]:
         """Return the time in which `condemned` may be deleted, where logs that are read in it still do not reach it.
 
-        It gives a function to be called before each delete, which raises when the time is over.
+        It gives a function to be called with the number of objects before each delete, which raises when the time is
+        over.
 
         Raises:
             BusyError: writers are at work.
@@ -81,13 +87,15 @@ class LockExclusion:
     Args:
         path: of the file, which is made when it is needed.
         clock: the time.
-        patience_seconds: how long a prune waits for writers.
+        patience_seconds: how long a prune waits for writers; None is PATIENCE_SECONDS.
     """
 
-    def __init__(self, path: str, *, clock: Clock, patience_seconds: float = 10.0) -> None:
+    grace_seconds = 0.0
+
+    def __init__(self, path: str, *, clock: Clock, patience_seconds: float | None = None) -> None:
         self._path = path
         self._clock = clock
-        self._patience_ns = int(patience_seconds * 1e9)
+        self._patience_ns = int((PATIENCE_SECONDS if patience_seconds is None else patience_seconds) * 1e9)
 
     @contextmanager
     def writing(self) -> Iterator[Writing]:
@@ -100,7 +108,7 @@ class LockExclusion:
             os.close(descriptor)
 
     @contextmanager
-    def deleting(self, condemned: ObjectSet) -> Iterator[Callable[[], None]]:
+    def deleting(self, condemned: ObjectSet) -> Iterator[Callable[[int], None]]:
         """Hold the lock alone.
 
         Raises:
@@ -111,7 +119,7 @@ class LockExclusion:
         descriptor = self._open()
         try:
             self._lock_alone(descriptor)
-            yield lambda: None
+            yield lambda _count: None
         finally:
             os.close(descriptor)
 

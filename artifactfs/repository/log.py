@@ -104,6 +104,15 @@ class Log:
                 return after, record
             state = self.load(name, state)
 
+    def read_state(self, name: str) -> Collection:
+        """Return the present state of a collection from its records alone; no cache is believed.
+
+        Raises:
+            InvalidNameError, MalformedError, DigestMismatchError: see `load`.
+        """
+        check_collection_name(name)
+        return self._load_from(name, Collection(name))
+
     def iter_records(self, name: str, start: int = 1) -> Iterator[Record]:
         """Yield the records of a collection from number `start` on.
 
@@ -140,8 +149,11 @@ class Log:
         raise AssertionError  # the last attempt returns or raises
 
     def _load_all(self, name: str) -> Collection:
+        return self._load_from(name, self._find_checkpoint(name) or Collection(name))
+
+    def _load_from(self, name: str, start: Collection) -> Collection:
         highest = max((find_seq(child) or 0 for child in self._store.iter_children(log_prefix(name))), default=0)
-        state = self._advance(self._find_checkpoint(name) or Collection(name))
+        state = self._advance(start)
         if state.seq < highest:
             key = log_key(name, state.seq + 1)
             msg = f"the log of {name!r} is damaged: {key} is missing"

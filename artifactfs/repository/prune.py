@@ -1,0 +1,220 @@
+"""Prune: find what no version reaches, and delete it without harming commits that are under way.
+
+    garbage = find_garbage(repository, shown)         # reads all logs and trees; holds nothing, changes nothing
+    result = delete_garbage(repository, garbage)      # excludes commits, reads the logs again, deletes
+
+Used by the command line. Threading: functions over a Repository; several prunes may run at once, anywhere.
+
+Source: docs/format.md section 9; docs/design.md, "Check, expire, prune".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from artifactfs.blobstore.keys import COLLECTIONS_PREFIX, DRAFTS_PREFIX, digest_key
+from artifactfs.errors import IntegrityError, InvalidNameError, NewerFormatError
+from artifactfs.paths import check_collection_name
+from artifactfs.repository.condemning import ListExclusion, forget_prunes
+from artifactfs.repository.format import find_format
+from artifactfs.repository.progress import NoProgress
+from artifactfs.repository.reach import PREFIXES, ObjectSet, Reach, find_object
+from artifactfs.repository.roots import Keeping, iter_roots
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from artifactfs.model import Collection
+    from artifactfs.repository.progress import Progress
+    from artifactfs.repository.repository import Repository
+
+DELETED_AT_ONCE: Final = 1000
+Shown = frozenset[tuple[str, int]]
+
+
+def show_nothing() -> Shown:
+    """Return that nobody looks at deleted versions."""
+    return frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """A number of objects and their bytes."""
+
+    count: int = 0
+    size: int = 0
+
+    def __add__(self, other: Amount) -> Amount:
+        """Return both together."""
+        return Amount(self.count + other.count, self.size + other.size)
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """What nothing reached when it was looked for.
+
+    Attributes:
+        objects: what it is.
+        amounts: how much in each folder that has some, by its name such as `blobs`.
+        reached: how many objects are reached.
+        kept: deleted versions that are kept for now, as `NAME:vN`.
+    """
+
+    objects: ObjectSet
+    amounts: dict[str, Amount]
+    reached: int
+    kept: tuple[str, ...]
+    _states: dict[str, Collection]
+    _reach: Reach
+
+    @property
+    def total(self) -> Amount:
+        """All of it."""
+        return sum(self.amounts.values(), Amount())
+
+
+def find_garbage(
+    repository: Repository, shown: Callable[[], Shown] = show_nothing, *, progress: Progress | None = None
+) -> Garbage:
+    """Return what no version reaches. Nothing is changed.
+
+    Args:
+        repository: where to look.
+        shown: says which versions somebody looks at, deleted or not.
+        progress: is told of objects that were looked at.
+
+    Raises:
+        NewerFormatError: the repository has something that this release does not know, so that it cannot know either
+            what that reaches.
+        BlobMissingError, DigestMismatchError, MalformedError: a record or page is damaged, so that what it reaches is
+            not known.
+    """
+    progress = progress or NoProgress()
+    _check_known(repository)
+    states = _read_logs(repository, {})
+    keeping = _make_keeping(repository, shown)
+    reach = Reach(repository.blobs)
+    _add_roots(reach, states.values(), keeping)
+    garbage, amounts, reached = ObjectSet(), dict[str, Amount](), 0
+    for prefix in PREFIXES:
+        for key in repository.store.iter_keys(prefix):
+            progress.advance(files=1)
+            found = find_object(key)
+            if found is None:
+                continue  # not an object of this format: left alone
+            if reach.objects.has(*found):
+                reached += 1
+            elif (size := repository.store.find_size(key)) is not None:
+                garbage.add(*found)
+                folder = prefix.rstrip("/")
+                amounts[folder] = amounts.get(folder, Amount()) + Amount(1, size)
+    kept = tuple(_iter_kept(states.values(), keeping))
+    return Garbage(garbage, amounts, reached, kept, states, reach)
+
+
+def delete_garbage(
+    repository: Repository,
+    garbage: Garbage,
+    shown: Callable[[], Shown] = show_nothing,
+    *,
+    progress: Progress | None = None,
+) -> Amount:
+    """Delete what was found, but for what is reached by now, and return how much it was.
+
+    When it raises, some of it may be gone; what is reached never is.
+
+    Args:
+        repository: where.
+        garbage: what `find_garbage` found.
+        shown: says which versions somebody looks at; asked again.
+        progress: is told of objects and bytes.
+
+    Raises:
+        BusyError: another process is writing; nothing was deleted.
+        ConflictError: a commit needs something of it; nothing was deleted.
+        ArtifactFSError: see `find_garbage`.
+    """
+    progress = progress or NoProgress()
+    total = garbage.total
+    progress.begin(files=total.count, size=total.size)
+    exclusion = repository.exclusion
+    if isinstance(exclusion, ListExclusion):
+        forget_prunes(exclusion)
+    _sweep(repository)
+    deleted = Amount()
+    if not total.count:
+        return deleted
+    with exclusion.deleting(garbage.objects) as may_delete:
+        _check_known(repository)
+        states = _read_logs(repository, garbage._states)  # noqa: SLF001 (one module, one concern)
+        reach = garbage._reach  # noqa: SLF001
+        _add_roots(reach, states.values(), _make_keeping(repository, shown))
+        for prefix in PREFIXES:
+            left = (digest for digest in garbage.objects.iter_sorted(prefix) if not reach.objects.has(prefix, digest))
+            while some := list(islice(left, DELETED_AT_ONCE)):
+                keys = [digest_key(prefix, digest) for digest in some]
+                amount = Amount(len(keys), sum(repository.store.find_size(key) or 0 for key in keys))
+                may_delete(len(keys))
+                repository.store.delete(keys)
+                deleted += amount
+                progress.advance(files=amount.count, size=amount.size)
+    return deleted
+
+
+def _sweep(repository: Repository) -> None:
+    """Remove temporary files of processes that are gone."""
+    sweep = getattr(repository.store, "sweep", None)
+    if sweep is not None:
+        sweep()
+
+
+def _check_known(repository: Repository) -> None:
+    """Return if this release knows everything that the repository may hold by now."""
+    found = find_format(repository.store)
+    unknown = found.unknown_to_writers if found is not None else ["no format file"]
+    if any(True for _ in repository.store.iter_keys(DRAFTS_PREFIX)):
+        unknown = [*unknown, "drafts"]
+    if unknown:
+        msg = f"the repository has {', '.join(unknown)}, and this release does not know what that reaches"
+        raise NewerFormatError(msg, hint="prune with a newer artifactfs", subject=repository.location)
+
+
+def _read_logs(repository: Repository, known: dict[str, Collection]) -> dict[str, Collection]:
+    """Return the state of every collection, deleted ones too: from their records alone, or from a state known so."""
+    states = {}
+    for name in repository.store.iter_children(COLLECTIONS_PREFIX):
+        try:
+            check_collection_name(name)
+        except InvalidNameError:
+            continue  # not a collection of this format
+        try:
+            states[name] = repository.log.load(name, known[name]) if name in known else repository.log.read_state(name)
+        except IntegrityError as error:
+            hint = "nothing was deleted; `artifactfs check` says more"
+            raise type(error)(error.message, hint=hint, subject=error.subject) from error
+    return states
+
+
+def _make_keeping(repository: Repository, shown: Callable[[], Shown]) -> Keeping:
+    grace_ns = int(repository.exclusion.grace_seconds * 1e9)
+    return Keeping(repository.clock.now_ns() - grace_ns if grace_ns else None, shown())
+
+
+def _add_roots(reach: Reach, states: Iterable[Collection], keeping: Keeping) -> None:
+    for state in states:
+        for number, root in iter_roots(state, keeping):
+            try:
+                reach.add_root(root)
+            except IntegrityError as error:
+                msg = f"{state.name}:v{number} cannot be read: {error.message}"
+                hint = "nothing was deleted; `artifactfs check` says more"
+                raise type(error)(msg, hint=hint, subject=error.subject) from error
+
+
+def _iter_kept(states: Iterable[Collection], keeping: Keeping) -> Iterable[str]:
+    for state in states:
+        for number, _ in iter_roots(state, keeping):
+            if number not in state.versions:
+                yield f"{state.name}:v{number}"

@@ -1,0 +1,77 @@
+"""`prune` from the command line: it says what it will do, asks, and says what it did."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.cli.support import Cli
+
+
+def objects(tmp_path: Path) -> list[str]:
+    top = tmp_path / "repository"
+    return sorted(
+        path.name for folder in ("blobs", "trees", "sums", "packs", "treepacks") for path in top.glob(f"{folder}/*/*")
+    )
+
+
+def test_a_dry_run_deletes_nothing(animals: Cli, tmp_path: Path) -> None:
+    before = objects(tmp_path)
+    animals("rm", "animals:v0", "--yes")
+    found = animals.json("prune", "--dry-run")
+    assert found["dry_run"] is True
+    assert found["garbage"]["objects"] >= 2
+    assert found["deleted"] == {"objects": 0, "size": 0}
+    assert sum(folder["objects"] for folder in found["folders"].values()) == found["garbage"]["objects"]
+    assert objects(tmp_path) == before
+
+
+def test_it_asks_and_deletes(animals: Cli, tmp_path: Path) -> None:
+    whole = objects(tmp_path)
+    animals("rm", "animals:v0", "--yes")
+    refused = animals("prune", code=2)
+    assert "--yes" in refused.stderr
+    assert objects(tmp_path) == whole
+    result = animals("prune", "--yes")
+    assert "deleted" in result.stderr
+    assert len(objects(tmp_path)) < len(whole)
+    animals("verify", "animals:v1")
+    assert animals.json("prune", "--yes")["garbage"]["objects"] == 0
+
+
+def test_a_staging_directory_keeps_its_base(animals: Cli, tmp_path: Path) -> None:
+    before = objects(tmp_path)
+    animals("stage", "animals:v0")
+    animals("rm", "animals:v0", "--yes")
+    assert animals.json("prune", "--yes")["kept"] == ["animals:v0"]
+    assert objects(tmp_path) == before
+    animals("discard", "animals", "--yes")
+    assert animals.json("prune", "--yes")["deleted"]["objects"] > 0
+
+
+def test_a_writer_makes_it_give_up(animals: Cli, tmp_path: Path, monkeypatch) -> None:
+    from artifactfs.repository import exclusion
+
+    monkeypatch.setattr(exclusion, "PATIENCE_SECONDS", 0.2)
+    animals("rm", "animals:v0", "--yes")
+    lock = tmp_path / "repository" / "lock"
+    code = "import fcntl,sys; f=open(sys.argv[1]); fcntl.flock(f,fcntl.LOCK_SH); print('held',flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        refused = animals("prune", "--yes", code=21)
+        assert "writing" in refused.stderr
+        holder.communicate("\n")
+    animals("prune", "--yes")
+
+
+def test_temporary_files_of_dead_writers_go(animals: Cli, tmp_path: Path) -> None:
+    left = tmp_path / "repository" / "tmp" / "1-0123456789abcdef"
+    left.mkdir(parents=True)
+    (left / "0").write_bytes(b"half a file")
+    (left.parent / f"{left.name}.lock").touch()
+    animals("prune", "--yes")
+    assert not left.exists()
