@@ -42,7 +42,7 @@ def check_conditional_create(store: RemoteObjects, *, location: str, random: Cal
         winners += store.create(key, b"again")
     finally:
         with suppress(ArtifactFSError):  # nobody is led astray by an object that stays
-            store.delete(key)
+            store.delete([key])
     if winners == 1:
         return
     msg = (

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from artifactfs.blobstore.connecting import UPLOAD_RETRIES, connect
@@ -23,7 +24,7 @@ from artifactfs.digest import Digest
 from artifactfs.errors import ArtifactFSError, DigestMismatchError, RemoteUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import BinaryIO
 
     from artifactfs.blobstore.base import ObjectFile
@@ -132,12 +133,25 @@ class BucketStore:
             lambda: put(key, parts, use_multipart=True, chunk_size=part, max_concurrency=PARTS_AT_ONCE), "storing", key
         )
 
-    def delete(self, key: str) -> None:
-        """Remove an object; a missing one is not an error."""
-        try:
-            self._call(lambda: self._requests.delete(key), "deleting", key, has_body=False)
-        except FileNotFoundError:
-            return
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects; one that is not there is no error.
+
+        Raises:
+            RemoteError: any of them may be gone or not, or may be deleted yet.
+        """
+        waiting = list(keys)
+        for start in range(0, len(waiting), PAGE):
+            some = waiting[start : start + PAGE]
+            try:
+                self._delete(some, some[0])
+            except FileNotFoundError:
+                # Some services stop at what is missing.
+                for key in some if len(some) > 1 else ():
+                    with suppress(FileNotFoundError):
+                        self._delete(key, key)
+
+    def _delete(self, keys: str | list[str], key: str) -> None:
+        self._call(lambda: self._requests.delete(keys), "deleting", key, has_body=False)
 
     def _call(self, request: Callable[[], T], doing: str, key: str, *, has_body: bool = True) -> T:
         """Return what a request returns, with its failure as an error of our tree.

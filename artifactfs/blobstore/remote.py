@@ -40,9 +40,6 @@ class Uploader(Protocol):
             DigestMismatchError: they do not; nothing appeared.
         """
 
-    def delete(self, key: str) -> None:
-        """Remove an object; a missing one is not an error."""
-
 
 class RemoteObjects(ObjectStore, RangeReader, Uploader, Protocol):
     """What a bucket can do."""

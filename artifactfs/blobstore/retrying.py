@@ -17,7 +17,7 @@ from artifactfs.blobstore.uploads import UploadBatch
 from artifactfs.errors import ArtifactFSError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import BinaryIO
 
     from artifactfs.blobstore.base import ObjectFile
@@ -159,9 +159,9 @@ class RetryingStore:
         """Store all `size` bytes of a file in parts; the object appears when all are there and hash to its name."""
         self._policy.run(partial(self._store.upload, key, source, size))
 
-    def delete(self, key: str) -> None:
-        """Remove an object; a missing one is not an error."""
-        self._policy.run(partial(self._store.delete, key))
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects; one that is not there is no error."""
+        self._policy.run(partial(self._store.delete, list(keys)))
 
     def begin_batch(self) -> UploadBatch:
         """Return a new batch."""

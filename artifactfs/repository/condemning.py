@@ -105,6 +105,9 @@ class ListExclusion:
     def deleting(self, condemned: ObjectSet) -> Iterator[Callable[[int], None]]:
         """Write the list, wait, take the verdict; afterwards say that it is done.
 
+        When a delete failed or was interrupted, it may still arrive: then nothing is said, and commits wait until the
+        time is over.
+
         Raises:
             ConflictError: a commit cancelled it.
         """
@@ -129,9 +132,12 @@ class ListExclusion:
 
         try:
             yield may_delete
-        finally:
-            # Nothing is deleted after this, whatever happened; without it, commits wait until the time is over.
-            self._create(prune, DONE, encode_step(Done(prune, self.clock.now_ns(), deleted)))
+        except BaseException:
+            if not deleted:
+                with suppress(ArtifactFSError):
+                    self._create(prune, DONE, encode_step(Done(prune, self.clock.now_ns(), 0)))
+            raise
+        self._create(prune, DONE, encode_step(Done(prune, self.clock.now_ns(), deleted)))
 
     def is_over(self, prune: str) -> bool:
         """Return whether a prune deletes nothing any more: it is done, cancelled, or dead."""

@@ -214,6 +214,6 @@ class RemoteContract(StoreContract):
     def test_what_is_deleted_is_gone(self, store: RetryingStore) -> None:
         """And may be deleted again."""
         store.create("a/b", b"x")
-        store.delete("a/b")
-        store.delete("a/b")
+        store.delete(["a/b"])
+        store.delete(["a/b"])
         assert store.find_size("a/b") is None

@@ -391,4 +391,16 @@ def test_a_prune_deletes_for_an_hour_at_most() -> None:
         may_delete(1)
         clock.time_ns += 3600 * 10**9
         may_delete(1)
-    assert repository.store.find_size(prune_key(next(iter(exclusion.iter_prunes())), DONE)) is not None
+
+
+@pytest.mark.parametrize("deletes", [0, 1])
+def test_an_interrupted_prune_is_done_only_if_no_delete_can_arrive(deletes: int) -> None:
+    repository = open_listed()
+    exclusion, objects = condemn(repository)
+    with pytest.raises(KeyboardInterrupt), exclusion.deleting(objects) as may_delete:  # noqa: PT012
+        for _ in range(deletes):
+            may_delete(1)
+        raise KeyboardInterrupt
+    [prune_id] = exclusion.iter_prunes()
+    assert (repository.store.find_size(prune_key(prune_id, DONE)) is None) == bool(deletes)
+    assert not exclusion.is_over(prune_id) or not deletes
