@@ -29,10 +29,10 @@ LETTERS: Final = {
 }
 
 
-def print_changes(changes: Sequence[Change]) -> None:
+def print_changes(changes: Sequence[Change], *, indent: str = "") -> None:
     """Print one line for each change: a letter and the path."""
     for change in changes:
-        click.echo(format_change(change))
+        click.echo(indent + format_change(change))
 
 
 def format_change(change: Change) -> str:

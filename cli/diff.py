@@ -55,8 +55,10 @@ _Answer = tuple[str | None, str, "Sequence[Change]"]
 def _diff_one(repository: Repository, ref: Ref) -> _Answer:
     if ref.staging is not None:
         return _diff_staging(repository, ref)
+    from artifactfs.repository.past import find_before
+
     collection, version = repository.resolve(ref)
-    before = _find_before(collection, version)
+    before = find_before(collection, version)
     old = None if before is None else _directory(repository, before, ref.path, missing_ok=True)
     changes = _compare(repository, old, _directory(repository, version, ref.path))
     return _name(collection, before), _name(collection, version) or "", changes
@@ -80,14 +82,6 @@ def _diff_two(repository: Repository, first: Ref, second: Ref) -> _Answer:
     (before, old), (after, new) = repository.resolve(first), repository.resolve(second)
     changes = _compare(repository, _directory(repository, old, first.path), _directory(repository, new, second.path))
     return _name(before, old), _name(after, new) or "", changes
-
-
-def _find_before(collection: Collection, version: Version) -> Version | None:
-    """Return the version that this one was made from, else the live one with the next lower number."""
-    if version.base is not None and version.base in collection.versions:
-        return collection.versions[version.base]
-    lower = [number for number in collection.versions if number < version.number]
-    return collection.versions[max(lower)] if lower else None
 
 
 def _name(collection: Collection, version: Version | None) -> str | None:

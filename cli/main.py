@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 COMMANDS: Final = {
     "alias": "Point aliases to a version, or remove them.",
+    "blame": "Say which version and run last changed a file.",
     "cat": "Print a file of a version.",
     "commit": "Make a version of a staging directory.",
     "completion": "Print the completion script of a shell.",

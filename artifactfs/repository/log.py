@@ -124,6 +124,14 @@ class Log:
             yield found[0]
             seq += 1
 
+    def find_digest(self, name: str, seq: int) -> str | None:
+        """Return the digest of a record as `sha256:<hex>`; None when there is none, or it is damaged."""
+        try:
+            found = self._find_record(name, seq)
+        except IntegrityError:
+            return None
+        return found[1] if found else None
+
     def _create(self, record: Record, data: bytes) -> bool:
         """Create a record and return True; return False when another writer took its number.
 

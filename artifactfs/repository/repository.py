@@ -33,6 +33,7 @@ from artifactfs.repository.exclusion import LockExclusion
 from artifactfs.repository.format import open_format
 from artifactfs.repository.log import Log
 from artifactfs.repository.objects import ContentStore
+from artifactfs.repository.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -79,6 +80,7 @@ class Repository:
         store: its objects.
         blobs: its content: blobs and trees.
         log: its logs.
+        witness: what this user has seen of the logs on this machine.
         index: what is remembered; None when it is not used.
         clock: the time.
         exclusion: keeps commits and prunes apart.
@@ -109,6 +111,7 @@ class Repository:
         self.blobs = ContentStore(store, verified)
         self.log = Log(store, clock=clock, author=author, random=random)
         self.exclusion = exclusion or ListExclusion(store, self.blobs, clock=clock, random=random, author=author)
+        self.witness = Witness(state_directory)
         self._verifying = VerifyingBlobs(self.blobs, verified)
         self._states: dict[str, Collection] = {}
 
@@ -252,6 +255,7 @@ class Repository:
         if not state.seq:
             return
         self._states[state.name] = state
+        self.witness.note(state, self.log.find_digest)
         if self.index is not None:
             self.index.put_collection(state)
 

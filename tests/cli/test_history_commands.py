@@ -1,0 +1,94 @@
+"""`artifactfs log` and `artifactfs blame`: who changed what, when, why and in which run."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+import artifactfs
+from tests.cli.support import Cli
+
+
+@pytest.fixture
+def history(cli: Cli, work: Path) -> str:
+    """Return the run that made v1; v0 has a and d/b, v1 changes a, v2 adds d/c, v3 has times alone changed."""
+    folder = work / "data"
+    (folder / "d").mkdir(parents=True)
+    (folder / "a").write_text("1")
+    (folder / "d" / "b").write_text("1")
+    cli("put", "data", "data/", "-m", "first")
+    (folder / "a").write_text("2")
+    with artifactfs.init() as run:
+        artifact = artifactfs.Artifact("data")
+        artifact.add_dir("data/")
+        run.log_artifact(artifact, message="second")
+    (folder / "d" / "c").write_text("1")
+    cli("put", "data", "data/", "-m", "third")
+    os.utime(folder / "a", (1, 1))
+    cli("put", "data", "data/")
+    return run.id
+
+
+def test_log_says_which_run(cli: Cli, history: str) -> None:
+    lines = cli("log", "data").stdout.splitlines()
+    assert f"run {history}" in next(line for line in lines if "v1" in line)
+    assert cli.json("log", "data")["records"][2]["run"] == history
+
+
+@pytest.mark.parametrize(
+    ("globs", "versions"),
+    [
+        (["a"], ["v1", "v0"]),
+        (["d/*"], ["v2", "v0"]),
+        (["c"], ["v2"]),
+        (["a", "c"], ["v2", "v1", "v0"]),
+        (["nothing"], []),
+    ],
+)
+def test_log_of_paths(cli: Cli, history: str, globs: list[str], versions: list[str]) -> None:
+    options = [word for glob in globs for word in ("--path", glob)]
+    assert [record["change"]["version"] for record in cli.json("log", "data", *options)["records"]] == versions
+
+
+def test_log_of_paths_names_them(cli: Cli, history: str) -> None:
+    assert cli("log", "data", "--path", "c").stdout.splitlines()[-1].strip() == "A  d/c"
+
+
+def test_log_verify(cli: Cli, history: str, tmp_path: Path) -> None:
+    assert "all 4 records are whole" in cli("log", "data", "--verify").stderr
+    record = tmp_path / "repository" / "collections" / "data" / "log" / f"{3:020}"
+    data = record.read_bytes()
+    record.unlink()
+    record.write_bytes(data.replace(b"third", b"THIRD"))
+    assert cli("log", "data", "--verify", code=30).stdout == "record 3 was altered: it does not hash to its seal\n"
+    found = json.loads(cli("log", "data", "--verify", "--json", code=30).stdout)
+    assert (found["ok"], found["records"], found["seen"], found["problems"][0]["seq"]) == (False, 4, 4, 3)
+    cli("log", "none", "--verify", code=10)
+    cli("log", "data", "--verify", "--path", "a", code=2)
+
+
+def test_blame_of_a_file(cli: Cli, history: str) -> None:
+    found = cli.json("blame", "data", "a")["entries"]
+    assert [(entry["path"], entry["ref"], entry["run"], entry["change"]) for entry in found] == [
+        ("a", "data:v1", history, "modified")
+    ]
+    assert cli.json("blame", "data:v0", "a")["entries"][0]["ref"] == "data:v0"
+    assert cli.json("blame", "data:v3/d/c")["entries"][0]["ref"] == "data:v2"
+    cli("blame", "data", "none", code=13)
+    cli("blame", "data/a", "a", code=2)
+
+
+def test_blame_of_a_directory(cli: Cli, history: str) -> None:
+    lines = cli("blame", "data").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["v1", "v2"]
+    assert history in lines[0]
+    assert "d/" in lines[1]
+    assert [entry["path"] for entry in cli.json("blame", "data", "d")["entries"]] == ["d/b", "d/c"]
+
+
+def test_blame_passes_over_deleted_versions(cli: Cli, history: str) -> None:
+    cli("rm", "data:v1", "--yes")
+    assert cli.json("blame", "data", "a")["entries"][0]["ref"] == "data:v2"
