@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from artifactfs.errors import NotFoundError
+from artifactfs.repository.find import find_versions
 from artifactfs.sdk.artifact import Artifact
 from artifactfs.sdk.finding import check_type, find_artifact
 from artifactfs.sdk.recorded import RecordedRun
@@ -90,6 +91,17 @@ class Api:
         collection = self._workspace.repository.get_collection(name)
         versions = sorted(collection.versions.values(), key=lambda version: version.number, reverse=True)
         return [Artifact.from_version(self._workspace, collection, version) for version in versions]
+
+    def find(self, query: str) -> Iterator[Artifact]:
+        """Yield the versions for which a query holds, such as `type=model and metadata.accuracy > 0.9`.
+
+        The language is that of `artifactfs find`. Collections come in order of names, the newest version first.
+
+        Raises:
+            UsageError: it is not in the language; the message says where.
+        """
+        for collection, version in find_versions(self._workspace.repository, query):
+            yield Artifact.from_version(self._workspace, collection, version)
 
     def artifact_exists(self, name: str, type: str | None = None) -> bool:  # noqa: A002
         """Return whether `NAME`, `NAME:vN` or `NAME:ALIAS` stands for a version, of this type if one is given."""

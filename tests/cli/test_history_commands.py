@@ -92,3 +92,16 @@ def test_blame_of_a_directory(cli: Cli, history: str) -> None:
 def test_blame_passes_over_deleted_versions(cli: Cli, history: str) -> None:
     cli("rm", "data:v1", "--yes")
     assert cli.json("blame", "data", "a")["entries"][0]["ref"] == "data:v2"
+
+
+def test_find(cli: Cli, work: Path) -> None:
+    cli("put", "a", "images", "--metadata", "n=1")
+    cli("put", "a", "images", "--metadata", "n=2", "--tag", "t")
+    assert cli("find", "metadata.n > 1").stdout == "a:v1\n"
+    assert cli("find", "metadata.n", ">", "0", "-n", "1").stdout == "a:v1\n"
+    assert "dataset" in cli("find", "-l", "tag=t").stdout
+    assert [found["ref"] for found in cli.json("find", "name=a")["versions"]] == ["a:v1", "a:v0"]
+    assert cli("find", "tag=none").stdout == ""
+    failed = cli("find", "tag=", code=2)
+    assert "at character 5" in failed.stderr
+    assert [artifact.name for artifact in artifactfs.Api().find("metadata.n=2")] == ["a:v1"]
