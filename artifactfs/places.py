@@ -56,6 +56,7 @@ class Settings:
         state: directory that replaces the user's state directory.
         cache: directory that replaces the user's cache directory.
         runtime: directory that replaces the user's runtime directory.
+        poll_seconds: how long a collection of a remote repository is taken to be as it was seen.
     """
 
     path: str = ""
@@ -64,9 +65,11 @@ class Settings:
     state: str | None = None
     cache: str | None = None
     runtime: str | None = None
+    poll_seconds: str | None = None
 
 
-_KEYS: Final = ("repository", "author", "state", "cache", "runtime")
+_KEYS: Final = ("repository", "author", "state", "cache", "runtime", "poll_seconds")
+_TEXTS: Final = ("author", "poll_seconds")
 
 
 def find_settings_path(environ: Mapping[str, str]) -> str:
@@ -170,11 +173,13 @@ def _check_setting(path: str, key: str, value: object, environ: Mapping[str, str
     if key not in _KEYS:
         msg = f"the configuration file {path} has the unknown key {key!r}"
         raise ConfigurationError(msg, hint=f"known are {', '.join(_KEYS)}", subject=path)
+    if key == "poll_seconds" and isinstance(value, (int, float)):
+        return str(value)
     if not isinstance(value, str) or not value:
         msg = f"in the configuration file {path} {key} is not a text"
         raise ConfigurationError(msg, subject=path)
     # A relative path in a file means the same from wherever the command is run.
-    return value if key == "author" else _absolute(value, environ, base=os.path.dirname(path))
+    return value if key in _TEXTS else _absolute(value, environ, base=os.path.dirname(path))
 
 
 def _choose(environ: Mapping[str, str], variable: str, setting: str | None) -> str | None:

@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "mounts": "List what is mounted.",
     "prune": "Free the space of what no version reaches.",
     "put": "Make a version of local files and directories.",
+    "refresh": "Look for what other machines did to a remote repository.",
     "rm": "Remove a version or a collection.",
     "runs": "List runs, or describe one.",
     "show": "Describe a version or an entry.",

@@ -17,6 +17,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from artifactfs.blobstore.connecting import RemoteOptions
     from artifactfs.places import Places
     from artifactfs.repository.repository import Repository
 
@@ -60,6 +61,20 @@ class Session:
 
         return find_author(os.environ, load_settings(os.environ), user=_user_name(), host=os.uname().nodename)
 
+    def find_remote(self) -> RemoteOptions:
+        """Return how to speak to object stores. What services' files say is put into the environment, for daemons."""
+        from artifactfs.blobstore.connecting import RemoteOptions
+        from artifactfs.blobstore.locations import is_remote
+
+        if not is_remote(self.places.repository):
+            return RemoteOptions()
+        from artifactfs.credentials import find_remote_options
+        from artifactfs.places import load_settings
+
+        options = find_remote_options(os.environ, load_settings(os.environ))
+        os.environ.update({name.upper(): value for name, value in options.config.items()})
+        return options
+
     @contextmanager
     def open_repository(self, *, create: bool = False) -> Iterator[Repository]:
         """Open the repository, and close it afterwards.
@@ -71,7 +86,9 @@ class Session:
         from artifactfs.repository.repository import open_repository
 
         places = self.places
-        repository = open_repository(places.repository, state=places.state, author=self.find_author(), create=create)
+        repository = open_repository(
+            places.repository, state=places.state, author=self.find_author(), create=create, remote=self.find_remote()
+        )
         with repository:
             self.explain(f"repository {repository.location}")
             yield repository

@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": {"errors", "digest", "paths"},
     "manifest": {"errors", "digest", "paths", "model"},
     "places": VALUES,
+    "credentials": VALUES | {"places", "blobstore"},
     "blobstore": VALUES,
     "reference": VALUES,
     "staging": VALUES,
@@ -27,7 +28,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": VALUES | {"index", "repository", "blobstore"},
     "vfs": VALUES | {"staging", "index", "repository"},
     "mount": VALUES | {"vfs", "index", "repository", "staging", "places", "_version"},
-    "sdk": VALUES | {"places", "repository", "runs", "mount", "staging", "vfs", "_version"},
+    "sdk": VALUES
+    | {"places", "repository", "runs", "mount", "staging", "vfs", "_version"}
+    | {"blobstore", "credentials"},
     "testing": VALUES | {"blobstore", "reference", "staging", "index", "repository", "runs", "vfs", "mount", "places"},
     "": {"_version", "sdk"},
 }

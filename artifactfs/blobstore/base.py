@@ -56,6 +56,17 @@ class ObjectReader(Protocol):
         """Return the bytes in an object, or None when there is none under this key."""
 
 
+class ObjectsReader(Protocol):
+    """Reads many objects."""
+
+    def read_many(self, keys: Iterable[str]) -> Iterator[bytes]:
+        """Yield whole objects in the order of their keys, read at once as far as that helps.
+
+        Raises:
+            BlobMissingError: there is none under one of the keys.
+        """
+
+
 class ObjectLister(Protocol):
     """Finds out which objects there are."""
 
@@ -94,7 +105,7 @@ class ObjectDeleter(Protocol):
         """
 
 
-class ObjectStore(ObjectReader, ObjectLister, ObjectCreator, ObjectDeleter, Protocol):
+class ObjectStore(ObjectReader, ObjectsReader, ObjectLister, ObjectCreator, ObjectDeleter, Protocol):
     """A place that holds objects."""
 
 

@@ -31,23 +31,23 @@ class RemoteOptions:
     Attributes:
         config: obstore's settings by name, over what obstore finds in the environment. May hold credentials, so it is
             never printed.
-        allow_http: whether to speak without TLS.
         connect_timeout_seconds: for a connection to be made.
         read_timeout_seconds: for the next bytes of an answer to come.
         request_timeout_seconds: for one whole request.
         attempts: how often a request is made before it counts as failed.
         deadline_seconds: after which no other attempt is made.
         connections: requests at once.
+        poll_seconds: how long a collection's state is taken to be the present one.
     """
 
     config: Mapping[str, str] = field(default_factory=dict, repr=False)
-    allow_http: bool = False
     connect_timeout_seconds: float = 5.0
     read_timeout_seconds: float = 20.0
     request_timeout_seconds: float = 300.0
     attempts: int = 8
     deadline_seconds: float = 60.0
     connections: int = 16
+    poll_seconds: float = 5.0
 
 
 def connect(location: RemoteLocation, options: RemoteOptions, *, retries: int = 0) -> Any:
@@ -71,7 +71,8 @@ def connect(location: RemoteLocation, options: RemoteOptions, *, retries: int = 
         "connect_timeout": timedelta(seconds=options.connect_timeout_seconds),
         "read_timeout": timedelta(seconds=options.read_timeout_seconds),
         "timeout": timedelta(seconds=options.request_timeout_seconds),
-        "allow_http": options.allow_http,
+        # Only an endpoint that somebody configured can be http://, and then that is what was meant.
+        "allow_http": True,
     }
     try:
         return kinds[location.scheme](

@@ -82,6 +82,10 @@ class LocalStore:
         except OSError as error:
             raise _reading_failed(error, key) from error
 
+    def read_many(self, keys: Iterable[str]) -> Iterator[bytes]:
+        """Yield whole objects in the order of their keys."""
+        return map(self.read, keys)
+
     def open(self, key: str) -> ObjectFile:
         """Return an object, open for reading.
 

@@ -66,6 +66,10 @@ class BucketStore:
         """
         return self._call(lambda: _read_whole(self._requests, key), "reading", key)
 
+    def read_many(self, keys: Iterable[str]) -> Iterator[bytes]:
+        """Yield whole objects in the order of their keys."""
+        return map(self.read, keys)
+
     def read_range(self, key: str, offset: int, size: int) -> bytes:
         """Return exactly the bytes [offset, offset + size) of an object, which must have them; see `RangeReader`."""
         if not size:

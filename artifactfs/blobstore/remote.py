@@ -5,7 +5,7 @@ Used by the stores and wrappers for object stores. Threading: a store may be sha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from artifactfs.blobstore.base import ObjectStore
 from artifactfs.blobstore.remote_failures import translate_remote_error
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 
+@runtime_checkable
 class RangeReader(Protocol):
     """Reads parts of objects without opening them."""
 

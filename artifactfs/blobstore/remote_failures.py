@@ -81,8 +81,7 @@ def _no_answer(text: str, said: str, *, doing: str, key: str) -> ArtifactFSError
         hint = "set them in the environment or the service's configuration files"
         return RemoteDeniedError(msg, hint=hint, subject=key)
     if "builder error" in text:
-        msg = f"{doing}: the endpoint is not https://"
-        return ConfigurationError(msg, hint="AWS_ALLOW_HTTP=true allows it", subject=key)
+        return ConfigurationError(f"{doing}: the endpoint is not a URL", hint="write https://host", subject=key)
     if "kind: Timeout" in text or "TimedOut" in text:
         return RemoteTimeoutError(f"{doing}: no answer in time", hint="try again later", subject=key)
     if "kind: Connect" in text:

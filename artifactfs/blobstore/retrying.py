@@ -8,6 +8,7 @@ Source: "Exponential Backoff And Jitter", AWS Architecture Blog.
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -96,6 +97,18 @@ class RetryingStore:
             RemoteError: retries ran out.
         """
         return self._policy.run(partial(self._store.read, key))
+
+    def read_many(self, keys: Iterable[str]) -> Iterator[bytes]:
+        """Yield whole objects in the order of their keys; as many are under way as there may be connections."""
+        wanted = list(keys)
+        if len(wanted) < 2:
+            yield from map(self.read, wanted)
+            return
+        with ThreadPoolExecutor(min(self._connections, len(wanted)), "read") as threads:
+            try:
+                yield from threads.map(self.read, wanted)
+            finally:
+                threads.shutdown(wait=False, cancel_futures=True)
 
     def read_range(self, key: str, offset: int, size: int) -> bytes:
         """Return exactly the bytes [offset, offset + size) of an object, which must have them."""

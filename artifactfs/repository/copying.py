@@ -13,6 +13,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
+from artifactfs.blobstore.fetching import FetchedFile
 from artifactfs.digest import CHUNK_SIZE
 from artifactfs.errors import DigestMismatchError
 
@@ -47,7 +48,7 @@ class Copier:
         """
         if not file.size:
             return False
-        if self._can_clone and file.fileno() is None:
+        if self._can_clone and file.fileno() is None and not isinstance(file, FetchedFile):
             # Read it once to verify it; then nothing has to be written.
             for offset in range(0, file.size, CHUNK_SIZE):
                 file.read_at(offset, CHUNK_SIZE)

@@ -96,8 +96,22 @@ def _newer(key: str, what: str) -> NewerFormatError:
     return NewerFormatError(msg, hint="install a newer artifactfs", subject=key)
 
 
-def open_format(store: ObjectStore, *, create: bool, now_ns: int, random: Callable[[int], bytes]) -> Format:
+def open_format(
+    store: ObjectStore,
+    *,
+    create: bool,
+    now_ns: int,
+    random: Callable[[int], bytes],
+    check: Callable[[], None] = lambda: None,
+) -> Format:
     """Return the format of the repository in a store, which is made into one when it is empty.
+
+    Args:
+        store: where.
+        create: whether to make it.
+        now_ns: the time.
+        random: source of its id.
+        check: called before it is made; what it raises ends this call.
 
     Raises:
         NotFoundError: it is not a repository and `create` is False.
@@ -112,6 +126,7 @@ def open_format(store: ObjectStore, *, create: bool, now_ns: int, random: Callab
     if not create:
         msg = "there is no repository at this place"
         raise NotFoundError(msg)
+    check()
     new = Format(FORMAT_NUMBER, random(ID_SIZE).hex(), ALGORITHM, CHUNK_SIZE, now_ns)
     store.create(format_key(FORMAT_NUMBER), encode_format(new))
     # Whoever was first decides the id, so read it back in any case.
@@ -137,5 +152,5 @@ def _check_empty(store: ObjectStore) -> None:
         msg = f"the repository has collections but no {format_key(FORMAT_NUMBER)}"
         raise MalformedError(msg, hint="restore it from a copy of the repository", subject=format_key(FORMAT_NUMBER))
     if names - {"blobs", "trees", "sums", "format"}:
-        msg = f"the directory holds something else than a repository: {', '.join(sorted(names)[:3])}"
-        raise ConfigurationError(msg, hint="choose an empty directory or one that does not exist")
+        msg = f"it holds something else than a repository: {', '.join(sorted(names)[:3])}"
+        raise ConfigurationError(msg, hint="choose an empty place or one that does not exist")

@@ -58,6 +58,10 @@ class Log:
             return self._advance(known)
         return self._load_all(name)
 
+    def advance(self, known: Collection) -> Collection:
+        """Return the present state of a collection whose state `known` was compared with the log before."""
+        return self._advance(known)
+
     def append(
         self,
         name: str,
@@ -161,12 +165,22 @@ class Log:
 
     def _load_from(self, name: str, start: Collection) -> Collection:
         highest = max((find_seq(child) or 0 for child in self._store.iter_children(log_prefix(name))), default=0)
-        state = self._advance(start)
+        state = self._advance(self._fold_listed(start, highest))
         if state.seq < highest:
             key = log_key(name, state.seq + 1)
             msg = f"the log of {name!r} is damaged: {key} is missing"
             raise MalformedError(msg, hint="restore it from a copy of the repository", subject=key)
         return state
+
+    def _fold_listed(self, state: Collection, highest: int) -> Collection:
+        """Fold the records up to one that was listed, read many at once."""
+        fold = Fold(state)
+        keys = [log_key(state.name, seq) for seq in range(state.seq + 1, highest + 1)]
+        with suppress(BlobMissingError):  # the caller sees how far it came
+            for key, data in zip(keys, self._store.read_many(keys), strict=True):
+                record, digest = self._decode(data, key=key, name=state.name, seq=fold.seq + 1)
+                fold.apply(record, digest=digest)
+        return fold.finish()
 
     def _advance(self, state: Collection) -> Collection:
         fold: Fold | None = None
@@ -189,6 +203,10 @@ class Log:
             data = self._store.read(key)
         except BlobMissingError:
             return None
+        return self._decode(data, key=key, name=name, seq=seq)
+
+    @staticmethod
+    def _decode(data: bytes, *, key: str, name: str, seq: int) -> tuple[Record, str]:
         record, digest = decode_record(data, key=key)
         if record.seq != seq or record.collection != name:
             msg = f"the log is damaged: {key} holds record {record.seq} of {record.collection!r}"

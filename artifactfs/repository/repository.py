@@ -10,29 +10,30 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
+from artifactfs.blobstore.fetching import FetchingBlobs
 from artifactfs.blobstore.keys import COLLECTIONS_PREFIX
-from artifactfs.blobstore.local import LOCK, open_local_store
+from artifactfs.blobstore.local import LOCK
+from artifactfs.blobstore.locations import is_remote
+from artifactfs.blobstore.remote import RangeReader
 from artifactfs.blobstore.verifying import MemoryVerified, VerifyingBlobs
 from artifactfs.clock import SystemClock
 from artifactfs.errors import (
     CollectionNotFoundError,
-    ConfigurationError,
     IntegrityError,
     InvalidNameError,
     NewerFormatError,
-    NotFoundError,
     UsageError,
-    translate_os_error,
 )
 from artifactfs.paths import check_collection_name
 from artifactfs.repository import changes
 from artifactfs.repository.condemning import ListExclusion
 from artifactfs.repository.exclusion import LockExclusion
-from artifactfs.repository.format import open_format
 from artifactfs.repository.log import Log
 from artifactfs.repository.objects import ContentStore
+from artifactfs.repository.polling import Polling
+from artifactfs.repository.stores import DEFAULT_REMOTE, open_store
 from artifactfs.repository.witness import Witness
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from artifactfs.blobstore.base import Store
     from artifactfs.blobstore.blobs import BlobName
+    from artifactfs.blobstore.connecting import RemoteOptions
     from artifactfs.blobstore.verifying import ReadableFile as ReadableFile  # noqa: PLC0414 (handed on to vfs)
     from artifactfs.clock import Clock
     from artifactfs.model import Collection, Version
@@ -48,6 +50,16 @@ if TYPE_CHECKING:
     from artifactfs.repository.exclusion import Exclusion
     from artifactfs.repository.format import Format
     from artifactfs.repository.records import Body, Record
+
+
+COLLECTIONS_AT_ONCE: Final = 16
+
+
+class BlobOpener(Protocol):
+    """Opens content so that only verified bytes come out."""
+
+    def open_file(self, blob: BlobName) -> ReadableFile:
+        """Return the content that an entry names."""
 
 
 class RepositoryIndex(Protocol):
@@ -74,7 +86,7 @@ class Repository:
 
     Attributes:
         id: 32 hex digits that all copies of the repository share.
-        location: where it lies: an absolute path.
+        location: where it lies: an absolute path, or a URL.
         state_directory: what this user keeps about it on this machine: index, staging directories, locks.
         format: its format.
         store: its objects.
@@ -84,6 +96,7 @@ class Repository:
         index: what is remembered; None when it is not used.
         clock: the time.
         exclusion: keeps commits and prunes apart.
+        polling: when collections are looked at again.
     """
 
     def __init__(  # noqa: PLR0913 (all that it is made of)
@@ -112,7 +125,10 @@ class Repository:
         self.log = Log(store, clock=clock, author=author, random=random)
         self.exclusion = exclusion or ListExclusion(store, self.blobs, clock=clock, random=random, author=author)
         self.witness = Witness(state_directory)
-        self._verifying = VerifyingBlobs(self.blobs, verified)
+        self._verifying: BlobOpener = (
+            FetchingBlobs(store, self.blobs) if isinstance(store, RangeReader) else VerifyingBlobs(self.blobs, verified)
+        )
+        self.polling = Polling(0.0)
         self._states: dict[str, Collection] = {}
 
     def __enter__(self) -> Self:
@@ -129,16 +145,15 @@ class Repository:
         """Release the index and remove temporary files."""
         if self.index is not None:
             self.index.close()
-        close = getattr(self.store, "close", None)
-        if close is not None:
-            close()
+        _close(self.store)
 
     def collection_names(self) -> list[str]:
         """Return the names of all collections that exist, in order.
 
         One whose log is damaged is among them: `get_collection` then says what is wrong.
         """
-        return sorted(name for name in self.store.iter_children(COLLECTIONS_PREFIX) if self._is_listed(name))
+        names = sorted(self.store.iter_children(COLLECTIONS_PREFIX))
+        return [name for name, is_listed in zip(names, self._map(self._is_listed, names), strict=True) if is_listed]
 
     def find_collection(self, name: str) -> Collection | None:
         """Return the present state of a collection, or None when it does not exist.
@@ -172,11 +187,23 @@ class Repository:
             InvalidNameError: no collection can have this name.
             MalformedError, DigestMismatchError: its log is damaged.
         """
+        if self.polling.is_fresh(name):
+            return self._states[name]
         known = self._find_known(name)
-        state = self.log.load(name, known)
+        if known is not None and known.seq and self.polling.is_compared(name):
+            state = self.log.advance(known)  # compared with the log before; records never change
+        else:
+            state = self.log.load(name, known)
         if state is not known:
             self._remember(state)
+        if self.is_remote:
+            self._states[name] = state
+            self.polling.note(name)
         return state
+
+    def refresh(self) -> None:
+        """Ask the store again for whatever is looked at next, also where the poll interval has not passed."""
+        self.polling.clear()
 
     def resolve(self, ref: Ref) -> tuple[Collection, Version]:
         """Return the collection and the version that a reference names.
@@ -213,6 +240,7 @@ class Repository:
         self.check_writable()
         state, record = self.log.append(name, change, message=message, run=run, known=self._find_known(name))
         self._remember(state)
+        self.polling.note(name)
         return state, record
 
     def open_file(self, entry: BlobName) -> ReadableFile:
@@ -234,6 +262,24 @@ class Repository:
         if unknown:
             msg = f"writing to {self.location} needs {', '.join(unknown)}, which this release does not know"
             raise NewerFormatError(msg, hint="install a newer artifactfs", subject=self.location)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it lies in an object store."""
+        return is_remote(self.location)
+
+    @property
+    def local_directory(self) -> str:
+        """A directory on the disk that holds what it stores, or what this machine keeps of it."""
+        return self.state_directory if self.is_remote else self.location
+
+    def _map(self, function: Callable[[str], bool], names: list[str]) -> list[bool]:
+        if not self.is_remote or len(names) < 2:
+            return [function(name) for name in names]
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 (costs local commands 8 ms)
+
+        with ThreadPoolExecutor(COLLECTIONS_AT_ONCE, "look") as threads:
+            return list(threads.map(function, names))
 
     def _is_listed(self, name: str) -> bool:
         try:
@@ -269,44 +315,46 @@ def open_repository(
     clock: Clock | None = None,
     use_index: bool = True,
     random: Callable[[int], bytes] = os.urandom,
+    remote: RemoteOptions = DEFAULT_REMOTE,
 ) -> Repository:
     """Return the repository at a place, which is made if need be.
 
     Args:
-        location: a local directory.
+        location: a local directory, or the URL of a place in an object store.
         state: directory for what this user keeps about all repositories on this machine.
         author: who makes the changes.
         create: whether to make a repository where there is none.
         clock: the time; None takes the system's.
         use_index: whether to remember things in the index.
         random: source of change ids.
+        remote: how to speak to object stores.
 
     Raises:
         NotFoundError: there is no repository and `create` is False.
-        ConfigurationError: the place holds something else, or is of a kind that is not supported.
+        ConfigurationError: the place holds something else, or an object store cannot keep a repository.
         NewerFormatError, MalformedError: it cannot be read.
-        AccessDeniedError, ReadOnlyError, StorageFullError: the system refused.
+        RemoteError, AccessDeniedError, ReadOnlyError, StorageFullError: the system or the service refused.
     """
-    path = _local_path(location)
     clock = clock or SystemClock()
-    _make_root(path, create=create)
-    store = open_local_store(path)
+    store, spelled, found = open_store(location, create=create, clock=clock, random=random, remote=remote)
     try:
-        found = _open_format_at(store, path, create=create, clock=clock, random=random)
-        directory = find_state_directory(state, repository_id=found.repository, location=path)
-        return Repository(
+        directory = find_state_directory(state, repository_id=found.repository, location=spelled)
+        repository = Repository(
             store,
             repository_format=found,
-            location=path,
+            location=spelled,
             state_directory=directory,
             author=author,
             clock=clock,
             random=random,
             index=_open_index(directory, found.repository) if use_index else None,
-            exclusion=LockExclusion(os.path.join(path, LOCK), clock=clock),
+            exclusion=None if is_remote(spelled) else LockExclusion(os.path.join(spelled, LOCK), clock=clock),
         )
+        if repository.is_remote:
+            repository.polling = Polling(remote.poll_seconds)
+        return repository
     except BaseException:
-        store.close()
+        _close(store)
         raise
 
 
@@ -316,39 +364,10 @@ def find_state_directory(state: str, *, repository_id: str, location: str) -> st
     return os.path.join(state, name)
 
 
-def _local_path(location: str) -> str:
-    if "://" in location:
-        msg = f"{location.partition('://')[0]}:// is not a place where this release can keep a repository"
-        raise ConfigurationError(msg, hint="use a local directory")
-    return os.path.realpath(location)
-
-
-def _make_root(path: str, *, create: bool) -> None:
-    if os.path.isdir(path):
-        return
-    if not create:
-        msg = f"there is no repository at {path}"
-        raise NotFoundError(msg, hint="`artifactfs put` makes one", subject=path)
-    try:
-        os.makedirs(path, exist_ok=True)
-        _sync_directory(os.path.dirname(path))
-    except OSError as error:
-        raise translate_os_error(error, doing=f"making the repository {path}", subject=path) from error
-
-
-def _sync_directory(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _open_format_at(store: Store, path: str, *, create: bool, clock: Clock, random: Callable[[int], bytes]) -> Format:
-    try:
-        return open_format(store, create=create, now_ns=clock.now_ns(), random=random)
-    except (NotFoundError, ConfigurationError, NewerFormatError, IntegrityError) as error:
-        raise type(error)(f"{path}: {error.message}", hint=error.hint, subject=path) from error
+def _close(store: Store) -> None:
+    close = getattr(store, "close", None)
+    if close is not None:
+        close()
 
 
 def _open_index(directory: str, repository_id: str) -> RepositoryIndex:

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def find_log_directories(repository: Repository) -> list[str]:
-    """Return the directory of collections and those of their logs, as far as they exist; else what is above them."""
+    """Return the directory of collections and those of their logs, as far as they exist; else what is above them.
+
+    A repository in an object store has none.
+    """
+    if repository.is_remote:
+        return []
     above = os.path.join(repository.location, COLLECTIONS_PREFIX.rstrip("/"))
     found = [above if os.path.isdir(above) else repository.location]
     for name in repository.store.iter_children(COLLECTIONS_PREFIX):

@@ -12,6 +12,9 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
+from artifactfs.blobstore.connecting import RemoteOptions
+from artifactfs.blobstore.locations import is_remote
+from artifactfs.credentials import find_remote_options
 from artifactfs.places import find_author, find_places, load_settings
 from artifactfs.repository.repository import open_repository
 from artifactfs.repository.trees import Trees
@@ -46,9 +49,16 @@ class Workspace:
         """
         with self._guard:
             if self._repository is None or self._pid != os.getpid():
-                self._repository = open_repository(self.places.repository, state=self.places.state, author=self.author)
+                self._repository = open_repository(
+                    self.places.repository, state=self.places.state, author=self.author, remote=self._find_remote()
+                )
                 self._pid = os.getpid()
             return self._repository
+
+    def _find_remote(self) -> RemoteOptions:
+        if not is_remote(self.places.repository):
+            return RemoteOptions()
+        return find_remote_options(os.environ, load_settings(os.environ))
 
     @property
     def trees(self) -> Trees:

@@ -46,6 +46,16 @@ class StoreContract:
         file.close()
         file.close()
 
+    def test_many_are_read_in_order(self, store: Store) -> None:
+        """Whatever the order in which they come, and a missing one is named."""
+        keys = [f"a/{number}" for number in range(10)]
+        for key in keys:
+            store.create(key, key.encode())
+        assert list(store.read_many(reversed(keys))) == [key.encode() for key in reversed(keys)]
+        assert list(store.read_many([])) == []
+        with pytest.raises(BlobMissingError, match="a/none"):
+            list(store.read_many([*keys, "a/none"]))
+
     def test_an_object_is_created_once(self, store: Store) -> None:
         """The second one is told that it exists, and changes nothing."""
         assert store.create("a/b", b"first")

@@ -133,7 +133,7 @@ class TreeView:
     def statfs(self) -> StatFs:
         """Return the figures of the disk below the repository."""
         try:
-            found = os.statvfs(self.repository.location)
+            found = os.statvfs(self.repository.local_directory)
         except OSError as error:
             msg = f"the repository {self.repository.location} cannot be reached: {error.strerror}"
             raise ArtifactFSError(msg, subject=self.repository.location) from error

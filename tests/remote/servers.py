@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import http.client
 import itertools
+import logging
 import os
 import shutil
 import socket
@@ -64,7 +65,7 @@ class Server:
         )
 
     def options(self, **more) -> RemoteOptions:
-        return RemoteOptions(config={**self.config, "endpoint": self.endpoint}, allow_http=True, **more)
+        return RemoteOptions(config={**self.config, "endpoint": self.endpoint}, **more)
 
     def open_bucket(self, bucket: str, prefix: str = "some/prefix", **more) -> BucketStore:
         """Return the store at a prefix of a bucket, without retries."""
@@ -87,7 +88,6 @@ def s3_server(endpoint: str, key: str, secret: str) -> Server:
         "AWS_SECRET_ACCESS_KEY": secret,
         "AWS_REGION": "us-east-1",
         "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ALLOW_HTTP": "true",
     }
     return Server("s3", endpoint, config, environ)
 
@@ -97,6 +97,7 @@ def running_moto() -> Iterator[Server]:
     """Give a server of moto in this process."""
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
@@ -123,7 +124,6 @@ def running_azurite() -> Iterator[Server]:
             "AZURE_STORAGE_ACCOUNT_NAME": AZURE_ACCOUNT,
             "AZURE_STORAGE_ACCOUNT_KEY": AZURE_KEY,
             "AZURE_ENDPOINT": endpoint,
-            "AZURE_ALLOW_HTTP": "true",
         }
         yield Server("az", endpoint, config, environ)
 

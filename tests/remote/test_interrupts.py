@@ -17,7 +17,7 @@ from artifactfs.blobstore.connecting import RemoteOptions
 from artifactfs.blobstore.locations import parse_remote_location
 from artifactfs.blobstore.objectstore import open_bucket
 config = {"endpoint": sys.argv[1], "access_key_id": "k", "secret_access_key": "s"}
-options = RemoteOptions(config=config, allow_http=True)
+options = RemoteOptions(config=config)
 store = open_bucket(parse_remote_location("s3://bucket/x"), options)
 store.read("a")
 """

@@ -1,0 +1,123 @@
+"""Content from an object store, verified chunk by chunk before any of it is handed out.
+
+A chunk is 4 MiB, aligned, checked against the blob's sums; a blob up to 4 MiB is one chunk, checked against its own
+digest. What was verified last is kept in memory, so that reading in small steps asks for each chunk once.
+
+Used by the repository for remote stores. Threading: FetchingBlobs and the files may be shared.
+
+Source: docs/format.md section 3.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from typing import TYPE_CHECKING, Final
+
+from cachetools import LRUCache
+
+from artifactfs.blobstore.hashing import split_sums
+from artifactfs.blobstore.keys import blob_key, sums_key
+from artifactfs.digest import CHUNK_SIZE, Digest
+from artifactfs.errors import DigestMismatchError, MalformedError
+
+if TYPE_CHECKING:
+    from artifactfs.blobstore.base import ObjectReader
+    from artifactfs.blobstore.blobs import BlobName, BlobStore
+    from artifactfs.blobstore.remote import RangeReader
+
+KEPT_BYTES: Final = 64 << 20
+
+
+class FetchingBlobs:
+    """Opens blobs of an object store. May be shared by threads."""
+
+    def __init__(self, ranges: RangeReader, blobs: BlobStore) -> None:
+        self._ranges = ranges
+        self._store: ObjectReader = blobs.store
+        self._guard = threading.Lock()
+        self._kept: LRUCache[tuple[bytes, int], bytes] = LRUCache(KEPT_BYTES, getsizeof=len)
+
+    def open_file(self, blob: BlobName) -> FetchedFile:
+        """Return the content that an entry names. Nothing is asked of the store before it is read.
+
+        Raises:
+            MalformedError: it is over 4 MiB and has no sums.
+        """
+        if blob.size > CHUNK_SIZE and blob.sums is None:
+            msg = f"{Digest(blob.sha256)} has {blob.size} bytes and no sums to verify them by"
+            raise MalformedError(msg, subject=str(Digest(blob.sha256)))
+        return FetchedFile(self, blob)
+
+    def read_sums(self, blob: BlobName) -> tuple[bytes, ...]:
+        """Return the digests of a blob's chunks.
+
+        Raises:
+            BlobMissingError: the store does not have them.
+            DigestMismatchError, MalformedError: what is there is damaged.
+        """
+        if blob.size <= CHUNK_SIZE:
+            return (blob.sha256,)
+        assert blob.sums is not None
+        return split_sums(self._store.read(sums_key(blob.sums)), expected=blob.sums, size=blob.size)
+
+    def load_chunk(self, blob: BlobName, number: int, digest: bytes) -> bytes:
+        """Return a chunk of a blob, verified.
+
+        Raises:
+            BlobMissingError: the store does not have it.
+            DigestMismatchError: what came hashes to something else; nothing is kept.
+            RemoteError: the service does not answer.
+        """
+        with self._guard:
+            found = self._kept.get((blob.sha256, number))
+        if found is not None:
+            return found
+        start = number * CHUNK_SIZE
+        data = self._ranges.read_range(blob_key(blob.sha256), start, min(CHUNK_SIZE, blob.size - start))
+        if hashlib.sha256(data).digest() != digest:
+            name = Digest(blob.sha256)
+            msg = (
+                f"the blob {name} is damaged: what came for the {len(data)} bytes from {start} hashes to something else"
+            )
+            hint = f"restore {blob_key(blob.sha256)} from a copy of the repository"
+            raise DigestMismatchError(msg, hint=hint, subject=str(name))
+        with self._guard:
+            self._kept[blob.sha256, number] = data
+        return data
+
+
+class FetchedFile:
+    """Content in an object store, open for reading. May be shared by threads."""
+
+    def __init__(self, owner: FetchingBlobs, blob: BlobName) -> None:
+        self._owner = owner
+        self._blob = blob
+        self._sums: tuple[bytes, ...] = ()
+        self.size = blob.size
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return the overlap of [offset, offset + size) with the content, verified.
+
+        Raises:
+            BlobMissingError: the store does not have it.
+            DigestMismatchError, MalformedError: what came is damaged; none of it is returned.
+            RemoteError: the service does not answer.
+        """
+        end = min(offset + size, self.size)
+        if offset >= end:
+            return b""
+        sums = self._sums = self._sums or self._owner.read_sums(self._blob)
+        parts = []
+        for number in range(offset // CHUNK_SIZE, -(-end // CHUNK_SIZE)):
+            start = number * CHUNK_SIZE
+            data = self._owner.load_chunk(self._blob, number, sums[number])
+            parts.append(data[max(offset - start, 0) : end - start])
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def fileno(self) -> int | None:
+        """Return None: there is no file."""
+        return None
+
+    def close(self) -> None:
+        """Do nothing."""

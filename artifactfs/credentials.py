@@ -1,0 +1,101 @@
+"""How to speak to object stores, from the environment and the services' own configuration files.
+
+Environment variables are read by obstore itself, and go before files. What obstore does not read are the files of the
+AWS tools; static keys, region and endpoint of the chosen profile are taken from them. Nothing is stored, and nothing
+is put into a message.
+
+Used by `sdk` and the command line. Threading: functions; they read files.
+
+Source: AWS SDKs and Tools Reference Guide, "Shared config and credentials files".
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+from typing import TYPE_CHECKING, Final
+
+from artifactfs.blobstore.connecting import RemoteOptions
+from artifactfs.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from artifactfs.places import Settings
+
+_VARIABLES: Final = {
+    "aws_access_key_id": ("AWS_ACCESS_KEY_ID",),
+    "aws_secret_access_key": ("AWS_SECRET_ACCESS_KEY",),
+    "aws_session_token": ("AWS_SESSION_TOKEN", "AWS_TOKEN"),
+    "region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
+    "endpoint_url": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+}
+_OWN_CREDENTIALS: Final = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+_SECRETS: Final = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+POLL_VARIABLE: Final = "ARTIFACTFS_POLL_SECONDS"
+LONGEST_POLL_SECONDS: Final = 86_400.0
+
+
+def find_remote_options(environ: Mapping[str, str], settings: Settings) -> RemoteOptions:
+    """Return how this user speaks to object stores.
+
+    Raises:
+        ConfigurationError: a file or the poll interval cannot be used.
+    """
+    options = RemoteOptions(config=find_file_config(environ))
+    poll = environ.get(POLL_VARIABLE) or settings.poll_seconds
+    if not poll:
+        return options
+    return RemoteOptions(config=options.config, poll_seconds=_parse_seconds(poll))
+
+
+def find_file_config(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what the AWS tools' files say and the environment does not, by environment variable in lower case.
+
+    Raises:
+        ConfigurationError: the profile that AWS_PROFILE names is not there, or its keys come from a program.
+    """
+    profile = environ.get("AWS_PROFILE") or "default"
+    found = {
+        **_read_section(_file(environ, "AWS_CONFIG_FILE", "config"), profile, prefix="profile "),
+        **_read_section(_file(environ, "AWS_SHARED_CREDENTIALS_FILE", "credentials"), profile),
+    }
+    has_own = any(environ.get(name) for name in _OWN_CREDENTIALS)
+    if not has_own and environ.get("AWS_PROFILE") and "aws_access_key_id" not in found:
+        msg = f"the AWS profile {profile!r} has no static keys"
+        raise ConfigurationError(msg, hint='eval "$(aws configure export-credentials --format env)" exports others')
+    return {
+        _VARIABLES[name][0].lower(): value
+        for name, value in found.items()
+        if name in _VARIABLES
+        and not any(environ.get(variable) for variable in _VARIABLES[name])
+        and not (has_own and name in _SECRETS)
+    }
+
+
+def _file(environ: Mapping[str, str], variable: str, name: str) -> str:
+    home = environ.get("HOME") or os.path.expanduser("~")
+    return environ.get(variable) or os.path.join(home, ".aws", name)
+
+
+def _read_section(path: str, profile: str, *, prefix: str = "") -> dict[str, str]:
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    try:
+        parser.read(path, encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError, OSError):
+        # The reason may repeat a line of the file.
+        msg = f"the file {path} cannot be read"
+        raise ConfigurationError(msg, hint="it is written by `aws configure`", subject=path) from None
+    section = profile if profile == "default" or not prefix else prefix + profile
+    return dict(parser[section]) if parser.has_section(section) else {}
+
+
+def _parse_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= LONGEST_POLL_SECONDS:
+        msg = f"{text!r} cannot be the poll interval"
+        raise ConfigurationError(msg, hint=f"{POLL_VARIABLE} is a number of seconds, at most {LONGEST_POLL_SECONDS:g}")
+    return seconds
