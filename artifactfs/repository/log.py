@@ -115,7 +115,7 @@ class Log:
             InvalidNameError, MalformedError, DigestMismatchError: see `load`.
         """
         check_collection_name(name)
-        return self._load_from(name, Collection(name))
+        return self._load_from(name, Collection(name), self._find_highest(name))
 
     def iter_records(self, name: str, start: int = 1) -> Iterator[Record]:
         """Yield the records of a collection from number `start` on.
@@ -161,10 +161,14 @@ class Log:
         raise AssertionError  # the last attempt returns or raises
 
     def _load_all(self, name: str) -> Collection:
-        return self._load_from(name, self._find_checkpoint(name) or Collection(name))
+        highest = self._find_highest(name)
+        start = self._find_checkpoint(name) if highest >= CHECKPOINT_INTERVAL else None
+        return self._load_from(name, start or Collection(name), highest)
 
-    def _load_from(self, name: str, start: Collection) -> Collection:
-        highest = max((find_seq(child) or 0 for child in self._store.iter_children(log_prefix(name))), default=0)
+    def _find_highest(self, name: str) -> int:
+        return max((find_seq(child) or 0 for child in self._store.iter_children(log_prefix(name))), default=0)
+
+    def _load_from(self, name: str, start: Collection, highest: int) -> Collection:
         state = self._advance(self._fold_listed(start, highest))
         if state.seq < highest:
             key = log_key(name, state.seq + 1)
