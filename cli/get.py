@@ -11,7 +11,7 @@ from artifactfs.model import DirectoryEntry
 from artifactfs.paths import parse_ref, printable
 
 from .completing import complete_ref
-from .options import Command
+from .options import BytesPath, Command
 from .output import format_count, format_size, name_fields, print_json, print_path
 from .progress import show_progress
 from .session import Session, current_session
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.command("get", cls=Command)
 @click.argument("ref", metavar="REF[/PATH]", shell_complete=complete_ref)
-@click.argument("dest", required=False, type=click.Path(path_type=bytes))
+@click.argument("dest", required=False, type=BytesPath())
 @click.option("--path", "globs", multiple=True, metavar="GLOB", help="Only what matches, as in gitignore(5).")
 @click.option("--replace", is_flag=True, help="Put it in the place of what is at DEST.")
 def command(ref: str, dest: bytes | None, *, globs: tuple[str, ...], replace: bool) -> None:

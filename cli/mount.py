@@ -7,13 +7,13 @@ import os
 import click
 
 from .mounting import mount_fields
-from .options import Command
+from .options import BytesPath, Command
 from .output import print_json, print_path
 from .session import current_session
 
 
 @click.command("mount", cls=Command)
-@click.argument("mountpoint", type=click.Path(path_type=bytes))
+@click.argument("mountpoint", type=BytesPath())
 @click.option("--artifact", metavar="REF", help="Show this one version as the root.")
 @click.option("--foreground", is_flag=True, help="Serve in this process until it is ended or unmounted.")
 @click.option("--allow-other", is_flag=True, help="Let other users in.")

@@ -6,13 +6,14 @@ Threading: one thread.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from artifactfs.paths import printable
 
 from .mounting import describe_mount, mount_fields
-from .output import print_json
+from .output import format_size, print_json
 
 if TYPE_CHECKING:
     from artifactfs.mount.options import MountInfo
@@ -27,7 +28,9 @@ def show_figures(session: Session, mounts: list[MountInfo], *, watch: bool) -> N
     from artifactfs.mount.kernel.asking import find_figures
 
     before: dict[str, dict[str, Any]] = {}
+    clear = "\x1b[H\x1b[J" if watch and not session.json and sys.stdout.isatty() else ""
     while True:
+        print(clear, end="")
         figures = {info.mountpoint: find_figures(info) for info in mounts}
         if session.json:
             print_json({"mounts": [{**mount_fields(info), "figures": figures[info.mountpoint]} for info in mounts]})
@@ -36,6 +39,7 @@ def show_figures(session: Session, mounts: list[MountInfo], *, watch: bool) -> N
                 _print_one(info, figures[info.mountpoint], before.get(info.mountpoint))
         if not watch:
             return
+        sys.stdout.flush()
         before = {place: found for place, found in figures.items() if found is not None}
         time.sleep(WATCH_SECONDS)
 
@@ -45,11 +49,13 @@ def _print_one(info: MountInfo, figures: dict[str, Any] | None, before: dict[str
     if figures is None:
         print("  this transport counts nothing")
         return
-    passthrough = " passthrough" if figures["passthrough"] else ""
+    passthrough = "; large files are handed to the kernel" if figures["passthrough"] else ""
     print(f"  protocol {figures['protocol']}: {' '.join(figures['features'])}{passthrough}")
     print(f"  workers {len(figures['workers'])}, restarts {figures['restarts']}, upgrades {figures['upgrades']}")
     latency = ", ".join(f"{name} < {value} us" for name, value in figures["latency_us"].items())
-    print(f"  read {figures['bytes']:,} B, errors {figures['errors']}, sent again {figures['resent']}; {latency}")
+    speed = "" if before is None else f" ({format_size((figures['bytes'] - before['bytes']) / WATCH_SECONDS)}/s)"
+    errors = f"errors {figures['errors']}, sent again {figures['resent']}"
+    print(f"  read {format_size(figures['bytes'])}{speed}, {errors}; {latency}")
     for kind, count in sorted(figures["requests"].items(), key=lambda item: -item[1]):
         rate = "" if before is None else f"  {(count - before['requests'].get(kind, 0)) / WATCH_SECONDS:,.0f}/s"
         print(f"    {kind:<12} {count:>12,}{rate}")

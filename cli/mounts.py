@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
+from artifactfs.errors import MountError
 from artifactfs.paths import printable
 
 from .mounting import describe_mount, mount_fields
-from .options import Command
+from .options import BytesPath, Command
 from .output import print_json, print_table
 from .session import current_session
 
+if TYPE_CHECKING:
+    from artifactfs.mount.options import MountInfo
+
 
 @click.command("mounts", cls=Command)
-@click.argument("mountpoint", required=False, type=click.Path(path_type=bytes))
+@click.argument("mountpoint", required=False, type=BytesPath())
 @click.option("--watch", is_flag=True, help="Go on showing what the mounts do, until interrupted.")
 def command(mountpoint: bytes | None, *, watch: bool) -> None:
     """List the live mounts of this user: where, what they show, and which process serves them.
@@ -30,8 +35,7 @@ def command(mountpoint: bytes | None, *, watch: bool) -> None:
     if mountpoint is not None or watch:
         from .mount_figures import show_figures
 
-        wanted = None if mountpoint is None else os.path.realpath(os.fsdecode(mountpoint))
-        show_figures(session, [info for info in found if wanted in (None, info.mountpoint)], watch=watch)
+        show_figures(session, found if mountpoint is None else [_choose(found, mountpoint)], watch=watch)
         return
     if session.json:
         print_json({"mounts": [mount_fields(info) for info in found]})
@@ -45,3 +49,14 @@ def command(mountpoint: bytes | None, *, watch: bool) -> None:
         )
         for info in found
     )
+
+
+def _choose(found: list[MountInfo], mountpoint: bytes) -> MountInfo:
+    from artifactfs.mount.mountpoint import resolve_mountpoint
+
+    path = resolve_mountpoint(os.fsdecode(mountpoint))
+    for info in found:
+        if info.mountpoint == path:
+            return info
+    msg = f"no artifactfs of this user is mounted on {printable(os.fsencode(path))}"
+    raise MountError(msg, hint="`artifactfs mounts` lists what is mounted", subject=path)

@@ -5,6 +5,7 @@ Threading: pure; click parses in the main thread.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -36,6 +37,18 @@ def global_options() -> list[click.Parameter]:
         option(["-v", "--verbose"], "verbose", is_flag=True, help="Print more notes, and the traceback of an error."),
         option(["-y", "--yes"], "yes", is_flag=True, help="Answer every question with yes."),
     ]
+
+
+class BytesPath(click.Path):
+    """A path as bytes that is not looked at.
+
+    `click.Path` calls stat(2) on whatever it is given, which hangs on a mount that nobody serves yet, or any more.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
+        """Return the path."""
+        del param, ctx
+        return os.fsencode(value)
 
 
 class Command(click.Command):

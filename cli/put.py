@@ -11,14 +11,14 @@ from artifactfs.paths import check_collection_name
 
 from .committing import make_options, print_result, version_options
 from .completing import complete_name
-from .options import Command
+from .options import BytesPath, Command
 from .progress import show_progress
 from .session import current_session
 
 
 @click.command("put", cls=Command)
 @click.argument("name", shell_complete=complete_name)
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=bytes))
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=BytesPath())
 @version_options
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out, as in gitignore(5); repeatable.")
 @click.option("--skip-special", is_flag=True, help="Leave sockets, FIFOs and devices out instead of refusing them.")

@@ -8,13 +8,13 @@ import click
 
 from artifactfs.paths import printable
 
-from .options import Command
+from .options import BytesPath, Command
 from .output import name_fields, print_json
 from .session import current_session
 
 
 @click.command("umount", cls=Command)
-@click.argument("mountpoint", type=click.Path(path_type=bytes))
+@click.argument("mountpoint", type=BytesPath())
 @click.option("--lazy", is_flag=True, help="Take it away at once; who has files of it open keeps them.")
 def command(mountpoint: bytes, *, lazy: bool) -> None:
     """Unmount what is mounted at MOUNTPOINT. Staging directories keep what is in them."""

@@ -10,7 +10,7 @@ from artifactfs.errors import DigestMismatchError, UsageError
 from artifactfs.paths import parse_ref, printable
 
 from .completing import complete_ref
-from .options import Command
+from .options import BytesPath, Command
 from .output import name_fields, print_json
 from .progress import show_progress
 from .session import current_session
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.command("verify", cls=Command)
 @click.argument("ref", shell_complete=complete_ref)
-@click.argument("directory", required=False, metavar="[DIR]", type=click.Path(path_type=bytes))
+@click.argument("directory", required=False, metavar="[DIR]", type=BytesPath())
 def command(ref: str, directory: bytes | None) -> None:
     """Read everything stored of a version again, or compare a local directory with it.
 

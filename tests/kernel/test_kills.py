@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import Server, wait_until
+from .slow_disk import slow_disk, why_not
 
 pytestmark = pytest.mark.mounted
 Serve = Callable[..., Server]
@@ -106,6 +108,29 @@ def test_a_thousand_kills(serve: Serve, forest: Path, tmp_path: Path, all_at_onc
         kill(server, count=500, all_at_once=all_at_once, pause=0.03, between=drop_caches if cold else lambda: None)
     assert server.process.poll() is None
     assert "Traceback" not in server.logged()
+
+
+@needs_resend
+@pytest.mark.skipif(bool(why_not()), reason=why_not())
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("all_at_once", [False, True], ids=["one", "all"])
+@pytest.mark.parametrize("count", [20, pytest.param(500, marks=pytest.mark.slow)])
+def test_killed_workers_on_a_slow_cold_disk(
+    serve: Serve, forest: Path, tmp_path: Path, all_at_once: bool, count: int
+) -> None:
+    with slow_disk(tmp_path) as disk:
+        shutil.copytree(forest, disk.root / "forest", symlinks=True)
+        os.sync()  # what is dirty cannot be dropped
+        server = serve(disk.root / "forest")
+        for pid in (server.pid, *server.workers()):
+            disk.slow(pid)
+        drop_caches()
+        with clients(server, forest, tmp_path):
+            kill(server, count=count, all_at_once=all_at_once, pause=0.1, between=drop_caches)
+        assert disk.was_read()
+        assert server.process.poll() is None
+        assert "Traceback" not in server.logged()
+        server.close()
 
 
 @needs_resend

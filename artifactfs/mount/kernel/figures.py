@@ -69,24 +69,28 @@ def format_prometheus(supervisor: Supervisor) -> str:
     for row in range(supervisor.mounted.settings.workers):
         words = [a + b for a, b in zip(words, supervisor.mounted.counters.row(row).tolist(), strict=True)]
     label = f'mountpoint="{_escape(supervisor.mounted.settings.mountpoint)}"'
-    lines = ["# TYPE artifactfs_requests_total counter"]
+    lines = [*_head("artifactfs_requests_total", "counter", "Requests answered, by kind.")]
     lines += [
         f'artifactfs_requests_total{{{label},kind="{kind}"}} {count}' for kind, count in figures["requests"].items()
     ]
-    for name, value, kind in (
-        ("artifactfs_read_bytes_total", figures["bytes"], "counter"),
-        ("artifactfs_request_errors_total", figures["errors"], "counter"),
-        ("artifactfs_requests_resent_total", figures["resent"], "counter"),
-        ("artifactfs_worker_restarts_total", figures["restarts"], "counter"),
-        ("artifactfs_workers", len(figures["workers"]), "gauge"),
+    for name, value, kind, text in (
+        ("artifactfs_read_bytes_total", figures["bytes"], "counter", "Bytes of files handed to the kernel."),
+        ("artifactfs_request_errors_total", figures["errors"], "counter", "Requests answered with an error."),
+        ("artifactfs_requests_resent_total", figures["resent"], "counter", "Requests that the kernel sent again."),
+        ("artifactfs_worker_restarts_total", figures["restarts"], "counter", "Workers that were replaced."),
+        ("artifactfs_workers", len(figures["workers"]), "gauge", "Workers that serve now."),
     ):
-        lines += [f"# TYPE {name} {kind}", f"{name}{{{label}}} {value}"]
+        lines += [*_head(name, kind, text), f"{name}{{{label}}} {value}"]
     return "\n".join([*lines, *_format_histogram(_buckets(words), label, figures["seconds"])]) + "\n"
+
+
+def _head(name: str, kind: str, text: str) -> list[str]:
+    return [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
 
 
 def _format_histogram(buckets: list[int], label: str, seconds: float) -> list[str]:
     name = "artifactfs_request_seconds"
-    lines, seen = [f"# TYPE {name} histogram"], 0
+    lines, seen = _head(name, "histogram", "Seconds from a request to its answer."), 0
     for number, count in enumerate(buckets):
         seen += count
         if count:

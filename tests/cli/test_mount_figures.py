@@ -1,0 +1,185 @@
+"""What a mount tells about itself: figures, metrics, a line for each request; and a descriptor from somebody else."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from artifactfs.mount.kernel.mounting import MountRequest, open_mount
+from artifactfs.mount.syscalls import may_mount
+from tests.cli.support import PROGRAM, Cli, run
+
+pytestmark = pytest.mark.mounted
+Mount = Callable[..., Path]
+
+
+@pytest.fixture
+def mount(animals: Cli, tmp_path: Path) -> Iterator[Mount]:
+    """Return a function that mounts `animals:v0` by the kernel transport with further options."""
+    folders: list[Path] = []
+
+    def start(*options: str) -> Path:
+        folder = tmp_path / f"mnt{len(folders)}"
+        folder.mkdir()
+        folders.append(folder)
+        done = run("mount", str(folder), "--artifact", "animals:v0", "--transport", "kernel", *options)
+        assert done.returncode == 0, done.stderr
+        return folder
+
+    yield start
+    for folder in folders:
+        run("umount", "--lazy", str(folder))
+
+
+def wait_until(condition: Callable[[], object], *, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come to hold"
+        time.sleep(0.02)
+
+
+def read_everything(folder: Path) -> int:
+    return sum(len(path.read_bytes()) for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def values(text: str) -> dict[str, float]:
+    """Return the sum of the samples of each name, as the parser of Prometheus' own client reads them."""
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        assert family.documentation
+        for sample in family.samples:
+            assert sample.labels["mountpoint"]
+            found[sample.name] = found.get(sample.name, 0) + sample.value
+    return found
+
+
+def test_figures_as_json_and_for_people(mount: Mount) -> None:
+    folder = mount()
+    size = read_everything(folder)
+    [told] = json.loads(run("mounts", str(folder), "--json").stdout)["mounts"]
+    figures = told["figures"]
+    assert told["transport"] == "kernel"
+    assert figures["bytes"] >= size > 0
+    assert figures["requests"]["read"] > 0
+    assert figures["workers"]
+    assert set(figures["latency_us"]) == {"p50", "p90", "p99"}
+    text = run("mounts", str(folder)).stdout.decode()
+    for part in ("animals:v0", "protocol 7.", "workers ", "restarts 0", "p99", "read "):
+        assert part in text
+
+
+def test_watching_goes_on_until_it_is_interrupted(mount: Mount) -> None:
+    folder = mount()
+    with subprocess.Popen([*PROGRAM, "mounts", "--watch", str(folder)], stdout=subprocess.PIPE) as watch:
+        assert watch.stdout is not None
+        seen = 0
+        while seen < 3:
+            line = watch.stdout.readline()
+            assert line, "it ended"
+            seen += line.startswith(str(folder).encode())
+        watch.send_signal(signal.SIGINT)
+        rest = watch.stdout.read()
+        assert watch.wait(20) == 130
+    assert b"Traceback" not in rest
+
+
+def test_a_place_where_nothing_is_mounted_is_an_error(animals: Cli, tmp_path: Path) -> None:
+    done = run("mounts", str(tmp_path))
+    assert done.returncode == 60
+    assert b"no artifactfs" in done.stderr
+
+
+def test_metrics_in_a_file(mount: Mount, tmp_path: Path) -> None:
+    target = tmp_path / "metrics.prom"
+    folder = mount("--metrics", str(target))
+    size = read_everything(folder)
+    wait_until(lambda: target.exists() and values(target.read_text())["artifactfs_read_bytes_total"] >= size)
+    found = values(target.read_text())
+    assert found["artifactfs_workers"] >= 1
+    assert found["artifactfs_request_seconds_count"] > 0
+    assert found["artifactfs_requests_total"] >= found["artifactfs_request_seconds_count"] - 5
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def test_metrics_on_a_port_of_this_machine_alone(mount: Mount) -> None:
+    port = free_port()
+    folder = mount("--metrics", f"127.0.0.1:{port}")
+    size = read_everything(folder)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        assert values(answer.read().decode())["artifactfs_read_bytes_total"] >= size
+    # Whoever connects and says nothing holds up nobody for long.
+    with socket.create_connection(("127.0.0.1", port)):
+        assert read_everything(folder) == size
+    assert run("umount", str(folder)).returncode == 0
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+@pytest.mark.parametrize("target", ["0.0.0.0:9100", "example.org:80", "127.0.0.1:http"])
+def test_metrics_go_nowhere_else(animals: Cli, tmp_path: Path, target: str) -> None:
+    folder = tmp_path / "mnt"
+    folder.mkdir()
+    done = run("mount", str(folder), "--transport", "kernel", "--metrics", target)
+    assert done.returncode == 4, done.stderr
+    assert b"127.0.0.1:PORT" in done.stderr
+    assert not os.path.ismount(folder)
+
+
+def test_a_line_for_each_request(mount: Mount) -> None:
+    folder = mount("--debug")
+    before = (folder / "cat.txt").read_bytes()
+    [told] = json.loads(run("mounts", str(folder), "--json").stdout)["mounts"]
+    log = Path(told["log"])
+    wait_until(lambda: "READ node=" in log.read_text())
+    line = next(line for line in log.read_text().splitlines() if "READ node=" in line)
+    assert f"-> {len(before)} in " in line
+
+
+@pytest.mark.skipif(not may_mount() or os.getuid() != 0, reason="mounting for somebody else needs root")
+def test_an_unprivileged_process_serves_what_somebody_else_mounted(animals: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "mnt"
+    folder.mkdir()
+    # The descriptor is all that the server gets; it may mount and unmount nothing.
+    descriptor = open_mount(MountRequest(str(folder)))
+    command = [
+        *("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", *PROGRAM),
+        *("mount", str(folder), "--artifact", "animals:v0", "--fd", str(descriptor), "--foreground"),
+    ]
+    with subprocess.Popen(command, pass_fds=(descriptor,), stderr=subprocess.PIPE) as server:
+        os.close(descriptor)
+        try:
+            wait_until(lambda: server.poll() is not None or run("mounts").stdout)
+            assert server.poll() is None
+            seen = subprocess.run(
+                [sys.executable, "-c", "import sys; print(open(sys.argv[1]).read(), end='')", folder / "cat.txt"],
+                capture_output=True, check=True, timeout=20,
+            )  # fmt: skip
+            assert seen.stdout == b"cat\n"
+            caps = Path(f"/proc/{server.pid}/status").read_text()
+            assert "CapEff:\t0000000000000000" in caps
+        finally:
+            server.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(20)
+            subprocess.run(["umount", "-l", str(folder)], check=False, capture_output=True)
+        assert server.stderr is not None
+        assert b"Traceback" not in server.stderr.read()
