@@ -10,8 +10,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from artifactfs.mount import api
+from artifactfs.mount.options import MountInfo, MountOptions
+from artifactfs.repository.repository import Repository, open_repository
+
+from .support import Folders, Mount
 
 SERVER = Path(__file__).with_name("serve_tree.py")
 
@@ -123,3 +130,31 @@ def tree(tmp_path: Path) -> Path:
     (root / "run.sh").chmod(0o755)
     os.utime(root / "cat.txt", ns=(1, 1_234_567_890_123_456_789))
     return root
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    return Folders(*(str(tmp_path / name) for name in ("repository", "state", "cache", "runtime")))
+
+
+@pytest.fixture
+def repository(folders: Folders) -> Iterator[Repository]:
+    with open_repository(folders.repository, state=folders.state, author="tester") as repository:
+        yield repository
+
+
+@pytest.fixture
+def mount(folders: Folders, tmp_path: Path) -> Iterator[Mount]:
+    places: list[str] = []
+
+    def start(**options: Any) -> MountInfo:
+        place = tmp_path / f"mnt{len(places)}"
+        place.mkdir()
+        places.append(str(place))
+        return api.mount(folders, str(place), options=MountOptions(**{"transport": "kernel", **options}))
+
+    yield start
+    for place in places:
+        with suppress(Exception):
+            api.unmount(folders, place, lazy=True)
+        subprocess.run(["umount", "-l", place], capture_output=True, check=False)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,88 +17,13 @@ from artifactfs.mount.options import MountInfo, MountOptions
 from artifactfs.mount.syscalls import may_mount
 from artifactfs.repository import changes
 from artifactfs.repository.commit import CommitOptions
-from artifactfs.repository.put import Source, put_paths
-from artifactfs.repository.repository import Repository, open_repository
+from artifactfs.repository.repository import Repository
 
 from .conftest import wait_until
+from .support import Folders, Mount, put, requests, slurp, timed, workers
 
 pytestmark = pytest.mark.mounted
 FRESH_SECONDS = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Folders:
-    repository: str
-    state: str
-    cache: str
-    runtime: str
-
-
-@pytest.fixture
-def folders(tmp_path: Path) -> Folders:
-    return Folders(*(str(tmp_path / name) for name in ("repository", "state", "cache", "runtime")))
-
-
-@pytest.fixture
-def repository(folders: Folders) -> Iterator[Repository]:
-    with open_repository(folders.repository, state=folders.state, author="tester") as repository:
-        yield repository
-
-
-def put(repository: Repository, name: str, tree: Path, *, aliases: tuple[str, ...] = ()) -> str:
-    found = put_paths(repository, name, [Source(os.fsencode(tree), b"")], options=CommitOptions(aliases=aliases))
-    return found.version.name
-
-
-Mount = Callable[..., MountInfo]
-
-
-@pytest.fixture
-def mount(folders: Folders, tmp_path: Path) -> Iterator[Mount]:
-    places: list[str] = []
-
-    def start(**options: Any) -> MountInfo:
-        place = tmp_path / f"mnt{len(places)}"
-        place.mkdir()
-        places.append(str(place))
-        return api.mount(folders, str(place), options=MountOptions(**{"transport": "kernel", **options}))
-
-    yield start
-    for place in places:
-        with suppress(Exception):
-            api.unmount(folders, place, lazy=True)
-        subprocess.run(["umount", "-l", place], capture_output=True, check=False)
-
-
-def slurp(path: Path) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY)
-    with open(descriptor, "rb", buffering=0) as file:
-        return file.readall()
-
-
-def requests(info: MountInfo) -> dict[str, int]:
-    """Return how many requests of each kind were answered, once all have been counted."""
-    found, before = None, {}
-    while found != before or found is None:
-        before = found or {}
-        time.sleep(0.02)
-        figures = find_figures(info)
-        assert figures is not None
-        found = figures["requests"]
-    return {kind: count for kind, count in found.items() if kind not in {"ioctl", "getxattr"}}
-
-
-def workers(info: MountInfo) -> list[int]:
-    figures = find_figures(info)
-    assert figures is not None
-    return figures["workers"]
-
-
-@contextmanager
-def timed(limit: float) -> Iterator[None]:
-    start = time.monotonic()
-    yield
-    assert time.monotonic() - start < limit
 
 
 def test_a_version_reads_as_it_was_put(mount: Mount, repository: Repository, tree: Path) -> None:
