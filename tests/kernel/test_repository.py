@@ -34,6 +34,18 @@ def test_a_version_reads_as_it_was_put(mount: Mount, repository: Repository, tre
     assert subprocess.run([path / "run.sh"], capture_output=True, check=True).stdout == b"ran\n"
 
 
+def test_the_supervisor_has_one_thread_whenever_it_forks(mount: Mount, repository: Repository, tree: Path) -> None:
+    put(repository, "animals", tree)
+    info = mount(quick_wakeups=True)
+    for _ in range(3):
+        subprocess.run(["diff", "-r", "--no-dereference", tree, f"{info.mountpoint}/animals/v0"], check=True)
+        before = workers(info)
+        assert os.listdir(f"/proc/{info.pid}/task") == [str(info.pid)]
+        os.kill(before[0], signal.SIGKILL)
+        wait_until(lambda known=before: set(workers(info)) - set(known), what="a new worker")
+    assert os.listdir(f"/proc/{info.pid}/task") == [str(info.pid)]
+
+
 def test_one_version_as_the_root(mount: Mount, repository: Repository, tree: Path) -> None:
     put(repository, "animals", tree)
     info = mount(artifact="animals:latest")
