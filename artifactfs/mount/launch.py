@@ -27,6 +27,8 @@ from artifactfs.paths import printable
 
 _MODULE = "artifactfs.mount.daemon"
 _START_SECONDS = 60.0
+_FIRST_SECONDS = 2.0
+_PAUSE_SECONDS = 0.01
 _LOG_TAIL = 2000
 
 
@@ -110,8 +112,23 @@ def _tail(log: str) -> str:
 
 
 def _list_once(mountpoint: str, log: str) -> None:
+    """Make the first listing.
+
+    Until the root's attributes are known its permission bits are 0, and the kernel drops the answer that tells them
+    when a notification about the root comes meanwhile, as it does when a mount begins: whoever is not root is then
+    refused, once. Source: fuse_fill_super_common, fuse_reverse_inval_inode, fuse_change_attributes (Linux 6.18).
+    """
+    deadline = time.monotonic() + _FIRST_SECONDS
     try:
-        os.listdir(mountpoint)
+        while True:
+            try:
+                os.listdir(mountpoint)
+            except PermissionError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_PAUSE_SECONDS)
+            else:
+                return
     except OSError as error:
         msg = f"{mountpoint} was mounted but cannot be listed: {error.strerror}"
         raise MountError(msg, hint=f"the server's log is {log}", subject=mountpoint) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from artifactfs.errors import AccessDeniedError, BusyError, MountError
-from artifactfs.mount import api, doctor
+from artifactfs.mount import api, doctor, launch
 from artifactfs.mount.mountinfo import parse_mount
 from artifactfs.mount.mountpoint import check_mountpoint
 from artifactfs.mount.options import Finding, MountInfo, MountOptions
@@ -180,3 +180,26 @@ def test_doctor_misses_the_mount_table_of_ordinary_users(tmp_path: Path, monkeyp
     assert not found.ok
     assert "ln -s" in found.mend
     assert doctor.look_at_table("/proc/self/mounts").ok
+
+
+def test_the_first_listing_outlives_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusals = [PermissionError(13, "Permission denied")] * 2
+
+    def listdir(path: str) -> list[str]:
+        if refusals:
+            raise refusals.pop()
+        return [path]
+
+    monkeypatch.setattr("artifactfs.mount.launch.os.listdir", listdir)
+    launch._list_once(str(tmp_path), "log")
+    assert not refusals
+
+
+def test_a_listing_that_is_refused_for_good_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def listdir(path: str) -> list[str]:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("artifactfs.mount.launch.os.listdir", listdir)
+    monkeypatch.setattr(launch, "_FIRST_SECONDS", 0.05)
+    with pytest.raises(MountError, match="cannot be listed"):
+        launch._list_once(str(tmp_path), "log")
