@@ -66,10 +66,14 @@ class Settings:
     cache: str | None = None
     runtime: str | None = None
     poll_seconds: str | None = None
+    packed_below: int | None = None
 
 
-_KEYS: Final = ("repository", "author", "state", "cache", "runtime", "poll_seconds")
+_KEYS: Final = ("repository", "author", "state", "cache", "runtime", "poll_seconds", "packed_below")
 _TEXTS: Final = ("author", "poll_seconds")
+_LARGEST_PACKED: Final = 4 << 20
+PACKED_BELOW: Final = 1 << 20
+"""What `packed_below` is where nothing is said."""
 
 
 def find_settings_path(environ: Mapping[str, str]) -> str:
@@ -97,7 +101,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         return Settings(path)
     except OSError as error:
         raise translate_os_error(error, doing=f"reading the configuration file {path}", subject=path) from error
-    return Settings(path, **{key: _check_setting(path, key, value, environ) for key, value in found.items()})
+    packed_below = found.pop("packed_below", None)
+    texts = {key: _check_setting(path, key, value, environ) for key, value in found.items()}
+    return Settings(path, **texts, packed_below=None if packed_below is None else _check_packed(path, packed_below))
 
 
 def find_places(
@@ -137,6 +143,11 @@ def find_author(environ: Mapping[str, str], settings: Settings, *, user: str, ho
         msg = f"{author[:40]!r} cannot be an author"
         raise ConfigurationError(msg, hint=f"use up to {AUTHOR_MAX} printable characters")
     return author
+
+
+def find_packed_below(settings: Settings) -> int:
+    """Return the size below which files are put into packs: the configuration file's `packed_below`, else 1 MiB."""
+    return PACKED_BELOW if settings.packed_below is None else settings.packed_below
 
 
 def make_runtime_directory(path: str, *, uid: int) -> str:
@@ -180,6 +191,13 @@ def _check_setting(path: str, key: str, value: object, environ: Mapping[str, str
         raise ConfigurationError(msg, subject=path)
     # A relative path in a file means the same from wherever the command is run.
     return value if key in _TEXTS else _absolute(value, environ, base=os.path.dirname(path))
+
+
+def _check_packed(path: str, value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST_PACKED:
+        return value
+    msg = f"in the configuration file {path} packed_below is no number of bytes from 0 to {_LARGEST_PACKED}"
+    raise ConfigurationError(msg, hint="0 stores each file as an object of its own", subject=path)
 
 
 def _choose(environ: Mapping[str, str], variable: str, setting: str | None) -> str | None:

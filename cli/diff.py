@@ -19,7 +19,7 @@ from .session import current_session
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from artifactfs.model import Collection, Version
+    from artifactfs.model import Collection, Root, Version
     from artifactfs.paths import Ref
     from artifactfs.repository.diff import Change
     from artifactfs.repository.repository import Repository
@@ -88,25 +88,24 @@ def _name(collection: Collection, version: Version | None) -> str | None:
     return None if version is None else f"{collection.name}:{version.name}"
 
 
-def _directory(
-    repository: Repository, version: Version, path: bytes, *, missing_ok: bool = False
-) -> DirectoryEntry | None:
+def _directory(repository: Repository, version: Version, path: bytes, *, missing_ok: bool = False) -> Root | None:
     from artifactfs.errors import EntryNotFoundError
+    from artifactfs.repository.treebuilder import StoredDirectory, make_root
     from artifactfs.repository.trees import Trees
 
     try:
-        entry = Trees(repository.blobs).find_entry(version.root, path)
+        entry, place = Trees(repository.blobs).find_placed(version.root, path)
     except EntryNotFoundError:
         if missing_ok:
             return None
         raise
     if isinstance(entry, DirectoryEntry):
-        return entry
+        return make_root(StoredDirectory(entry, place))
     msg = f"{path.decode(errors='replace')!r} is no directory"
     raise UsageError(msg, hint="diff compares directories")
 
 
-def _compare(repository: Repository, old: DirectoryEntry | None, new: DirectoryEntry | None) -> Sequence[Change]:
+def _compare(repository: Repository, old: Root | None, new: Root | None) -> Sequence[Change]:
     from artifactfs.repository.diff import diff_trees
 
     return diff_trees(repository, old, new)

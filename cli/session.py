@@ -83,11 +83,17 @@ class Session:
             NotFoundError: there is none, and `create` is False.
             ArtifactFSError: it cannot be opened.
         """
+        from artifactfs.places import find_packed_below, load_settings
         from artifactfs.repository.repository import open_repository
 
         places = self.places
         repository = open_repository(
-            places.repository, state=places.state, author=self.find_author(), create=create, remote=self.find_remote()
+            places.repository,
+            state=places.state,
+            author=self.find_author(),
+            create=create,
+            packed_below=find_packed_below(load_settings(os.environ)),
+            remote=self.find_remote(),
         )
         with repository:
             self.explain(f"repository {repository.location}")

@@ -25,8 +25,8 @@ class ObjectFile(Protocol):
     def read_at(self, offset: int, size: int) -> bytes:
         """Return the overlap of [offset, offset + size) with the object."""
 
-    def fileno(self) -> int | None:
-        """Return a descriptor of a local file with exactly these bytes, or None when there is none."""
+    def extent(self) -> tuple[int, int] | None:
+        """Return descriptor and offset of a local file where exactly these bytes lie, or None when there is none."""
 
     def signature(self) -> bytes:
         """Return bytes that change whenever the stored object was replaced or written to; b"" when unknown."""

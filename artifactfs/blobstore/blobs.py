@@ -1,25 +1,35 @@
-"""Blobs by digest, on any store.
+"""Blobs by digest, on any store: large ones are objects of their own, small ones lie end to end in packs.
 
-Used by the repository. Threading: BlobStore may be shared, and so may a batch.
+What is stored already is not stored again. That the index knows a pack is never taken for its being there: the store
+is asked, and a pack that was touched since it was written is read before it is relied on.
+
+Used by the repository. Threading: BlobStore may be shared, and so may a batch; small blobs lie in the order in which
+they were stored.
 """
 
 from __future__ import annotations
 
 import hashlib
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, Self
 
 from artifactfs.blobstore.base import Published
 from artifactfs.blobstore.hashing import BLOCK_SIZE, StreamHasher, hash_file
-from artifactfs.blobstore.keys import BLOBS_PREFIX, blob_key, sums_key
+from artifactfs.blobstore.keys import BLOBS_PREFIX, PACKS_PREFIX, blob_key, pack_key, sums_key
+from artifactfs.blobstore.packing import Packer, PackName, Place
+from artifactfs.blobstore.packs import PackFiles
+from artifactfs.blobstore.places import FILES, SEEN, MemoryPlaces
 from artifactfs.digest import CHUNK_SIZE, DIGEST_SIZE
-from artifactfs.errors import BlobMissingError
+from artifactfs.errors import ArtifactFSError, BlobMissingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from artifactfs.blobstore.base import ObjectBatch, ObjectFile, Store
+    from artifactfs.blobstore.packs import PackPlace
+    from artifactfs.blobstore.places import PlaceLog
 
 SMALL: Final = BLOCK_SIZE
 """A file up to this size is read whole before it is hashed and written; each thread holds one."""
@@ -43,11 +53,12 @@ class BlobName(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
-    """A blob in the store, as an entry names it."""
+    """A blob in the store, as an entry names it, and where it lies; None when it is an object of its own."""
 
     sha256: bytes
     size: int
     sums: bytes | None = None
+    place: Place | None = None
 
 
 class VerifiedLog(Protocol):
@@ -66,36 +77,63 @@ class BlobStore:
     Attributes:
         store: where the objects lie.
         verified: learns of what is stored here, since that was hashed on its way.
+        places: learns in which pack it lies.
+        packs: reads from packs.
+        packed_below: smaller blobs are put into packs; 0 makes every blob an object of its own.
+        announce: called before the first pack of a batch appears.
     """
 
-    def __init__(self, store: Store, verified: VerifiedLog) -> None:
+    def __init__(
+        self,
+        store: Store,
+        verified: VerifiedLog,
+        *,
+        places: PlaceLog | None = None,
+        packed_below: int = 0,
+        announce: Callable[[], None] = lambda: None,
+    ) -> None:
         self.store = store
         self.verified = verified
+        self.places = places if places is not None else MemoryPlaces()
+        self.packs = PackFiles(store, verified)
+        self.packed_below = packed_below
+        self.announce = announce
 
     def begin(self) -> BlobBatch:
         """Return a new batch."""
-        return BlobBatch(self.store, self.store.begin_batch(), self.verified)
+        return BlobBatch(self, self.store.begin_batch())
 
     def has_blob(self, sha256: bytes, size: int) -> bool:
         """Return whether a blob of this digest and size is in the store; its bytes are not looked at."""
         return self.store.find_size(blob_key(sha256)) == size
 
-    def open_blob(self, blob: BlobName) -> ObjectFile:
+    def open_blob(self, blob: BlobName, place: PackPlace | None = None) -> ObjectFile:
         """Return a stored blob, not verified.
 
+        Args:
+            blob: which.
+            place: where it lies, when not as an object of its own.
+
         Raises:
-            BlobMissingError: it is not in the store.
+            BlobMissingError: it is not there.
+            DigestMismatchError: the pack is too short.
         """
-        return self.store.open(blob_key(blob.sha256))
+        return self.store.open(blob_key(blob.sha256)) if place is None else self.packs.open_part(place)
 
 
 class BlobBatch:
     """Stores many blobs. A context manager: what was not flushed is discarded. Threads may share it."""
 
-    def __init__(self, store: Store, batch: ObjectBatch, verified: VerifiedLog) -> None:
-        self._store = store
+    def __init__(self, blobs: BlobStore, batch: ObjectBatch) -> None:
+        self._blobs = blobs
+        self._store = blobs.store
         self._batch = batch
-        self._verified = verified
+        self._verified = blobs.verified
+        self._packing = threading.RLock()
+        self._packer = Packer(batch, key=pack_key)
+        self._fresh: dict[bytes, Place] = {}
+        self._names: dict[bytes, PackName | None] = {}
+        self._completed: set[bytes] = set()
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -105,7 +143,12 @@ class BlobBatch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Discard what was not flushed."""
+        self._packer.abort()
         self._batch.__exit__(kind, error, trace)
+
+    def is_packed(self, size: int) -> bool:
+        """Return whether a new blob of this size goes into a pack."""
+        return size < self._blobs.packed_below
 
     def store_blob(self, source: BinaryIO, *, size_hint: int = 0) -> StoredBlob:
         """Store all bytes that `source` still has, and return their digest.
@@ -127,12 +170,18 @@ class BlobBatch:
                 return self._store_stream(source, head)
         return self.store_bytes(head)
 
-    def keep_blob(self, blob: BlobName) -> bool:
-        """Return whether a blob is stored already, with its sums; if so, flush makes its name durable too."""
+    def find_stored(self, blob: BlobName) -> StoredBlob | None:
+        """Return a blob that is stored already, with its sums, or None; flush makes its name durable too."""
+        with self._packing:
+            place = self._find_place(blob.sha256, blob.size)
+        if place is not None:
+            return StoredBlob(blob.sha256, blob.size, blob.sums, place)
         if not self._is_stored(blob_key(blob.sha256), blob.sha256, blob.size):
-            return False
+            return None
         sums_size = -(-blob.size // CHUNK_SIZE) * DIGEST_SIZE
-        return blob.sums is None or self._is_stored(sums_key(blob.sums), blob.sums, sums_size)
+        if blob.sums is not None and not self._is_stored(sums_key(blob.sums), blob.sums, sums_size):
+            return None
+        return StoredBlob(blob.sha256, blob.size, blob.sums)
 
     def store_bytes(self, data: bytes) -> StoredBlob:
         """Store a blob that is in memory (up to 4 MiB: it gets no sums).
@@ -140,10 +189,36 @@ class BlobBatch:
         Raises:
             StorageFullError: there is no room; nothing is left of it.
         """
+        return self.store_hashed(hashlib.sha256(data).digest(), data)
+
+    def store_hashed(self, sha256: bytes, data: bytes) -> StoredBlob:
+        """Store a blob in memory whose digest was computed already; otherwise as `store_bytes`."""
         assert len(data) <= CHUNK_SIZE
-        sha256 = hashlib.sha256(data).digest()
-        self._store_object(blob_key(sha256), sha256, data)
-        return StoredBlob(sha256, len(data))
+        if not self.is_packed(len(data)):
+            self._store_object(blob_key(sha256), sha256, data)
+            return StoredBlob(sha256, len(data))
+        with self._packing:
+            place = self._find_place(sha256, len(data))
+            if place is None and not self._is_stored(blob_key(sha256), sha256, len(data)):
+                place = self._fresh[sha256] = self._packer.add(data)
+                if self._packer.is_full:
+                    self.seal_pack()
+        return StoredBlob(sha256, len(data), None, place)
+
+    def seal_pack(self) -> None:
+        """Complete the pack that is being filled.
+
+        Raises:
+            StorageFullError: there is no room; nothing of the pack is left.
+        """
+        with self._packing:
+            fresh, self._fresh = self._fresh, {}
+            name = self._packer.seal()
+            if name is not None and name.digest is not None:
+                self._names[name.digest] = name
+                self._completed.add(name.digest)
+                self._is_stored(pack_key(name.digest), name.digest, name.size)  # one that is there may be damaged
+                self._blobs.places.add_places(FILES, fresh.items())
 
     def flush(self) -> None:
         """Make everything stored so far visible and durable.
@@ -151,7 +226,59 @@ class BlobBatch:
         Raises:
             StorageFullError: there is no room; each blob is visible as a whole or not at all.
         """
+        self.seal_pack()
+        self._publish_blobs()
+
+    def _publish_blobs(self) -> None:
+        if self._completed:
+            self._blobs.announce()
         self._record(self._batch.flush())
+
+    def _find_place(self, sha256: bytes, size: int) -> Place | None:
+        """Return where a blob lies in a pack that is there, undamaged, or None."""
+        fresh = self._fresh.get(sha256)
+        if fresh is not None:
+            return fresh
+        places = self._blobs.places
+        for table in (FILES, SEEN):
+            known = places.find_places(table, (sha256,)).get(sha256)
+            if known is None or known.size != size:
+                continue
+            name = self._names[known.pack] if known.pack in self._names else self._look_for_pack(known.pack)
+            if name is not None and self._is_good(sha256, known, name, is_ours=table == FILES):
+                if table != FILES:
+                    places.add_places(FILES, ((sha256, known),))
+                return Place(name, known.offset, known.size)
+        return None
+
+    def _look_for_pack(self, pack: bytes) -> PackName | None:
+        key = pack_key(pack)
+        size = self._store.find_size(key)
+        name = None
+        if size is not None and self._batch.reuse(key, size):
+            name = PackName(pack, size)
+        self._names[pack] = name
+        return name
+
+    def _is_good(self, sha256: bytes, place: PackPlace, name: PackName, *, is_ours: bool) -> bool:
+        """Return whether a pack has the bytes there; one that was touched since it was written is read."""
+        if place.pack in self._completed:
+            return True
+        if place.offset + place.size > name.size:
+            return False
+        if is_ours and self._store.keeps_checksums:
+            return True
+        try:
+            part = self._blobs.packs.open_part(place)
+        except ArtifactFSError:
+            return False
+        if (is_ours and part.is_in_whole_pack) or self._verified.has_verified(sha256, part.signature()):
+            return True
+        if hash_file(part) != sha256:
+            return False
+        if part.signature():
+            self._verified.add_verified(((sha256, part.signature()),))
+        return True
 
     def _store_object(self, key: str, sha256: bytes, data: bytes) -> None:
         if not self._is_stored(key, sha256, len(data)):
@@ -197,7 +324,7 @@ class BlobBatch:
         items = [
             (bytes.fromhex(key.rpartition("/")[2]), signature)
             for key, signature in published
-            if key.startswith(BLOBS_PREFIX) and signature
+            if key.startswith((BLOBS_PREFIX, PACKS_PREFIX)) and signature
         ]
         if items:
             self._verified.add_verified(items)

@@ -124,9 +124,9 @@ class LocalFile:
             offset, size = offset + len(data), size - len(data)
         return b"".join(parts)
 
-    def fileno(self) -> int | None:
-        """Return the descriptor."""
-        return self._descriptor
+    def extent(self) -> tuple[int, int] | None:
+        """Return the descriptor, and 0."""
+        return self._descriptor, 0
 
     def signature(self) -> bytes:
         """Return the signature the file had when it was opened."""

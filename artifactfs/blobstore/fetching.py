@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Final
 from cachetools import LRUCache
 
 from artifactfs.blobstore.hashing import split_sums
-from artifactfs.blobstore.keys import blob_key, sums_key
+from artifactfs.blobstore.keys import blob_key, pack_key, sums_key
 from artifactfs.digest import CHUNK_SIZE, Digest
 from artifactfs.errors import DigestMismatchError, MalformedError
 
 if TYPE_CHECKING:
     from artifactfs.blobstore.base import ObjectReader
     from artifactfs.blobstore.blobs import BlobName, BlobStore
+    from artifactfs.blobstore.packs import PackPlace
     from artifactfs.blobstore.remote import RangeReader
 
 KEPT_BYTES: Final = 64 << 20
@@ -38,16 +39,23 @@ class FetchingBlobs:
         self._guard = threading.Lock()
         self._kept: LRUCache[tuple[bytes, int], bytes] = LRUCache(KEPT_BYTES, getsizeof=len)
 
-    def open_file(self, blob: BlobName) -> FetchedFile:
-        """Return the content that an entry names. Nothing is asked of the store before it is read.
+    def open_file(self, blob: BlobName, place: PackPlace | None = None) -> FetchedFile:
+        """Return the content that an entry names.
+
+        Of an object of its own nothing is asked of the store before it is read. What lies in a pack is small, and is
+        read: whoever calls looks elsewhere when it is not there.
 
         Raises:
             MalformedError: it is over 4 MiB and has no sums.
+            BlobMissingError, DigestMismatchError: there is no such pack, or it has something else there.
         """
         if blob.size > CHUNK_SIZE and blob.sums is None:
             msg = f"{Digest(blob.sha256)} has {blob.size} bytes and no sums to verify them by"
             raise MalformedError(msg, subject=str(Digest(blob.sha256)))
-        return FetchedFile(self, blob)
+        file = FetchedFile(self, blob, place)
+        if place is not None:
+            file.read_at(0, min(blob.size, CHUNK_SIZE))
+        return file
 
     def read_sums(self, blob: BlobName) -> tuple[bytes, ...]:
         """Return the digests of a blob's chunks.
@@ -61,8 +69,14 @@ class FetchingBlobs:
         assert blob.sums is not None
         return split_sums(self._store.read(sums_key(blob.sums)), expected=blob.sums, size=blob.size)
 
-    def load_chunk(self, blob: BlobName, number: int, digest: bytes) -> bytes:
+    def load_chunk(self, blob: BlobName, number: int, digest: bytes, place: PackPlace | None = None) -> bytes:
         """Return a chunk of a blob, verified.
+
+        Args:
+            blob: which.
+            number: of the chunk, from 0.
+            digest: what it must hash to.
+            place: where the blob lies in a pack; None when it is an object of its own.
 
         Raises:
             BlobMissingError: the store does not have it.
@@ -74,13 +88,14 @@ class FetchingBlobs:
         if found is not None:
             return found
         start = number * CHUNK_SIZE
-        data = self._ranges.read_range(blob_key(blob.sha256), start, min(CHUNK_SIZE, blob.size - start))
+        key, base = (blob_key(blob.sha256), 0) if place is None else (pack_key(place.pack), place.offset)
+        data = self._ranges.read_range(key, base + start, min(CHUNK_SIZE, blob.size - start))
         if hashlib.sha256(data).digest() != digest:
             name = Digest(blob.sha256)
             msg = (
                 f"the blob {name} is damaged: what came for the {len(data)} bytes from {start} hashes to something else"
             )
-            hint = f"restore {blob_key(blob.sha256)} from a copy of the repository"
+            hint = f"restore {key} from a copy of the repository"
             raise DigestMismatchError(msg, hint=hint, subject=str(name))
         with self._guard:
             self._kept[blob.sha256, number] = data
@@ -90,9 +105,10 @@ class FetchingBlobs:
 class FetchedFile:
     """Content in an object store, open for reading. May be shared by threads."""
 
-    def __init__(self, owner: FetchingBlobs, blob: BlobName) -> None:
+    def __init__(self, owner: FetchingBlobs, blob: BlobName, place: PackPlace | None = None) -> None:
         self._owner = owner
         self._blob = blob
+        self._place = place
         self._sums: tuple[bytes, ...] = ()
         self.size = blob.size
 
@@ -111,11 +127,11 @@ class FetchedFile:
         parts = []
         for number in range(offset // CHUNK_SIZE, -(-end // CHUNK_SIZE)):
             start = number * CHUNK_SIZE
-            data = self._owner.load_chunk(self._blob, number, sums[number])
+            data = self._owner.load_chunk(self._blob, number, sums[number], self._place)
             parts.append(data[max(offset - start, 0) : end - start])
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def fileno(self) -> int | None:
+    def extent(self) -> tuple[int, int] | None:
         """Return None: there is no file."""
         return None
 

@@ -2,8 +2,8 @@
 
     format/<n>.json                          blobs/ab/<sha256>       collections/<name>/log/<seq>
     runs/<utc-day>/<uuid7>/<n>               sums/ab/<sha256>        collections/<name>/checkpoint/<seq>
-    runs/environment/<sha256>                trees/ab/<sha256>
-    prune/<id>/<step>
+    runs/environment/<sha256>                packs/ab/<sha256>       trees/ab/<sha256>
+    prune/<id>/<step>                        treepacks/ab/<sha256>
 
 Source: docs/format.md. Threading: pure functions.
 """
@@ -64,6 +64,16 @@ def find_content_digest(key: str) -> bytes | None:
     """Return the raw SHA-256 of all bytes of an object, where its key says it; a tree's names a part of them only."""
     match = _DIGEST_KEY.fullmatch(key)
     return bytes.fromhex(match[2]) if match else None
+
+
+def pack_key(sha256: bytes) -> str:
+    """Return the key of a pack with this raw digest."""
+    return _digest_key(PACKS_PREFIX, sha256)
+
+
+def treepack_key(sha256: bytes) -> str:
+    """Return the key of a tree pack with this raw digest."""
+    return _digest_key(TREEPACKS_PREFIX, sha256)
 
 
 def format_key(number: int) -> str:

@@ -31,7 +31,7 @@ class MemoryFile:
         """Return the overlap of [offset, offset + size) with the object."""
         return self._data[offset : offset + size]
 
-    def fileno(self) -> int | None:
+    def extent(self) -> tuple[int, int] | None:
         """Return None: there is no file."""
         return None
 

@@ -64,7 +64,7 @@ class RemoteFile:
         size = min(size, self.size - offset)
         return self._store.read_range(self._key, offset, size) if size > 0 else b""
 
-    def fileno(self) -> int | None:
+    def extent(self) -> tuple[int, int] | None:
         """Return None: there is no file."""
         return None
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from artifactfs.blobstore.hashing import hash_file, split_sums
 from artifactfs.blobstore.keys import blob_key, sums_key
+from artifactfs.blobstore.places import FILES
 from artifactfs.digest import CHUNK_SIZE, Digest
 from artifactfs.errors import DigestMismatchError, MalformedError
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from artifactfs.blobstore.base import ObjectFile
     from artifactfs.blobstore.blobs import BlobName, BlobStore, VerifiedLog
+    from artifactfs.blobstore.packs import PackPlace
 
 
 class ReadableFile(Protocol):
@@ -37,8 +39,8 @@ class ReadableFile(Protocol):
             DigestMismatchError: the stored bytes are damaged; none of them is returned.
         """
 
-    def fileno(self) -> int | None:
-        """Return a descriptor whose bytes are all verified, or None."""
+    def extent(self) -> tuple[int, int] | None:
+        """Return descriptor and offset of a local file where exactly these bytes lie, all verified, or None."""
 
     def close(self) -> None:
         """Release the file; a second call does nothing."""
@@ -73,20 +75,35 @@ class VerifyingBlobs:
         self._blobs = blobs
         self._verified = verified
 
-    def open_file(self, blob: BlobName) -> ReadableFile:
+    def open_file(self, blob: BlobName, place: PackPlace | None = None) -> ReadableFile:
         """Return the content that an entry names.
 
+        Args:
+            blob: which content.
+            place: where it lies in a pack; None when it is an object of its own.
+
         Raises:
-            BlobMissingError: it is not in the store.
+            BlobMissingError: it is not there.
             DigestMismatchError: what is there has another size or, up to 4 MiB, another digest.
             MalformedError: it is over 4 MiB and has no valid sums.
         """
+        if place is not None:
+            return self._open_part(blob, place)
         file = self._blobs.open_blob(blob)
         try:
             return self._open(blob, file)
         except BaseException:
             file.close()
             raise
+
+    def _open_part(self, blob: BlobName, place: PackPlace) -> ReadableFile:
+        part = self._blobs.packs.open_part(place)
+        if part.is_in_whole_pack and place.size == blob.size:
+            # The pack is what its name says. That the file lies there was written down by whoever packed it.
+            known = self._blobs.places.find_places(FILES, (blob.sha256,)).get(blob.sha256)
+            if known is not None and (known.pack, known.offset, known.size) == (place.pack, place.offset, place.size):
+                return part
+        return self._open(blob, part)
 
     def _open(self, blob: BlobName, file: ObjectFile) -> ReadableFile:
         if file.size != blob.size:
@@ -137,9 +154,9 @@ class _ChunkedFile:
                     self._verify(number)
         return self._file.read_at(offset, size)
 
-    def fileno(self) -> int | None:
-        """Return the descriptor once every chunk is verified."""
-        return None if self._left else self._file.fileno()
+    def extent(self) -> tuple[int, int] | None:
+        """Return where the bytes lie once every chunk is verified."""
+        return None if self._left else self._file.extent()
 
     def close(self) -> None:
         """Release the file."""
@@ -170,6 +187,6 @@ def _mismatch(blob: BlobName, what: str) -> DigestMismatchError:
     key = blob_key(blob.sha256)
     return DigestMismatchError(
         f"the blob {Digest(blob.sha256)} is damaged: {what}",
-        hint=f"restore {key} from a copy of the repository",
+        hint=f"restore {key}, or the pack that has it, from a copy of the repository",
         subject=str(Digest(blob.sha256)),
     )

@@ -1,4 +1,4 @@
-"""The index of one repository for one user: states of collections, and which blobs were verified.
+"""The index of one repository for one user: states of collections, which blobs were verified, and where they lie.
 
 All of it can be deleted at any time; it fills by use. It belongs to one repository at one place. It only saves work,
 so nothing fails because of it once it is open: when it is found to be damaged it is set aside and fills again.
@@ -21,12 +21,13 @@ import msgspec
 from artifactfs.errors import ArtifactFSError, IndexCorruptError
 from artifactfs.index.environment import Environment
 from artifactfs.index.places import find_local_directory
+from artifactfs.index.placetable import PACKS, PLACES, PlaceTable
 from artifactfs.model import Collection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from artifactfs.index.environment import Writer
+    from artifactfs.index.environment import Reader, Writer
 
 FOLDER: Final = "index"
 FORMAT: Final = b"1"
@@ -44,7 +45,11 @@ _decoder = msgspec.msgpack.Decoder(Collection)
 
 
 class Index:
-    """Tables that save work. A context manager; may be shared by threads."""
+    """Tables that save work. A context manager; may be shared by threads.
+
+    Attributes:
+        places: where content lies in packs.
+    """
 
     def __init__(self, environment: Environment, *, owner: bytes) -> None:
         self._environment = environment
@@ -52,6 +57,7 @@ class Index:
         self._states: dict[str, Collection] = {}
         self._pending: dict[bytes, bytes] = {}
         self._guard = threading.Lock()
+        self.places = PlaceTable(self._try_read, self._try_write)
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -108,12 +114,14 @@ class Index:
         with self._guard:
             _forget(self._states, states)
             _forget(self._pending, pending)
+        self.places.flush()
 
     def drop(self) -> None:
         """Empty the index; it fills again by use."""
         with self._guard:
             self._states.clear()
             self._pending.clear()
+        self.places.clear()
         try:
             self._environment.write(self._begin)
         except ArtifactFSError:
@@ -136,6 +144,13 @@ class Index:
     def _find(self, table: str, key: bytes) -> bytes | None:
         try:
             return self._environment.get(table, key)
+        except ArtifactFSError as error:
+            self._recover(error)
+            return None
+
+    def _try_read(self, action: Callable[[Reader], object]) -> object:
+        try:
+            return self._environment.read(action)
         except ArtifactFSError as error:
             self._recover(error)
             return None
@@ -180,7 +195,7 @@ def open_index(directory: str, *, repository_id: str) -> Index:
         AccessDeniedError, StorageFullError: the directory cannot be used.
     """
     path = find_local_directory(os.path.join(directory, FOLDER))
-    environment = Environment(path, tables=(_COLLECTIONS, _VERIFIED, _META), durable=True)
+    environment = Environment(path, tables=(_COLLECTIONS, _VERIFIED, _META, PLACES, PACKS), durable=True)
     environment.open()
     index = Index(environment, owner=FORMAT + b" " + repository_id.encode())
     index.bind()

@@ -146,7 +146,7 @@ def _checkout_one(materializer: Materializer, placed: Placed, target: bytes, *, 
     try:
         remove_tree(beside)
         with Landing(beside, request=f"one {entry.name.hex()}", taken={entry.name}) as landing:
-            materializer.write_one(landing, entry)
+            materializer.write_one(landing, placed)
         made = os.path.join(beside, entry.name)
         if replace and os.path.isdir(target) and not os.path.islink(target):
             exchange(made, target)

@@ -48,11 +48,11 @@ class Copier:
         """
         if not file.size:
             return False
-        if self._can_clone and file.fileno() is None and not isinstance(file, FetchedFile):
+        if self._can_clone and file.extent() is None and not isinstance(file, FetchedFile):
             # Read it once to verify it; then nothing has to be written.
             for offset in range(0, file.size, CHUNK_SIZE):
                 file.read_at(offset, CHUNK_SIZE)
-        source = file.fileno()
+        source = file.extent()
         if source is None:
             self._copy_by_reading(file, target)
             return False
@@ -62,9 +62,12 @@ class Copier:
             self._copy_by_reading(file, target)
         return False
 
-    def _clone(self, source: int, target: int, size: int) -> bool:
+    def _clone(self, source: tuple[int, int], target: int, size: int) -> bool:
+        descriptor, start = source
+        if start or os.fstat(descriptor).st_size != size:
+            return False  # it lies in a pack, and blocks are shared whole
         try:
-            fcntl.ioctl(target, FICLONE, source)
+            fcntl.ioctl(target, FICLONE, descriptor)
         except OSError as error:
             if error.errno not in _NOT_SUPPORTED:
                 raise
@@ -74,11 +77,12 @@ class Copier:
         self._tell(size)
         return True
 
-    def _copy_range(self, source: int, target: int, size: int) -> bool:
+    def _copy_range(self, source: tuple[int, int], target: int, size: int) -> bool:
+        descriptor, start = source
         done = 0
         while done < size:
             try:
-                count = os.copy_file_range(source, target, min(_STEP, size - done), done, done)
+                count = os.copy_file_range(descriptor, target, min(_STEP, size - done), start + done, done)
             except OSError as error:
                 if done or error.errno not in _NOT_SUPPORTED:
                     raise

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 from artifactfs.blobstore.keys import COLLECTIONS_PREFIX, FORMAT_PREFIX, find_format_number, format_key
 from artifactfs.digest import ALGORITHM, CHUNK_SIZE
-from artifactfs.errors import ConfigurationError, MalformedError, NewerFormatError, NotFoundError
+from artifactfs.errors import ConfigurationError, ConflictError, MalformedError, NewerFormatError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from artifactfs.blobstore.base import ObjectStore
 
 FORMAT_NUMBER: Final = 1
-KNOWN_FEATURES: Final[frozenset[str]] = frozenset()
+PACKS: Final = "packs"
+KNOWN_FEATURES: Final[frozenset[str]] = frozenset({PACKS})
+ATTEMPTS: Final = 16
 ID_SIZE: Final = 16
 
 
@@ -133,17 +135,41 @@ def open_format(
     return decode_format(store.read(format_key(FORMAT_NUMBER)), key=format_key(FORMAT_NUMBER))
 
 
+def add_reader_feature(store: ObjectStore, feature: str) -> Format:
+    """Return the format of a repository after making a feature one that readers must know.
+
+    Raises:
+        MalformedError, NewerFormatError: see `decode_format`.
+        ConflictError: others change the format all the time.
+    """
+    for _ in range(ATTEMPTS):
+        number, found = _find_numbered(store)
+        if feature in found.reader_features:
+            return found
+        features = tuple(sorted({*found.reader_features, feature}))
+        new = msgspec.structs.replace(found, reader_features=features)
+        store.create(format_key(number + 1), encode_format(new))
+    msg = "the format of the repository is changed by others all the time"
+    raise ConflictError(msg, hint="try again")
+
+
 def find_format(store: ObjectStore) -> Format | None:
     """Return the format in force, or None when there is no format file.
 
     Raises:
         MalformedError, NewerFormatError: see `decode_format`.
     """
-    numbers = [number for key in store.iter_keys(FORMAT_PREFIX) if (number := find_format_number(key))]
-    if not numbers:
-        return None
-    key = format_key(max(numbers))
-    return decode_format(store.read(key), key=key)
+    return _find_numbered(store)[1] if _find_numbers(store) else None
+
+
+def _find_numbered(store: ObjectStore) -> tuple[int, Format]:
+    number = max(_find_numbers(store))
+    key = format_key(number)
+    return number, decode_format(store.read(key), key=key)
+
+
+def _find_numbers(store: ObjectStore) -> list[int]:
+    return [number for key in store.iter_keys(FORMAT_PREFIX) if (number := find_format_number(key))]
 
 
 def _check_empty(store: ObjectStore) -> None:
@@ -151,6 +177,6 @@ def _check_empty(store: ObjectStore) -> None:
     if COLLECTIONS_PREFIX.rstrip("/") in names:
         msg = f"the repository has collections but no {format_key(FORMAT_NUMBER)}"
         raise MalformedError(msg, hint="restore it from a copy of the repository", subject=format_key(FORMAT_NUMBER))
-    if names - {"blobs", "trees", "sums", "format"}:
+    if names - {"blobs", "trees", "sums", "packs", "treepacks", "format"}:
         msg = f"it holds something else than a repository: {', '.join(sorted(names)[:3])}"
         raise ConfigurationError(msg, hint="choose an empty place or one that does not exist")

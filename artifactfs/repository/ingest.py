@@ -1,7 +1,7 @@
 """Storing local files and directories: a walk, a few threads that read, hash and write, and trees built in order.
 
-The walk runs ahead of the threads by a bounded number of files. Directories are closed in the order in which the
-walk left them, so a subdirectory is always stored before the one that it lies in.
+The walk runs ahead of the threads by a bounded number of files and bytes. What they read is stored in the order of the
+walk: packs hold files as directories list them, and a subdirectory is stored before the one that it lies in.
 
 Used by put, and by the SDK to know a draft's digest. Threading: an Ingest belongs to one thread and has its own.
 """
@@ -10,32 +10,39 @@ from __future__ import annotations
 
 import stat
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.blobstore.blobs import SMALL
 from artifactfs.errors import UsageError
+from artifactfs.model import SymlinkEntry
 from artifactfs.paths import printable
 from artifactfs.repository.ignore import Ignored, Patterns, parse_patterns
-from artifactfs.repository.reading import Dropped, FileReader
+from artifactfs.repository.reading import Dropped, FileReader, ReadFile
 from artifactfs.repository.scan import Scanner
-from artifactfs.repository.treebuilder import TreeBuilder
+from artifactfs.repository.treebuilder import TreeBuilder, stored_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
+    from concurrent.futures import Future
 
-    from artifactfs.model import DirectoryEntry, Entry, FileEntry
+    from artifactfs.model import Entry
+    from artifactfs.repository.directorywriter import DirectoryWriter
     from artifactfs.repository.progress import Progress
     from artifactfs.repository.reading import Sink
     from artifactfs.repository.scan import Found, Listing
     from artifactfs.repository.sources import Planned
+    from artifactfs.repository.treebuilder import StoredDirectory
+    from artifactfs.repository.treepacks import AnyPlace
 
 THREADS: Final = 2
 JOB_FILES: Final = 32
 JOB_SIZE: Final = 4 << 20
 """A thread takes up to so many files, or bytes of files, at once: handing over costs more than a small file."""
-WAITING_JOBS: Final = 32
+WAITING_JOBS: Final = 64
+WAITING_SIZE: Final = 32 << 20
+"""So many jobs, or bytes of files, may be on their way."""
 SHOWN: Final = 20
 
 
@@ -72,8 +79,17 @@ class _Level:
     listing: Listing
     waiting: Iterator[Found]
     parent: _Level | None
-    entries: list[Entry] = field(default_factory=list)
-    jobs: list[Future[list[FileEntry]]] = field(default_factory=list)
+    writer: DirectoryWriter
+    newest_ns: int | None = None
+
+
+@dataclass(slots=True)
+class _Job:
+    """Some files of one directory that a thread reads, or a directory that the walk has left (`files` is None)."""
+
+    level: _Level
+    size: int = 0
+    files: Future[list[ReadFile | SymlinkEntry]] | None = None
 
 
 class Ingest:
@@ -95,18 +111,18 @@ class Ingest:
         tell = None if progress is None else lambda size: progress.advance(size=size)
         self._reader = FileReader(sink, self.dropped, tell=tell)
         self._pool = ThreadPoolExecutor(THREADS, "put")
-        self._job: list[Found] = []
-        self._job_size = 0
-        self._running: deque[Future[list[FileEntry]]] = deque()
-        self._left: deque[_Level] = deque()
+        self._collected: list[Found] = []
+        self._collected_size = 0
+        self._jobs: deque[_Job] = deque()
+        self._waiting_size = 0
 
     @property
     def special(self) -> tuple[bytes, ...]:
         """Entry paths of sockets, FIFOs and devices that were met."""
         return tuple(sorted(self._scanner.special))
 
-    def store(self, planned: Planned) -> DirectoryEntry:
-        """Store everything and return the root's entry. The sink is not flushed.
+    def store(self, planned: Planned) -> StoredDirectory:
+        """Store everything and return the root. The sink is not flushed.
 
         Raises:
             UsageError: there are sockets, FIFOs or devices, all of which are named; or the repository itself.
@@ -116,13 +132,13 @@ class Ingest:
             StorageFullError: there is no room.
         """
         try:
-            entry = self._walk(planned)
+            stored = self._walk(planned)
         finally:
             self._pool.shutdown(wait=True, cancel_futures=True)
         self._check_special()
-        return entry
+        return stored
 
-    def _walk(self, planned: Planned) -> DirectoryEntry:
+    def _walk(self, planned: Planned) -> StoredDirectory:
         root = level = self._enter(b"/", b"", planned, Ignored(self._options.patterns()), None)
         while True:
             found = next(level.waiting, None)
@@ -135,11 +151,11 @@ class Ingest:
             self._submit(level)
             if level.parent is None:
                 break
-            self._left.append(level)
+            self._jobs.append(_Job(level))
             level = level.parent
-        while self._left:
-            self._close(self._left.popleft())
-        return self._build(root)
+        while self._jobs:
+            self._finish_job()
+        return self._close(root)
 
     def _enter(self, name: bytes, path: bytes, planned: Planned, ignored: Ignored, parent: _Level | None) -> _Level:
         if parent is not None:
@@ -147,52 +163,62 @@ class Ingest:
         listing = self._scanner.list_directory(planned, path, ignored)
         if listing.local:
             self.dropped.note(path, listing.local)
-        return _Level(name, path, listing, iter(listing.found), parent)
+        return _Level(name, path, listing, iter(listing.found), parent, self._builder.begin_directory())
 
     def _take(self, level: _Level, found: Found) -> None:
         assert found.status is not None
-        if stat.S_ISLNK(found.status.st_mode):
-            level.entries.append(self._reader.read_link(found))
-            self.dropped.note(found.path, found.local)
-            return
-        self._job.append(found)
-        self._job_size += found.status.st_size
-        if len(self._job) >= JOB_FILES or self._job_size >= JOB_SIZE:
+        self._collected.append(found)
+        self._collected_size += found.status.st_size
+        if len(self._collected) >= JOB_FILES or self._collected_size >= JOB_SIZE:
             self._submit(level)
 
     def _submit(self, level: _Level) -> None:
-        """Hand the files collected so far, all of this directory, to a thread."""
-        if not self._job or (self._scanner.special and not self._options.skip_special):
-            self._job, self._job_size = [], 0  # it is refused anyway: walk on only to name everything
+        """Hand what was collected so far, all of it in this directory, to a thread."""
+        collected, size = self._collected, self._collected_size
+        self._collected, self._collected_size = [], 0
+        if not collected or (self._scanner.special and not self._options.skip_special):
+            return  # it is refused anyway: walk on only to name everything
+        self._jobs.append(_Job(level, size, self._pool.submit(self._read_files, collected)))
+        self._waiting_size += size
+        while len(self._jobs) > WAITING_JOBS or (self._waiting_size > WAITING_SIZE and len(self._jobs) > THREADS):
+            self._finish_job()
+
+    def _read_files(self, job: list[Found]) -> list[ReadFile | SymlinkEntry]:
+        return [self._read(found) for found in job]
+
+    def _read(self, found: Found) -> ReadFile | SymlinkEntry:
+        if found.status is not None and stat.S_ISLNK(found.status.st_mode):
+            self.dropped.note(found.path, found.local)
+            return self._reader.read_link(found)
+        return self._reader.read_file(found)
+
+    def _finish_job(self) -> None:
+        """Put the oldest job's files, or directory, into the directory where they belong."""
+        job = self._jobs.popleft()
+        if job.files is None:
+            assert job.level.parent is not None
+            self._add(job.level.parent, *self._close(job.level))
             return
-        future = self._pool.submit(self._read_files, self._job)
-        self._job, self._job_size = [], 0
-        level.jobs.append(future)
-        self._running.append(future)
-        if len(self._running) > WAITING_JOBS:
-            self._running.popleft().result()
-            while self._left and all(job.done() for job in self._left[0].jobs):
-                self._close(self._left.popleft())
-
-    def _read_files(self, job: list[Found]) -> list[FileEntry]:
-        entries = [self._reader.read_file(found) for found in job]
+        read = job.files.result()
+        self._waiting_size -= job.size
+        for item in read:
+            if isinstance(item, SymlinkEntry):
+                self._add(job.level, item, None)
+            else:
+                self._add(job.level, item.file, self._reader.store(item).place)
         if self._progress is not None:
-            self._progress.advance(files=len(entries), size=sum(entry.size for entry in entries if entry.size <= SMALL))
-        return entries
+            sizes = [item.file.size for item in read if not isinstance(item, SymlinkEntry)]
+            self._progress.advance(files=len(sizes), size=sum(size for size in sizes if size <= SMALL))
 
-    def _close(self, level: _Level) -> None:
-        assert level.parent is not None
-        level.parent.entries.append(self._build(level))
+    def _add(self, level: _Level, entry: Entry, place: AnyPlace) -> None:
+        level.writer.add(entry, place)
+        level.newest_ns = entry.mtime_ns if level.newest_ns is None else max(level.newest_ns, entry.mtime_ns)
 
-    def _build(self, level: _Level) -> DirectoryEntry:
-        for job in level.jobs:
-            level.entries += job.result()
+    def _close(self, level: _Level) -> StoredDirectory:
         mtime_ns = level.listing.mtime_ns
         if mtime_ns is None:
-            mtime_ns = max((entry.mtime_ns for entry in level.entries), default=self._now_ns)
-        return self._builder.store_directory(
-            level.name, mode=level.listing.mode, mtime_ns=mtime_ns, entries=level.entries
-        )
+            mtime_ns = self._now_ns if level.newest_ns is None else level.newest_ns
+        return stored_directory(level.name, level.listing.mode, mtime_ns, level.writer.finish())
 
     def _check_special(self) -> None:
         if not self.special or self._options.skip_special:
@@ -215,12 +241,9 @@ def count_plan(planned: Planned, options: IngestOptions) -> tuple[int, int]:
     while waiting:
         directory, path, ignored = waiting.pop()
         listing = scanner.list_directory(directory, path, ignored)
-        waiting += [(below.planned, below.path, listing.ignored) for below in listing.found if below.planned]
-        count, total = _count(listing.found)
-        files, size = files + count, size + total
+        for found in listing.found:
+            if found.planned:
+                waiting.append((found.planned, found.path, listing.ignored))
+            elif found.status and stat.S_ISREG(found.status.st_mode):
+                files, size = files + 1, size + found.status.st_size
     return files, size
-
-
-def _count(found: Iterable[Found]) -> tuple[int, int]:
-    sizes = [item.status.st_size for item in found if item.status and stat.S_ISREG(item.status.st_mode)]
-    return len(sizes), sum(sizes)

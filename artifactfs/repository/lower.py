@@ -136,13 +136,17 @@ class Lower:
         found = self._trees.load_entries(directory.entry, directory.placement)
         return [LowerEntry(entry, place, join_path(directory.path, entry.name)) for entry, place in found]
 
-    def open_file(self, entry: FileEntry | ReferenceEntry) -> ReadableFile:
+    def open_file(self, entry: FileEntry | ReferenceEntry, placement: Placement | None = None) -> ReadableFile:
         """Return the content of a file, verified.
+
+        Args:
+            entry: which file.
+            placement: where its content lies, when not as an object of its own.
 
         Raises:
             IntegrityError: it is missing or damaged.
         """
         if isinstance(entry, FileEntry):
-            return self._repository.open_file(entry)
+            return self._repository.open_file(entry, placement)
         msg = f"this release does not fetch references: {entry.uri}"
         raise EntryNotFoundError(msg, subject=entry.uri)

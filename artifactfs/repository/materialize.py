@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from artifactfs.repository.landing import Landing
     from artifactfs.repository.progress import Progress
     from artifactfs.repository.repository import Repository
-    from artifactfs.repository.trees import Trees
+    from artifactfs.repository.trees import Placed, Trees
 
 THREADS: Final = 2
 JOB_FILES: Final = 32
@@ -106,14 +106,14 @@ class Materializer:
         except OSError as error:
             raise landing.failed(error) from error
 
-    def write_one(self, landing: Landing, entry: Entry) -> None:
-        """Write one file or link into an open landing.
+    def write_one(self, landing: Landing, placed: Placed) -> None:
+        """Write one file or link, given with the place of its content, into an open landing.
 
         Raises:
             ArtifactFSError: see `checkout`.
         """
-        self._progress.begin(files=1, size=getattr(entry, "size", 0))
-        self._write_batch(landing, b"", [entry])
+        self._progress.begin(files=1, size=getattr(placed[0], "size", 0))
+        self._write_batch(landing, b"", [placed])
 
     def _write_tree(
         self,
@@ -129,7 +129,7 @@ class Materializer:
         while waiting:
             path, current, place = waiting.pop()
             below: list[tuple[bytes, DirectoryEntry, Placement | None]] = []
-            others: list[Entry] = []
+            others: list[Placed] = []
             for entry, where in self.trees.load_entries(current, place):
                 entry_path = join_path(path, entry.name)
                 if not selection.has_path(entry_path):
@@ -137,7 +137,7 @@ class Materializer:
                 if isinstance(entry, DirectoryEntry):
                     below.append((entry_path, entry, where))
                 else:
-                    others.append(entry)
+                    others.append((entry, where))
             self._make_directories(landing, path, [entry for _, entry, _ in below])
             self._submit(pool, landing, path, others)
             made += [(entry_path, entry) for entry_path, entry, _ in below]
@@ -154,12 +154,12 @@ class Materializer:
         except OSError as error:
             raise landing.failed(error, path) from error
 
-    def _submit(self, pool: ThreadPoolExecutor, landing: Landing, path: bytes, entries: list[Entry]) -> None:
+    def _submit(self, pool: ThreadPoolExecutor, landing: Landing, path: bytes, entries: list[Placed]) -> None:
         """Hand the files of one directory to threads, in batches."""
-        batch: list[Entry] = []
+        batch: list[Placed] = []
         size = 0
-        for number, entry in enumerate(entries, 1):
-            batch.append(entry)
+        for number, (entry, place) in enumerate(entries, 1):
+            batch.append((entry, place))
             size += getattr(entry, "size", 0)
             if len(batch) >= JOB_FILES or size >= JOB_SIZE or number == len(entries):
                 self._running.append(pool.submit(self._write_batch, landing, path, batch))
@@ -167,30 +167,30 @@ class Materializer:
                 if len(self._running) > WAITING_JOBS:
                     self._running.popleft().result()
 
-    def _write_batch(self, landing: Landing, path: bytes, batch: list[Entry]) -> None:
+    def _write_batch(self, landing: Landing, path: bytes, batch: list[Placed]) -> None:
         current = path
         try:
             with landing.directory(path) as parent:
-                for entry in batch:
+                for entry, place in batch:
                     current = join_path(path, entry.name)
-                    self._write_entry(landing, parent, entry)
+                    self._write_entry(landing, parent, entry, place)
         except OSError as error:
             raise landing.failed(error, current) from error
 
-    def _write_entry(self, landing: Landing, parent: int, entry: Entry) -> None:
+    def _write_entry(self, landing: Landing, parent: int, entry: Entry, place: Placement | None) -> None:
         match entry:
             case FileEntry():
                 if landing.resumed and self._keep_file(parent, entry):
                     return
-                self._write_file(landing, parent, entry)
+                self._write_file(landing, parent, entry, place)
             case SymlinkEntry():
                 landing.make_link(parent, entry.name, target=entry.target, mtime_ns=entry.mtime_ns)
                 self._count(files=1)
             case _:
                 raise _no_references(entry)
 
-    def _write_file(self, landing: Landing, parent: int, entry: FileEntry) -> None:
-        file = self._repository.open_file(entry)
+    def _write_file(self, landing: Landing, parent: int, entry: FileEntry, place: Placement | None) -> None:
+        file = self._repository.open_file(entry, place)
         try:
             with landing.new_file(parent, entry.name) as target:
                 cloned = self._copier.copy(file, target)

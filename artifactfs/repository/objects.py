@@ -8,56 +8,129 @@ Used by trees, put, commit, checkout and verify. Threading: both classes may be 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final, Self
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from artifactfs.blobstore.blobs import BlobBatch, BlobStore
-from artifactfs.blobstore.keys import tree_key
+from artifactfs.blobstore.keys import tree_key, treepack_key
+from artifactfs.blobstore.packs import PackFiles
+from artifactfs.blobstore.places import TREES
 from artifactfs.errors import BlobMissingError, DigestMismatchError, IntegrityError, MalformedError
 from artifactfs.manifest import decode_stored, encode_stored
+from artifactfs.repository.treepacks import TreePacker, as_placement
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from artifactfs.blobstore.base import Store
     from artifactfs.blobstore.blobs import VerifiedLog
+    from artifactfs.blobstore.places import PlaceLog
     from artifactfs.digest import Digest
     from artifactfs.manifest import Page, StoredPage
     from artifactfs.model import Placement
+    from artifactfs.repository.treepacks import AnyPlace
 
 
 TREES_LIMIT: Final = 4096
-"""So many trees are held back; then blobs and trees are flushed, in that order."""
+"""So many loose trees are held back; then blobs and trees are flushed, in that order."""
+PACKS_LIMIT: Final = 64
+"""After so many packs everything is flushed, so that a killed writer has something to go on from."""
+
+
+class PlaceFinder(Protocol):
+    """Knows where content lies that is not where it should be; `Survey` is one."""
+
+    def find_places(self, table: bytes, digest: bytes) -> list[Placement]:
+        """Return all known places of a file or page."""
 
 
 class ContentStore(BlobStore):
-    """Blobs and trees by digest. May be shared by threads."""
+    """Blobs and trees by digest. May be shared by threads.
+
+    Attributes:
+        treepacks: reads from tree packs.
+        finder: knows where else content may lie; None asks nobody.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        verified: VerifiedLog,
+        *,
+        places: PlaceLog | None = None,
+        packed_below: int = 0,
+        announce: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(store, verified, places=places, packed_below=packed_below, announce=announce)
+        self.treepacks = PackFiles(store, verified, key=treepack_key)
+        self.finder: PlaceFinder | None = None
 
     def begin(self) -> ContentBatch:
         """Return a new batch."""
-        return ContentBatch(self.store, self.verified)
+        return ContentBatch(self)
+
+    @property
+    def in_place(self) -> InPlace:
+        """A reader of trees that looks only where they should be: for whoever decides what is needed there."""
+        return InPlace(self)
+
+    def forget(self) -> None:
+        """Look at every pack and tree pack again before it is read."""
+        self.packs.forget()
+        self.treepacks.forget()
 
     def read_tree(self, digest: Digest, placement: Placement | None = None) -> StoredPage:
-        """Return a stored tree, verified.
+        """Return a stored tree, verified, from wherever it lies.
 
         Args:
             digest: the tree digest.
-            placement: where it lies, when not as an object of its own.
+            placement: where it should be, when not as an object of its own.
 
         Raises:
-            BlobMissingError: it is not in the store.
+            BlobMissingError: it is neither there nor elsewhere.
             DigestMismatchError: what is there hashes to something else.
             MalformedError: it does not decode.
         """
-        key = tree_key(digest.raw)
-        if placement is not None:
-            msg = f"the tree {digest} lies in a pack, and this release has no packs"
-            raise BlobMissingError(msg, subject=str(digest))
         try:
-            return decode_stored(self.store.read(key), expected=digest)
+            return self.read_stored_tree(digest, placement)
+        except (BlobMissingError, DigestMismatchError, MalformedError):
+            found = self._find_tree(digest, placement)
+            if found is None:
+                raise
+            return found
+
+    def _find_tree(self, digest: Digest, placement: Placement | None) -> StoredPage | None:
+        """Return a page that is not where it should be, from where else it lies; None when it lies nowhere."""
+        others = self.finder.find_places(TREES, digest.raw) if self.finder is not None else []
+        for place in [*others, None]:
+            if place != placement:
+                with suppress(BlobMissingError, DigestMismatchError, MalformedError):
+                    return self.read_stored_tree(digest, place)
+        return None
+
+    def read_stored_tree(self, digest: Digest, placement: Placement | None = None) -> StoredPage:
+        """Return a tree from where it should be, verified; otherwise as `read_tree`."""
+        key = tree_key(digest.raw) if placement is None else treepack_key(placement.pack)
+        try:
+            if placement is None:
+                return decode_stored(self.store.read(key), expected=digest)
+            data = self.treepacks.open_part(placement).read_at(0, placement.size)
+            return decode_stored(data, expected=digest, holder=placement.pack)
         except (DigestMismatchError, MalformedError) as error:
             hint = f"restore {key} from a copy of the repository"
             raise type(error)(error.message, hint=hint, subject=str(digest)) from error
+
+
+class InPlace:
+    """Reads stored trees from where they should be, and nowhere else. May be shared by threads."""
+
+    def __init__(self, content: ContentStore) -> None:
+        self._content = content
+
+    def read_tree(self, digest: Digest, placement: Placement | None = None) -> StoredPage:
+        """Return a stored tree, verified; see `ContentStore.read_stored_tree`."""
+        return self._content.read_stored_tree(digest, placement)
 
 
 class ContentBatch(BlobBatch):
@@ -67,23 +140,49 @@ class ContentBatch(BlobBatch):
     blobs that are there, whatever happened.
     """
 
-    def __init__(self, store: Store, verified: VerifiedLog) -> None:
-        super().__init__(store, store.begin_batch(), verified)
-        self._trees = store.begin_batch()
+    def __init__(self, content: ContentStore) -> None:
+        super().__init__(content, content.store.begin_batch())
+        self._trees = content.store.begin_batch()
+        self._treepacker = TreePacker(content, self._trees) if content.packed_below else None
         self._tree_count = 0
-        self._tree_guard = threading.Lock()
+        self._tree_guard = threading.RLock()
+        self._pack_count = 0
 
-    def store_tree(self, page: Page, placements: Sequence[Placement | None] = ()) -> None:
-        """Store one page of a directory.
+    def store_tree(self, page: Page, places: Sequence[AnyPlace] = ()) -> AnyPlace:
+        """Store one page of a directory, and return where it lies: known after `flush`.
+
+        Args:
+            page: what to store; the pages that it names were stored before.
+            places: where the content of each item lies; nothing when all is loose.
 
         Raises:
             StorageFullError: there is no room; nothing is left of it.
         """
-        data = encode_stored(page, placements)
+        if self._treepacker is not None:
+            with self._tree_guard:
+                return self._treepacker.add(page, places)
+        data = encode_stored(page, [as_placement(place) for place in places])
         key = tree_key(page.tree)
         if not self._trees.reuse(key, len(data)) or self._is_damaged(key, page):
             self._trees.name(self._trees.write((data,)), key)
             self._count_tree()
+        return None
+
+    def seal_pack(self) -> None:
+        """Complete the pack that is being filled, and write the trees that waited for it.
+
+        Raises:
+            StorageFullError: there is no room.
+        """
+        super().seal_pack()
+        if self._treepacker is None:
+            return
+        with self._tree_guard:
+            self._treepacker.write_ready()
+            self._pack_count += 1
+            is_due = self._pack_count >= PACKS_LIMIT
+        if is_due:
+            self._flush_all()
 
     def flush(self) -> None:
         """Make everything stored so far visible and durable: first blobs, then trees.
@@ -91,9 +190,18 @@ class ContentBatch(BlobBatch):
         Raises:
             StorageFullError: there is no room; each object is visible as a whole or not at all.
         """
-        super().flush()
+        super().seal_pack()
+        self._flush_all()
+
+    def _flush_all(self) -> None:
+        self._publish_blobs()
         with self._tree_guard:
-            self._tree_count = 0
+            self._tree_count = self._pack_count = 0
+            if self._treepacker is not None:
+                self._treepacker.write_ready()
+                self._treepacker.seal()
+                if self._treepacker.has_written:
+                    self._blobs.announce()
         self._trees.flush()
 
     def __enter__(self) -> Self:
@@ -104,6 +212,8 @@ class ContentBatch(BlobBatch):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Discard what was not flushed."""
+        if self._treepacker is not None:
+            self._treepacker.abort()
         self._trees.__exit__(kind, error, trace)
         super().__exit__(kind, error, trace)
 

@@ -1,4 +1,4 @@
-"""Storing pages of directories, and changing a few names of a large directory without rebuilding it.
+"""Changing a few names of a large directory without rebuilding it.
 
 Where pages end depends on names only, so a page without a changed name stays as it is, unless what stood before it
 lost its end. The result is always the one that `build_directory` gives for the same entries.
@@ -11,52 +11,37 @@ Source: docs/format.md section 4.2.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from artifactfs.manifest import PAGE_LIMIT, build_directory, build_page, is_boundary, page_ref, split_level
+from artifactfs.manifest import PAGE_LIMIT, build_page, is_boundary, page_ref
 from artifactfs.model import PageRef
 from artifactfs.paths import check_name
+from artifactfs.repository.directorywriter import DirectoryWriter, store_page, store_upper
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
-    from artifactfs.manifest import Page
     from artifactfs.model import DirectoryEntry, Entry, Placement
+    from artifactfs.repository.directorywriter import PageWriter, PlacedRef, Top
+    from artifactfs.repository.treepacks import AnyPlace
     from artifactfs.repository.trees import Trees
 
-Places = dict[bytes, "Placement | None"]
-"""Where the content of an item lies, by the item's name (that of a page reference is its last name)."""
 
-PlacedRef = tuple[PageRef, "Placement | None"]
-
-
-class PageWriter(Protocol):
-    """Where pages go; `ContentBatch` is one."""
-
-    def store_tree(self, page: Page, placements: Sequence[Placement | None] = ()) -> None:
-        """Store one page of a directory."""
-
-
-def store_entries(writer: PageWriter, entries: list[Entry], places: Places) -> Page:
+def store_entries(writer: PageWriter, placed: Iterable[tuple[Entry, AnyPlace]]) -> Top:
     """Store all pages of a directory, and return the top one.
+
+    Args:
+        writer: where pages go.
+        placed: all entries with the places of their content, in any order.
 
     Raises:
         MalformedError: two entries have one name.
         InvalidPathError, NameTooLongError: a name that no tree may hold.
     """
-    pages = build_directory(entries)
-    for page in pages:
-        store_page(writer, page, places if page.level == 0 else {})
-    return pages[-1]
-
-
-def store_page(writer: PageWriter, page: Page, places: Places) -> None:
-    """Store one page with the places of its items."""
-    if not places:
-        writer.store_tree(page)
-        return
-    names = [item.last if isinstance(item, PageRef) else item.name for item in page.items]
-    writer.store_tree(page, tuple(places.get(name) for name in names))
+    directory = DirectoryWriter(writer)
+    for entry, place in sorted(placed, key=lambda item: item[0].name):
+        directory.add(entry, place)
+    return directory.finish()
 
 
 @dataclass(slots=True)
@@ -65,15 +50,11 @@ class _Merge:
 
     Attributes:
         refs: of the pages that are closed.
-        ref_places: where those lie that stayed.
         rest: entries after the last page's end; they go into one page with what follows.
-        rest_places: where the content of entries lies.
     """
 
-    refs: list[PageRef] = field(default_factory=list)
-    ref_places: Places = field(default_factory=dict)
-    rest: list[Entry] = field(default_factory=list)
-    rest_places: Places = field(default_factory=dict)
+    refs: list[PlacedRef] = field(default_factory=list)
+    rest: list[tuple[Entry, AnyPlace]] = field(default_factory=list)
 
 
 class Overlay:
@@ -84,13 +65,17 @@ class Overlay:
         self._trees = trees
 
     def apply(
-        self, base: DirectoryEntry, changes: Mapping[bytes, Entry | None], *, placement: Placement | None = None
-    ) -> Page | PageRef:
+        self,
+        base: DirectoryEntry,
+        changes: Mapping[bytes, tuple[Entry, AnyPlace] | None],
+        *,
+        placement: Placement | None = None,
+    ) -> Top:
         """Store what `base` becomes by changes, and return its top page, or the reference to that.
 
         Args:
             base: a stored directory.
-            changes: by name, the entry that is there now, or None when nothing is.
+            changes: by name, the entry that is there now and the place of its content, or None when nothing is.
             placement: where the top page of `base` lies, when not as an object of its own.
 
         Raises:
@@ -102,20 +87,27 @@ class Overlay:
         if self._trees.load_page(base.tree, placement).page.level == 0:
             return self._rebuild(base, changes, placement)
         merge = self._merge_pages(base, changes, placement)
-        if sum(ref.entry_count for ref in merge.refs) <= PAGE_LIMIT:
+        if sum(ref.entry_count for ref, _ in merge.refs) <= PAGE_LIMIT:
             # So few entries are one page, whatever their names.
             return self._rebuild(base, changes, placement)
-        return self._store_upper(merge)
+        return store_upper(self._writer, merge.refs)
 
     def _rebuild(
-        self, base: DirectoryEntry, changes: Mapping[bytes, Entry | None], placement: Placement | None
-    ) -> Page:
-        kept = [placed for placed in self._trees.load_entries(base, placement) if placed[0].name not in changes]
-        entries = [entry for entry, _ in kept] + [entry for entry in changes.values() if entry is not None]
-        return store_entries(self._writer, entries, {entry.name: place for entry, place in kept if place is not None})
+        self,
+        base: DirectoryEntry,
+        changes: Mapping[bytes, tuple[Entry, AnyPlace] | None],
+        placement: Placement | None,
+    ) -> Top:
+        placed: list[tuple[Entry, AnyPlace]] = [
+            item for item in self._trees.load_entries(base, placement) if item[0].name not in changes
+        ]
+        return store_entries(self._writer, placed + [item for item in changes.values() if item is not None])
 
     def _merge_pages(
-        self, base: DirectoryEntry, changes: Mapping[bytes, Entry | None], placement: Placement | None
+        self,
+        base: DirectoryEntry,
+        changes: Mapping[bytes, tuple[Entry, AnyPlace] | None],
+        placement: Placement | None,
     ) -> _Merge:
         merge = _Merge()
         names = sorted(changes)
@@ -130,47 +122,38 @@ class Overlay:
                 self._read_page(merge, ref, place, {name: changes[name] for name in names[start:end]})
                 self._close_pages(merge, is_last=is_last)
             else:
-                merge.refs.append(ref)
-                merge.ref_places[ref.last] = place
+                merge.refs.append((ref, place))
             start = end
         return merge
 
     def _read_page(
-        self, merge: _Merge, ref: PageRef, place: Placement | None, changes: Mapping[bytes, Entry | None]
+        self,
+        merge: _Merge,
+        ref: PageRef,
+        place: Placement | None,
+        changes: Mapping[bytes, tuple[Entry, AnyPlace] | None],
     ) -> None:
         stored = self._trees.load_page(ref.tree, place)
-        found: list[Entry] = [entry for entry in changes.values() if entry is not None]
+        found = [item for item in changes.values() if item is not None]
         for item, where in zip(stored.page.items, stored.placements, strict=True):
             if not isinstance(item, PageRef) and item.name not in changes:
-                found.append(item)
-                if where is not None:
-                    merge.rest_places[item.name] = where
-        merge.rest += sorted(found, key=lambda entry: entry.name)
+                found.append((item, where))
+        merge.rest += sorted(found, key=lambda placed: placed[0].name)
 
     def _close_pages(self, merge: _Merge, *, is_last: bool) -> None:
         """Store each page that ends in what was read so far."""
         start = 0
-        for index, entry in enumerate(merge.rest, 1):
+        for index, (entry, _) in enumerate(merge.rest, 1):
             if is_boundary(0, entry.name) or (is_last and index == len(merge.rest)):
-                page = build_page(0, tuple(merge.rest[start:index]))
-                store_page(self._writer, page, merge.rest_places)
-                merge.refs.append(page_ref(page))
+                part = merge.rest[start:index]
+                page = build_page(0, tuple(item for item, _ in part))
+                merge.refs.append((page_ref(page), store_page(self._writer, page, [place for _, place in part])))
                 start = index
         merge.rest = merge.rest[start:]
 
-    def _store_upper(self, merge: _Merge) -> PageRef:
-        refs, places, level = merge.refs, merge.ref_places, 0
-        while len(refs) > 1:
-            level += 1
-            pages = split_level(level, refs)
-            for page in pages:
-                store_page(self._writer, page, places if any(places.values()) else {})
-            refs, places = [page_ref(page) for page in pages], {}
-        return refs[0]
-
-    def _load_refs(self, base: DirectoryEntry, placement: Placement | None) -> list[PlacedRef]:
+    def _load_refs(self, base: DirectoryEntry, placement: Placement | None) -> list[tuple[PageRef, Placement | None]]:
         """Return the references to all level-0 pages of a large directory."""
-        found: list[PlacedRef] = []
+        found: list[tuple[PageRef, Placement | None]] = []
         waiting: list[tuple[bytes, Placement | None]] = [(base.tree, placement)]
         while waiting:
             stored = self._trees.load_page(*waiting.pop())

@@ -95,7 +95,7 @@ def find_garbage(
     _check_known(repository)
     states = _read_logs(repository, {})
     keeping = _make_keeping(repository, shown)
-    reach = Reach(repository.blobs)
+    reach = Reach(repository.blobs.in_place)
     _add_roots(reach, states.values(), keeping)
     garbage, amounts, reached = ObjectSet(), dict[str, Amount](), 0
     for prefix in PREFIXES:

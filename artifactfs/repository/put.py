@@ -88,6 +88,7 @@ def put_plan(
     """Store what a plan lays out and commit it; otherwise as `put_paths`."""
     repository.check_writable()
     check_options(repository.load_state(check_collection_name(name)), options)
+    repository.learn_places()
     ingest_options = IngestOptions(tuple(exclude), skip_special, _identify(repository.location))
     if progress is not None:
         files, size = count_plan(plan, ingest_options)
@@ -97,9 +98,9 @@ def put_plan(
     def store() -> Root:
         with repository.blobs.begin() as batch:
             ingests.append(Ingest(batch, ingest_options, now_ns=repository.clock.now_ns(), progress=progress))
-            root = make_root(ingests[-1].store(plan))
+            stored = ingests[-1].store(plan)
             batch.flush()
-        return root
+        return make_root(stored)
 
     result = commit_stored(repository, name, store, options)
     return replace(
@@ -121,7 +122,7 @@ def hash_plan(plan: Planned, *, now_ns: int, sink: Sink | None = None) -> Direct
     Raises:
         ArtifactFSError: as `put_paths`, for what concerns sources.
     """
-    return Ingest(sink or HashingSink(), IngestOptions(), now_ns=now_ns).store(plan)
+    return Ingest(sink or HashingSink(), IngestOptions(), now_ns=now_ns).store(plan).entry
 
 
 def _identify(location: str) -> tuple[int, int] | None:

@@ -16,7 +16,7 @@ import io
 import os
 import stat
 import threading
-from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Protocol
 
 from artifactfs.blobstore.blobs import SMALL, StoredBlob
 from artifactfs.blobstore.hashing import StreamHasher
@@ -31,9 +31,10 @@ from artifactfs.repository.scan import source_failed
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from artifactfs.blobstore.blobs import BlobName
     from artifactfs.manifest import Page
-    from artifactfs.model import Placement
     from artifactfs.repository.scan import Found
+    from artifactfs.repository.treepacks import AnyPlace
 
 ATTEMPTS: Final = 3
 DROPPED_LIMIT: Final = 1000
@@ -45,22 +46,29 @@ _SYSTEM_XATTRS = frozenset({"security.selinux", "security.SMACK64", "security.im
 class Sink(Protocol):
     """Where blobs and trees go; `ContentBatch` is one."""
 
-    def store_bytes(self, data: bytes) -> StoredBlob:
-        """Store a blob that is in memory."""
+    def find_stored(self, blob: BlobName) -> StoredBlob | None:
+        """Return a blob that need not be stored, because it is there already; None when it must be."""
+
+    def store_hashed(self, sha256: bytes, data: bytes) -> StoredBlob:
+        """Store a blob that is in memory, whose digest is known. Packs keep the order of these calls."""
 
     def store_blob(self, source: BinaryIO, *, size_hint: int = 0) -> StoredBlob:
         """Store all bytes that `source` still has."""
 
-    def store_tree(self, page: Page, placements: Sequence[Placement | None] = ()) -> None:
-        """Store one page of a directory."""
+    def store_tree(self, page: Page, places: Sequence[AnyPlace] = ()) -> AnyPlace:
+        """Store one page of a directory, and return where it lies."""
 
 
 class HashingSink:
     """Stores nothing, and tells what would be stored. May be shared by threads."""
 
-    def store_bytes(self, data: bytes) -> StoredBlob:
+    def find_stored(self, blob: BlobName) -> StoredBlob | None:
+        """Return the blob: nothing needs to be stored."""
+        return StoredBlob(blob.sha256, blob.size, blob.sums)
+
+    def store_hashed(self, sha256: bytes, data: bytes) -> StoredBlob:
         """Return what the blob would be."""
-        return StoredBlob(hashlib.sha256(data).digest(), len(data))
+        return StoredBlob(sha256, len(data))
 
     def store_blob(self, source: BinaryIO, *, size_hint: int = 0) -> StoredBlob:
         """Return what the blob would be."""
@@ -71,8 +79,10 @@ class HashingSink:
             sha256, sums = hasher.finish()
         return StoredBlob(sha256, hasher.size, hashlib.sha256(sums).digest() if hasher.size > CHUNK_SIZE else None)
 
-    def store_tree(self, page: Page, placements: Sequence[Placement | None] = ()) -> None:
+    def store_tree(self, page: Page, places: Sequence[AnyPlace] = ()) -> AnyPlace:
         """Do nothing."""
+        del page, places
+        return None
 
 
 class Dropped:
@@ -109,6 +119,20 @@ class Dropped:
         return tuple(name for name in names if name not in _SYSTEM_XATTRS) if names else ()
 
 
+class ReadFile(NamedTuple):
+    """A file that was read.
+
+    Attributes:
+        file: its entry.
+        place: where its content lies; None when that is an object of its own, or not stored yet.
+        data: its content, when that is still to be stored; see `FileReader.store`.
+    """
+
+    file: FileEntry
+    place: AnyPlace = None
+    data: bytes | None = None
+
+
 class FileReader:
     """Reads files and links. May be shared by threads.
 
@@ -123,8 +147,8 @@ class FileReader:
         self._dropped = dropped
         self._tell = tell
 
-    def read_file(self, found: Found) -> FileEntry:
-        """Store a file's content and return its entry.
+    def read_file(self, found: Found) -> ReadFile:
+        """Read a file. A small one is in memory afterwards, to be given to `store`; a large one is stored.
 
         Raises:
             SourceChangedError: it changed each time it was read, or is gone.
@@ -132,11 +156,21 @@ class FileReader:
             StorageFullError: there is no room.
         """
         for _ in range(ATTEMPTS):
-            entry = self._read_once(found)
-            if entry is not None:
-                return entry
+            read = self._read_once(found)
+            if read is not None:
+                return read
         msg = f"{printable(found.local)} changed while it was read, {ATTEMPTS} times"
         raise SourceChangedError(msg, hint="try again when nothing writes to it", subject=os.fsdecode(found.local))
+
+    def store(self, read: ReadFile) -> ReadFile:
+        """Store the content of a file that was read, unless that is done, and return it with its place.
+
+        Raises:
+            StorageFullError: there is no room.
+        """
+        if read.data is None:
+            return read
+        return ReadFile(read.file, self._sink.store_hashed(read.file.sha256, read.data).place)
 
     def read_link(self, found: Found) -> SymlinkEntry:
         """Return the entry of a symbolic link.
@@ -153,8 +187,8 @@ class FileReader:
             raise source_failed(error, found.local) from error
         return SymlinkEntry(found.name, 0o777, found.status.st_mtime_ns, target)
 
-    def _read_once(self, found: Found) -> FileEntry | None:
-        """Return the entry, or None when the file changed meanwhile."""
+    def _read_once(self, found: Found) -> ReadFile | None:
+        """Return the file, or None when it changed meanwhile."""
         try:
             descriptor = os.open(found.local, _FLAGS)
         except OSError as error:
@@ -165,7 +199,7 @@ class FileReader:
             before = os.fstat(descriptor)
             if not stat.S_ISREG(before.st_mode):
                 raise _replaced(found)
-            blob = self._store(descriptor, before.st_size)
+            blob, data = self._read(descriptor, before.st_size)
             if blob.size != before.st_size or _changed(before, os.fstat(descriptor)):
                 return None
             self._dropped.note(found.path, descriptor)
@@ -174,16 +208,17 @@ class FileReader:
         finally:
             os.close(descriptor)
         mode = before.st_mode & 0o777
-        return FileEntry(found.name, mode, before.st_mtime_ns, blob.size, blob.sha256, blob.sums)
+        entry = FileEntry(found.name, mode, before.st_mtime_ns, blob.size, blob.sha256, blob.sums)
+        return ReadFile(entry, blob.place, data)
 
-    def _store(self, descriptor: int, size: int) -> StoredBlob:
+    def _read(self, descriptor: int, size: int) -> tuple[StoredBlob, bytes | None]:
         if size <= SMALL:
             data = os.read(descriptor, size + 1)
             if len(data) == size:
-                return self._sink.store_bytes(data)
+                return StoredBlob(hashlib.sha256(data).digest(), size), data
             os.lseek(descriptor, 0, os.SEEK_SET)
         with io.FileIO(descriptor, closefd=False) as file:
-            return self._sink.store_blob(counting(file, self._tell), size_hint=size)
+            return self._sink.store_blob(counting(file, self._tell), size_hint=size), None
 
 
 def _changed(before: os.stat_result, after: os.stat_result) -> bool:

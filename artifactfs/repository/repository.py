@@ -10,19 +10,24 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from artifactfs.blobstore.fetching import FetchingBlobs
 from artifactfs.blobstore.keys import COLLECTIONS_PREFIX
 from artifactfs.blobstore.local import LOCK
 from artifactfs.blobstore.locations import is_remote
+from artifactfs.blobstore.places import FILES, SEEN
 from artifactfs.blobstore.remote import RangeReader
 from artifactfs.blobstore.verifying import MemoryVerified, VerifyingBlobs
 from artifactfs.clock import SystemClock
 from artifactfs.errors import (
+    BlobMissingError,
     CollectionNotFoundError,
+    DigestMismatchError,
     IntegrityError,
     InvalidNameError,
+    MalformedError,
     NewerFormatError,
     UsageError,
 )
@@ -30,22 +35,26 @@ from artifactfs.paths import check_collection_name
 from artifactfs.repository import changes
 from artifactfs.repository.condemning import ListExclusion
 from artifactfs.repository.exclusion import LockExclusion
+from artifactfs.repository.format import PACKS, add_reader_feature
 from artifactfs.repository.log import Log
 from artifactfs.repository.objects import ContentStore
 from artifactfs.repository.polling import Polling
 from artifactfs.repository.stores import DEFAULT_REMOTE, open_store
+from artifactfs.repository.survey import Survey
 from artifactfs.repository.witness import Witness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
     from artifactfs.blobstore.base import Store
     from artifactfs.blobstore.blobs import BlobName
     from artifactfs.blobstore.connecting import RemoteOptions
+    from artifactfs.blobstore.packs import PackPlace
+    from artifactfs.blobstore.places import PlaceLog
     from artifactfs.blobstore.verifying import ReadableFile as ReadableFile  # noqa: PLC0414 (handed on to vfs)
     from artifactfs.clock import Clock
-    from artifactfs.model import Collection, Version
+    from artifactfs.model import Collection, Placement, Version
     from artifactfs.paths import Ref
     from artifactfs.repository.exclusion import Exclusion
     from artifactfs.repository.format import Format
@@ -53,17 +62,23 @@ if TYPE_CHECKING:
 
 
 COLLECTIONS_AT_ONCE: Final = 16
+PACKED_BELOW: Final = 1 << 20
+"""Files below this size are put into packs."""
 
 
 class BlobOpener(Protocol):
     """Opens content so that only verified bytes come out."""
 
-    def open_file(self, blob: BlobName) -> ReadableFile:
+    def open_file(self, blob: BlobName, place: PackPlace | None = None) -> ReadableFile:
         """Return the content that an entry names."""
 
 
 class RepositoryIndex(Protocol):
     """What a repository asks of its index. Anything may be forgotten at any time."""
+
+    @property
+    def places(self) -> PlaceLog:
+        """Where content lies in packs."""
 
     def find_collection(self, name: str) -> Collection | None:
         """Return a state that was put earlier."""
@@ -111,6 +126,7 @@ class Repository:
         random: Callable[[int], bytes],
         index: RepositoryIndex | None,
         exclusion: Exclusion | None = None,
+        packed_below: int = PACKED_BELOW,
     ) -> None:
         self.id = repository_format.repository
         self.location = location
@@ -121,9 +137,16 @@ class Repository:
         self.index = index
         self.clock = clock
         verified = index if index is not None else MemoryVerified()
-        self.blobs = ContentStore(store, verified)
+        places = index.places if index is not None else None
+        self.blobs = ContentStore(
+            store, verified, places=places, packed_below=packed_below, announce=lambda: self.announce(PACKS)
+        )
+        self.survey = Survey(self.blobs, self._load_all)
+        self.blobs.finder = self.survey
         self.log = Log(store, clock=clock, author=author, random=random)
-        self.exclusion = exclusion or ListExclusion(store, self.blobs, clock=clock, random=random, author=author)
+        self.exclusion = exclusion or ListExclusion(
+            store, self.blobs.in_place, clock=clock, random=random, author=author
+        )
         self.witness = Witness(state_directory)
         self._verifying: BlobOpener = (
             FetchingBlobs(store, self.blobs) if isinstance(store, RangeReader) else VerifyingBlobs(self.blobs, verified)
@@ -142,7 +165,8 @@ class Repository:
         self.close()
 
     def close(self) -> None:
-        """Release the index and remove temporary files."""
+        """Release the index, close packs, and remove temporary files."""
+        self.blobs.forget()
         if self.index is not None:
             self.index.close()
         _close(self.store)
@@ -243,14 +267,52 @@ class Repository:
         self.polling.note(name)
         return state, record
 
-    def open_file(self, entry: BlobName) -> ReadableFile:
+    def open_file(self, entry: BlobName, place: Placement | None = None) -> ReadableFile:
         """Return the content of a file entry, of which only verified bytes can be read.
+
+        Args:
+            entry: which content.
+            place: where it should be, when not as an object of its own. When it is not there, the logs are read
+                again to find where it is now.
 
         Raises:
             BlobMissingError: it is not in the store.
             DigestMismatchError, MalformedError: what is there is damaged.
         """
-        return self._verifying.open_file(entry)
+        try:
+            return self._verifying.open_file(entry, place)
+        except (BlobMissingError, DigestMismatchError, MalformedError):
+            found = self._open_elsewhere(entry, place)
+            if found is None:
+                raise
+            return found
+
+    def learn_places(self) -> None:
+        """Look through versions that others stored, so that what they have is not stored again."""
+        if self.blobs.packed_below:
+            self.survey.learn_new()
+
+    def announce(self, feature: str) -> None:
+        """Say in the format file that readers must know a feature, before it is used.
+
+        Raises:
+            ArtifactFSError: the format file could not be written.
+        """
+        if feature not in self.format.reader_features:
+            self.format = add_reader_feature(self.store, feature)
+
+    def _open_elsewhere(self, entry: BlobName, place: Placement | None) -> ReadableFile | None:
+        for table in (FILES, SEEN):
+            for other in [*self.survey.find_places(table, entry.sha256), None]:
+                if other != place:
+                    with suppress(BlobMissingError, DigestMismatchError, MalformedError):
+                        return self._verifying.open_file(entry, other)
+        return None
+
+    def _load_all(self) -> Iterator[Collection]:
+        for name in self.store.iter_children(COLLECTIONS_PREFIX):
+            with suppress(InvalidNameError, IntegrityError):
+                yield self.load_state(name)
 
     def check_writable(self) -> None:
         """Return if this release may write to the repository.
@@ -306,7 +368,7 @@ class Repository:
             self.index.put_collection(state)
 
 
-def open_repository(
+def open_repository(  # noqa: PLR0913 (all that a repository depends on)
     location: str,
     *,
     state: str,
@@ -314,6 +376,7 @@ def open_repository(
     create: bool = True,
     clock: Clock | None = None,
     use_index: bool = True,
+    packed_below: int = PACKED_BELOW,
     random: Callable[[int], bytes] = os.urandom,
     remote: RemoteOptions = DEFAULT_REMOTE,
 ) -> Repository:
@@ -326,6 +389,7 @@ def open_repository(
         create: whether to make a repository where there is none.
         clock: the time; None takes the system's.
         use_index: whether to remember things in the index.
+        packed_below: files below this size are put into packs, up to 4 MiB; 0 writes no packs.
         random: source of change ids.
         remote: how to speak to object stores.
 
@@ -349,6 +413,7 @@ def open_repository(
             random=random,
             index=_open_index(directory, found.repository) if use_index else None,
             exclusion=None if is_remote(spelled) else LockExclusion(os.path.join(spelled, LOCK), clock=clock),
+            packed_below=packed_below,
         )
         if repository.is_remote:
             repository.polling = Polling(remote.poll_seconds)

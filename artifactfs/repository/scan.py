@@ -21,6 +21,8 @@ from artifactfs.repository.ignore import IGNORE_FILE, Ignored
 from artifactfs.repository.sources import Planned
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from artifactfs.errors import ArtifactFSError
 
 PLAIN_MODE = 0o755
@@ -51,14 +53,14 @@ class Listing:
     """One directory.
 
     Attributes:
-        found: what is in it, in name order.
+        found: what is in it, in name order; looked at one by one, so that a large directory needs little memory.
         ignored: what is left out in its directories.
         mode: permission bits.
         mtime_ns: modification time; None for a directory that exists nowhere.
         local: the local directory; b"" if there is none.
     """
 
-    found: list[Found]
+    found: Iterable[Found]
     ignored: Ignored
     mode: int
     mtime_ns: int | None
@@ -90,6 +92,8 @@ class Scanner:
             NameTooLongError: a path is longer than the system takes.
             UsageError: the repository itself lies there.
         """
+        if len(planned.contents) == 1 and not planned.children:
+            return self._list_plain(planned, path, ignored)
         status: os.stat_result | None = None
         names: dict[bytes, Found] = {}
         for local in planned.contents:
@@ -105,6 +109,31 @@ class Scanner:
         found = [names[name] for name in sorted(names) if self._is_wanted(names[name], ignored)]
         mode, mtime_ns = (PLAIN_MODE, None) if status is None else (status.st_mode & 0o777, status.st_mtime_ns)
         return Listing(found, ignored, mode, mtime_ns, planned.contents[0] if planned.contents else b"")
+
+    def _list_plain(self, planned: Planned, path: bytes, ignored: Ignored) -> Listing:
+        """Return what is in one local directory."""
+        local = planned.contents[0]
+        status = self._check_directory(local)
+        if self._reads_ignore_files:
+            ignored = self._enter(local, path, ignored)
+        try:
+            names = [name for name in os.listdir(local) if name not in planned.hidden]
+        except OSError as error:
+            raise source_failed(error, local) from error
+        names.sort()
+        return Listing(
+            self._iter_plain(local, path, names, ignored), ignored, status.st_mode & 0o777, status.st_mtime_ns, local
+        )
+
+    def _iter_plain(self, local: bytes, path: bytes, names: list[bytes], ignored: Ignored) -> Iterator[Found]:
+        parent, prefix = os.path.join(local, b""), path + b"/" if path else b""
+        for name in names:
+            file = parent + name
+            status = _lstat(file)
+            planned = Planned([file]) if stat.S_ISDIR(status.st_mode) else None
+            found = Found(name, prefix + name, file, status, planned)
+            if self._is_wanted(found, ignored):
+                yield found
 
     def _check_directory(self, local: bytes) -> os.stat_result:
         try:

@@ -68,8 +68,9 @@ from artifactfs.staging.marks import supports_marks
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from artifactfs.model import Collection, DirectoryEntry, Root, Version
+    from artifactfs.model import Collection, Root, Version
     from artifactfs.repository.repository import Repository
+    from artifactfs.repository.treebuilder import StoredDirectory
 
 __all__ = ["Freezer", "NoFreezer", "Staging", "StagingArea", "StagingCommit"]
 
@@ -149,18 +150,18 @@ class StagingArea:
             SourceChangedError, SourceNotFoundError: something changes each time it is looked at.
             IntegrityError: the version below is damaged.
         """
-        entry, trees = self._look(staging)
-        return diff_trees(trees, self._find_present(staging)[1], entry)
+        stored, trees = self._look(staging)
+        return diff_trees(trees, self._find_present(staging)[1], make_root(stored))
 
     def snapshot(self, staging: Staging) -> tuple[Root, Trees]:
         """Return what a staging directory shows, as the tree that a commit would make of it, and what reads that.
 
         Nothing is stored or held; otherwise as `changes`. Files that were changed are not in the store.
         """
-        entry, trees = self._look(staging)
-        return make_root(entry), trees
+        stored, trees = self._look(staging)
+        return make_root(stored), trees
 
-    def _look(self, staging: Staging) -> tuple[DirectoryEntry, Trees]:
+    def _look(self, staging: Staging) -> tuple[StoredDirectory, Trees]:
         for look in range(LOOKS):
             try:
                 return self._build(staging, Comparison(self._repository))[:2]
@@ -198,10 +199,10 @@ class StagingArea:
 
             def store() -> Root:
                 with repository.blobs.begin() as batch:
-                    entry, _, tree = self._build(staging, Storing(batch))
+                    stored, _, tree = self._build(staging, Storing(batch))
                     batch.flush()
                 built.append(tree)
-                return make_root(entry)
+                return make_root(stored)
 
             result = commit_stored(repository, staging.collection, store, full)
             moved = _find_move(before, staging.info)
@@ -353,7 +354,7 @@ class StagingArea:
                     self._take_away_pins(layout, None)
                     remove_all(layout)
 
-    def _build(self, staging: Staging, target: Storing | Comparison) -> tuple[DirectoryEntry, Trees, UpperTree]:
+    def _build(self, staging: Staging, target: Storing | Comparison) -> tuple[StoredDirectory, Trees, UpperTree]:
         repository = self._repository
         hashes = load_hashes(staging.layout, now_ns=repository.clock.now_ns())
         trees = Trees(target) if isinstance(target, Comparison) else Trees(repository.blobs)
@@ -365,9 +366,9 @@ class StagingArea:
             trees=trees,
             hashes=hashes,
         )
-        entry = tree.build()
+        stored = tree.build()
         hashes.save(staging.layout)
-        return entry, trees, tree
+        return stored, trees, tree
 
     def _record(self, staging: Staging, result: CommitResult) -> Staging:
         version, followed = result.version, staging.info.followed

@@ -10,20 +10,29 @@ Source: docs/format.md sections 4.1 and 4.2.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from artifactfs.digest import Digest
 from artifactfs.model import DirectoryEntry, Root
-from artifactfs.repository.overlay import Overlay, PageWriter, Places, store_entries
+from artifactfs.repository.directorywriter import DirectoryWriter, PageWriter, Top
+from artifactfs.repository.overlay import Overlay, store_entries
+from artifactfs.repository.treepacks import as_placement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from artifactfs.manifest import Page
-    from artifactfs.model import Entry, PageRef, Placement
+    from artifactfs.model import Entry, Placement
+    from artifactfs.repository.treepacks import AnyPlace
     from artifactfs.repository.trees import Trees
 
-__all__ = ["PageWriter", "Places", "TreeBuilder", "make_root"]
+__all__ = ["PageWriter", "StoredDirectory", "TreeBuilder", "make_root"]
+
+
+class StoredDirectory(NamedTuple):
+    """A directory's entry, and where its top page lies."""
+
+    entry: DirectoryEntry
+    place: AnyPlace
 
 
 class TreeBuilder:
@@ -45,8 +54,8 @@ class TreeBuilder:
         mode: int,
         mtime_ns: int,
         entries: Iterable[Entry],
-        placements: Places | None = None,
-    ) -> DirectoryEntry:
+        places: Mapping[bytes, AnyPlace] | None = None,
+    ) -> StoredDirectory:
         """Store a directory and return its entry.
 
         Args:
@@ -54,15 +63,20 @@ class TreeBuilder:
             mode: permission bits; others are dropped.
             mtime_ns: modification time.
             entries: all of them, in any order.
-            placements: where the content of entries lies, by name; a missing one is loose.
+            places: where the content of entries lies, by name; a missing one is loose.
 
         Raises:
             MalformedError: two entries have one name.
             InvalidPathError, NameTooLongError: a name that no tree may hold.
             StorageFullError: there is no room.
         """
-        top = store_entries(self._batch, list(entries), placements or {})
-        return _directory_entry(name, mode, mtime_ns, top)
+        known = places or {}
+        top = store_entries(self._batch, [(entry, known.get(entry.name)) for entry in entries])
+        return stored_directory(name, mode, mtime_ns, top)
+
+    def begin_directory(self) -> DirectoryWriter:
+        """Return a directory that is stored while its entries come; see `stored_directory`."""
+        return DirectoryWriter(self._batch)
 
     def overlay_directory(
         self,
@@ -71,9 +85,9 @@ class TreeBuilder:
         mode: int,
         mtime_ns: int,
         base: DirectoryEntry | None,
-        changes: Mapping[bytes, Entry | None],
+        changes: Mapping[bytes, tuple[Entry, AnyPlace] | None],
         placement: Placement | None = None,
-    ) -> DirectoryEntry:
+    ) -> StoredDirectory:
         """Store a directory that is `base` but for some names, and return its entry.
 
         The result is the same, byte for byte, as if it had been built from all its entries. Of a large base only
@@ -84,8 +98,8 @@ class TreeBuilder:
             mode: permission bits; others are dropped.
             mtime_ns: modification time.
             base: a stored directory, or None for an empty one.
-            changes: by name, the entry that is there now, or None when nothing is; a name that was not there
-                before may be None.
+            changes: by name, the entry that is there now and the place of its content, or None when nothing is; a
+                name that was not there before may be None.
             placement: where the top page of `base` lies, when not as an object of its own.
 
         Raises:
@@ -94,23 +108,31 @@ class TreeBuilder:
             StorageFullError: there is no room.
         """
         if base is None:
-            entries = [entry for entry in changes.values() if entry is not None]
-            return self.store_directory(name, mode=mode, mtime_ns=mtime_ns, entries=entries)
+            top = store_entries(self._batch, [item for item in changes.values() if item is not None])
+            return stored_directory(name, mode, mtime_ns, top)
         if not changes:
-            return DirectoryEntry(name, mode & 0o777, mtime_ns, base.tree, base.content, base.size, base.count)
+            entry = DirectoryEntry(name, mode & 0o777, mtime_ns, base.tree, base.content, base.size, base.count)
+            return StoredDirectory(entry, placement)
         if self._trees is None:
             msg = "a TreeBuilder without trees cannot read a base directory"
             raise TypeError(msg)
         top = Overlay(self._batch, self._trees).apply(base, changes, placement=placement)
-        return _directory_entry(name, mode, mtime_ns, top)
+        return stored_directory(name, mode, mtime_ns, top)
 
 
-def _directory_entry(name: bytes, mode: int, mtime_ns: int, top: Page | PageRef) -> DirectoryEntry:
-    return DirectoryEntry(name, mode & 0o777, mtime_ns, top.tree, top.content, top.size, top.count)
+def stored_directory(name: bytes, mode: int, mtime_ns: int, top: Top) -> StoredDirectory:
+    """Return a directory whose pages were stored."""
+    page = top.page
+    entry = DirectoryEntry(name, mode & 0o777, mtime_ns, page.tree, page.content, page.size, page.count)
+    return StoredDirectory(entry, top.place)
 
 
-def make_root(entry: DirectoryEntry) -> Root:
-    """Return a directory entry as the root that a commit record states; its name is dropped."""
+def make_root(stored: StoredDirectory) -> Root:
+    """Return a stored directory as the root that a commit record states; its name is dropped.
+
+    What stored it must have been flushed: only then is it known where the directory lies.
+    """
+    entry, placement = stored.entry, as_placement(stored.place)
     return Root(
         tree=str(Digest(entry.tree)),
         content=str(Digest(entry.content)),
@@ -118,4 +140,5 @@ def make_root(entry: DirectoryEntry) -> Root:
         mtime_ns=entry.mtime_ns,
         size=entry.size,
         count=entry.count,
+        placement=None if placement is None else (str(Digest(placement.pack)), placement.offset, placement.size),
     )

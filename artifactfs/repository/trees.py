@@ -165,13 +165,19 @@ class Trees:
         self, directory: DirectoryEntry, path: bytes = b"", placement: Placement | None = None
     ) -> Iterator[tuple[bytes, Entry]]:
         """Yield path and entry of everything in a directory that stands at `path`; otherwise as `iter_tree`."""
+        return ((below, entry) for below, entry, _ in self.iter_placed(directory, path, placement))
+
+    def iter_placed(
+        self, directory: DirectoryEntry, path: bytes = b"", placement: Placement | None = None
+    ) -> Iterator[tuple[bytes, Entry, Placement | None]]:
+        """Yield path, entry and the place of its content of everything in a directory; otherwise as `iter_below`."""
         # A stack instead of recursion: directories nest deeper than Python's stack.
         levels = [(path, iter(self.load_entries(directory, placement)))]
         while levels:
             parent, entries = levels[-1]
             for entry, place in entries:
                 below = join_path(parent, entry.name)
-                yield below, entry
+                yield below, entry, place
                 if isinstance(entry, DirectoryEntry):
                     levels.append((below, iter(self.load_entries(entry, place))))
                     break

@@ -17,6 +17,7 @@ from artifactfs.paths import join_path, printable
 from artifactfs.repository.reading import Dropped, FileReader, HashingSink
 from artifactfs.repository.scan import Found
 from artifactfs.repository.treebuilder import TreeBuilder
+from artifactfs.repository.treepacks import as_placement
 from artifactfs.staging.marks import HIDDEN, has_metacopy, is_whiteout
 
 if TYPE_CHECKING:
@@ -24,13 +25,15 @@ if TYPE_CHECKING:
 
     from artifactfs.digest import Digest
     from artifactfs.manifest import Page
-    from artifactfs.model import DirectoryEntry, Entry, Placement
+    from artifactfs.model import Entry, Placement
     from artifactfs.repository.lower import Lower, LowerDirectory
     from artifactfs.repository.objects import ContentBatch
     from artifactfs.repository.reading import Sink
     from artifactfs.repository.repository import Repository
+    from artifactfs.repository.treebuilder import StoredDirectory
+    from artifactfs.repository.treepacks import AnyPlace
     from artifactfs.repository.trees import Trees
-    from artifactfs.staging.hashes import Hashes, KnownFile
+    from artifactfs.staging.hashes import Hashes
 
 SHOWN = 20
 
@@ -40,10 +43,7 @@ class UpperSink(Protocol):
 
     @property
     def sink(self) -> Sink:
-        """Takes blobs and trees."""
-
-    def has(self, known: KnownFile) -> bool:
-        """Return whether a blob is there already, so that its file need not be read."""
+        """Takes blobs and trees, and says what need not be read."""
 
 
 class UpperDropped(Dropped):
@@ -65,39 +65,29 @@ class Storing:
         """The batch."""
         return self._batch
 
-    def has(self, known: KnownFile) -> bool:
-        """Return whether a blob is stored already; its name is made durable with the rest."""
-        return self._batch.keep_blob(known)
-
 
 class Comparison(HashingSink):
     """Stores nothing, and keeps the pages of changed directories in memory so that they can be compared."""
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
-        self._pages: dict[bytes, Page] = {}
+        self._pages: dict[bytes, StoredPage] = {}
 
     @property
     def sink(self) -> Sink:
         """Itself."""
         return self
 
-    def has(self, known: KnownFile) -> bool:
-        """Return True: nothing needs to be stored."""
-        del known
-        return True
-
-    def store_tree(self, page: Page, placements: Sequence[Placement | None] = ()) -> None:
+    def store_tree(self, page: Page, places: Sequence[AnyPlace] = ()) -> AnyPlace:
         """Keep a page in memory."""
-        del placements
-        self._pages[page.tree] = page
+        placements = tuple(as_placement(place) for place in places) or (None,) * len(page.items)
+        self._pages[page.tree] = StoredPage(page, placements)
+        return None
 
     def read_tree(self, digest: Digest, placement: Placement | None = None) -> StoredPage:
         """Return a page from memory or from the store."""
-        page = self._pages.get(digest.raw)
-        if page is not None:
-            return StoredPage(page, (None,) * len(page.items))
-        return self._repository.blobs.read_tree(digest, placement)
+        found = self._pages.get(digest.raw)
+        return found if found is not None else self._repository.blobs.read_tree(digest, placement)
 
 
 @dataclass(slots=True)
@@ -109,7 +99,7 @@ class _Level:
     name: bytes
     lower: LowerDirectory | None
     parent: _Level | None
-    changes: dict[bytes, Entry | None] = field(default_factory=dict)
+    changes: dict[bytes, tuple[Entry, AnyPlace] | None] = field(default_factory=dict)
 
 
 class UpperTree:
@@ -126,13 +116,13 @@ class UpperTree:
         self._upper = upper
         self._lower = lower
         self._prefix = prefix
-        self._target = target
+        self._sink = target.sink
         self._hashes = hashes
         self._builder = TreeBuilder(target.sink, trees)
         self._reader = FileReader(target.sink, self.dropped)
         self._special: list[bytes] = []
 
-    def build(self) -> DirectoryEntry:
+    def build(self) -> StoredDirectory:
         """Store what was changed, and return the top directory.
 
         Raises:
@@ -150,10 +140,10 @@ class UpperTree:
             raise translate_os_error(error, doing=f"reading the staging directory {printable(self._upper)}") from error
         self._refuse_special()
         for level in reversed(levels):
-            entry = self._store(level)
+            stored = self._store(level)
             if level.parent is not None:
-                level.parent.changes[level.name] = entry
-        return entry
+                level.parent.changes[level.name] = stored
+        return stored
 
     def _scan(self, level: _Level) -> list[_Level]:
         below: list[_Level] = []
@@ -172,23 +162,26 @@ class UpperTree:
                     self._special.append(path)
         return below
 
-    def _read(self, found: Found) -> Entry:
+    def _read(self, found: Found) -> tuple[Entry, AnyPlace]:
         assert found.status is not None
         status = found.status
         if stat.S_ISLNK(status.st_mode):
-            return self._reader.read_link(found)
+            return self._reader.read_link(found), None
         if has_metacopy(found.local, self._prefix):
             msg = f"{printable(found.path)} has its data in the lower directory only (overlay.metacopy)"
             raise UsageError(msg, hint="mount the overlay with metacopy=off", subject=printable(found.path))
         known = self._hashes.find(found.path, status)
-        if known is not None and self._target.has(known):
-            return FileEntry(found.name, status.st_mode & 0o777, known.mtime_ns, known.size, known.sha256, known.sums)
-        entry = self._reader.read_file(found)
+        stored = self._sink.find_stored(known) if known is not None else None
+        if stored is not None:
+            mode = status.st_mode & 0o777
+            entry = FileEntry(found.name, mode, status.st_mtime_ns, stored.size, stored.sha256, stored.sums)
+            return entry, stored.place
+        entry, place, _ = self._reader.store(self._reader.read_file(found))
         if (entry.size, entry.mtime_ns) == (status.st_size, status.st_mtime_ns):
             self._hashes.add(found.path, status, sha256=entry.sha256, sums=entry.sums)
-        return entry
+        return entry, place
 
-    def _store(self, level: _Level) -> DirectoryEntry:
+    def _store(self, level: _Level) -> StoredDirectory:
         status = os.lstat(level.local)
         self.dropped.note(level.path, level.local)
         return self._builder.overlay_directory(

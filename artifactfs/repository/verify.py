@@ -92,16 +92,17 @@ class _Audit:
         self._repository = repository
         self._progress = progress
         self._trees = Trees(repository.blobs)
-        self._seen: dict[bytes, str | None] = {}
+        repository.blobs.forget()
+        self._seen: dict[tuple[bytes, Placement | None], str | None] = {}
 
     def check(self, root: Root) -> Iterator[Problem]:
-        waiting: list[tuple[bytes, FileEntry]] = []
+        waiting: list[tuple[bytes, FileEntry, Placement | None]] = []
         with ThreadPoolExecutor(THREADS, "verify") as pool:
-            for path, entry, problem in self._walk(root):
+            for path, entry, place, problem in self._walk(root):
                 if problem is not None:
                     yield problem
                 elif isinstance(entry, FileEntry):
-                    waiting.append((path, entry))
+                    waiting.append((path, entry, place))
                 else:
                     self._progress.advance(files=0 if isinstance(entry, DirectoryEntry) else 1)
                 if len(waiting) >= AT_ONCE:
@@ -109,7 +110,7 @@ class _Audit:
                     waiting = []
             yield from self._check_files(pool, waiting)
 
-    def _walk(self, root: Root) -> Iterator[tuple[bytes, Entry, Problem | None]]:
+    def _walk(self, root: Root) -> Iterator[tuple[bytes, Entry, Placement | None, Problem | None]]:
         """Yield everything; a directory that cannot be read with its problem, and nothing below it."""
         waiting: list[tuple[bytes, Entry, Placement | None]] = [(b"", root.as_entry(), root_placement(root))]
         while waiting:
@@ -122,21 +123,25 @@ class _Audit:
                     problem = Problem(path, error.message)
                 else:
                     waiting += [(join_path(path, below.name), below, where) for below, where in reversed(found)]
-            yield path, entry, problem
+            yield path, entry, place, problem
 
-    def _check_files(self, pool: ThreadPoolExecutor, waiting: list[tuple[bytes, FileEntry]]) -> Iterator[Problem]:
-        new = {entry.sha256: entry for _, entry in waiting if entry.sha256 not in self._seen}
-        self._seen.update(zip(new, pool.map(self._find_damage, new.values()), strict=True))
-        for path, entry in waiting:
-            damage = self._seen[entry.sha256]
-            was_read = new.pop(entry.sha256, None) is not None
+    def _check_files(
+        self, pool: ThreadPoolExecutor, waiting: list[tuple[bytes, FileEntry, Placement | None]]
+    ) -> Iterator[Problem]:
+        placed = {(entry.sha256, place): entry for _, entry, place in waiting}
+        new = {key: entry for key, entry in placed.items() if key not in self._seen}
+        damages = pool.map(lambda item: self._find_damage(item[1], item[0][1]), new.items())
+        self._seen.update(zip(new, damages, strict=True))
+        for path, entry, place in waiting:
+            damage = self._seen[entry.sha256, place]
+            was_read = new.pop((entry.sha256, place), None) is not None
             self._progress.advance(files=1, size=0 if was_read else entry.size)
             if damage is not None:
                 yield Problem(path, damage)
 
-    def _find_damage(self, entry: FileEntry) -> str | None:
+    def _find_damage(self, entry: FileEntry, place: Placement | None) -> str | None:
         try:
-            file = self._repository.blobs.open_blob(entry)
+            file = self._repository.blobs.open_blob(entry, place)
         except ArtifactFSError as error:
             return error.message
         whole, chunks = hashlib.sha256(), ChunkHasher()
@@ -200,7 +205,7 @@ class _Comparison:
         return self._trees.load_entries(entry, place) if isinstance(entry, DirectoryEntry) else ()
 
     def _list(self, local: Planned, path: bytes) -> list[Found]:
-        return self._scanner.list_directory(local, path, Ignored()).found
+        return list(self._scanner.list_directory(local, path, Ignored()).found)
 
     def _take_special(self) -> list[bytes]:
         special, self._scanner.special = self._scanner.special, []
@@ -234,7 +239,7 @@ class _Comparison:
             case FileEntry():
                 if found.status is not None and found.status.st_size != entry.size:
                     yield Problem(path, f"has {found.status.st_size} bytes, not {entry.size}")
-                elif self._reader.read_file(found).sha256 != entry.sha256:
+                elif self._reader.read_file(found).file.sha256 != entry.sha256:
                     yield Problem(path, "has other content")
             case SymlinkEntry():
                 if self._reader.read_link(found).target != entry.target:

@@ -52,12 +52,12 @@ class Viewed:
             UsageError: there is something else than a file.
             BlobMissingError, DigestMismatchError, MalformedError: the content is missing or damaged.
         """
-        entry = self.trees.find_entry(self.root, path)
+        entry, place = self.trees.find_placed(self.root, path)
         if not isinstance(entry, FileEntry):
             msg = f"{self.ref}/{printable(path)} is a {_kind(entry)}, not a file"
             raise UsageError(msg, hint="`artifactfs ls` lists a directory", subject=printable(path))
         written = self._open_written(path) if self.staging is not None else None
-        return self._repository.open_file(entry) if written is None else written
+        return self._repository.open_file(entry, place) if written is None else written
 
     def _open_written(self, path: bytes) -> LocalFile | None:
         """Return a file of the upper directory, or None when the path shows the version below.
@@ -92,9 +92,9 @@ class LocalFile:
         """Return the overlap of [offset, offset + size) with the file."""
         return os.pread(self._descriptor, size, offset)
 
-    def fileno(self) -> int | None:
-        """Return the descriptor."""
-        return self._descriptor
+    def extent(self) -> tuple[int, int] | None:
+        """Return the descriptor, and 0."""
+        return self._descriptor, 0
 
     def close(self) -> None:
         """Close it; a second call does nothing."""

@@ -22,7 +22,7 @@ from artifactfs.repository.put import hash_plan
 from artifactfs.repository.reading import Dropped, FileReader, HashingSink
 from artifactfs.repository.scan import Scanner
 from artifactfs.repository.sources import Planned, Source, add_source, drop_path, find_planned, hide_path
-from artifactfs.repository.treebuilder import make_root
+from artifactfs.repository.treebuilder import StoredDirectory, make_root
 from artifactfs.repository.trees import Trees
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from artifactfs.manifest import Page
     from artifactfs.model import DirectoryEntry, Entry, Placement
     from artifactfs.repository.scan import Found
+    from artifactfs.repository.treepacks import AnyPlace
 
 PathLike = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -130,7 +131,7 @@ class Draft:
         if found.planned is not None:
             pages = _Pages()
             root = hash_plan(self.plan, now_ns=time.time_ns(), sink=pages)
-            return Trees(pages).find_entry(make_root(root), path)
+            return Trees(pages).find_entry(make_root(StoredDirectory(root, None)), path)
         return _read(FileReader(HashingSink(), Dropped()), found)
 
     def hash(self) -> DirectoryEntry:
@@ -205,7 +206,7 @@ def _stat(path: bytes) -> os.stat_result:
 
 def _read(reader: FileReader, found: Found) -> Entry:
     is_link = found.status is not None and stat.S_ISLNK(found.status.st_mode)
-    return reader.read_link(found) if is_link else reader.read_file(found)
+    return reader.read_link(found) if is_link else reader.read_file(found).file
 
 
 def _missing(path: bytes) -> EntryNotFoundError:
@@ -219,10 +220,11 @@ class _Pages(HashingSink):
     def __init__(self) -> None:
         self._pages: dict[bytes, Page] = {}
 
-    def store_tree(self, page: Page, placements: Sequence[Placement | None] = ()) -> None:
+    def store_tree(self, page: Page, places: Sequence[AnyPlace] = ()) -> AnyPlace:
         """Keep a page."""
-        del placements
+        del places
         self._pages[page.tree] = page
+        return None
 
     def read_tree(self, digest: Digest, placement: Placement | None = None) -> StoredPage:
         """Return a page that was kept."""

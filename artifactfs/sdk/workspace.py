@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from artifactfs.blobstore.connecting import RemoteOptions
 from artifactfs.blobstore.locations import is_remote
 from artifactfs.credentials import find_remote_options
-from artifactfs.places import find_author, find_places, load_settings
+from artifactfs.places import PACKED_BELOW, find_author, find_packed_below, find_places, load_settings
 from artifactfs.repository.repository import open_repository
 from artifactfs.repository.trees import Trees
 from artifactfs.runs.history import RunLog
@@ -33,9 +33,10 @@ class Workspace:
         author: who changes are recorded as made by.
     """
 
-    def __init__(self, places: Places, *, author: str) -> None:
+    def __init__(self, places: Places, *, author: str, packed_below: int = PACKED_BELOW) -> None:
         self.places = places
         self.author = author
+        self._packed_below = packed_below
         self._guard = threading.Lock()
         self._repository: Repository | None = None
         self._pid = 0
@@ -50,7 +51,11 @@ class Workspace:
         with self._guard:
             if self._repository is None or self._pid != os.getpid():
                 self._repository = open_repository(
-                    self.places.repository, state=self.places.state, author=self.author, remote=self._find_remote()
+                    self.places.repository,
+                    state=self.places.state,
+                    author=self.author,
+                    packed_below=self._packed_below,
+                    remote=self._find_remote(),
                 )
                 self._pid = os.getpid()
             return self._repository
@@ -89,7 +94,7 @@ def find_workspace(repository: str | os.PathLike[str] | None = None) -> Workspac
     chosen = None if repository is None else os.fspath(repository)
     places = find_places(os.environ, uid=os.getuid(), repository=chosen, settings=settings)
     author = find_author(os.environ, settings, user=find_user(), host=socket.gethostname())
-    return Workspace(places, author=author)
+    return Workspace(places, author=author, packed_below=find_packed_below(settings))
 
 
 def find_user() -> str:

@@ -43,7 +43,7 @@ class ForgetfulFile:
         """Return the overlap of [offset, offset + size) with the file."""
         return self._data[offset : offset + size]
 
-    def fileno(self) -> int | None:
+    def extent(self) -> tuple[int, int] | None:
         """Return None: there is no descriptor."""
         return None
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Protocol
 
+from artifactfs.blobstore.places import MemoryPlaces
 from artifactfs.model import Collection
 from artifactfs.repository.repository import RepositoryIndex
 from artifactfs.testing.checks import require_equal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from artifactfs.blobstore.places import PlaceLog
 
 _STATE = Collection("animals", 3, "sha256:" + "2" * 64, 9, exists=True, aliases={"latest": 0})
 _DIGEST = bytes(range(32))
@@ -34,6 +37,7 @@ class MemoryIndex:
     def __init__(self) -> None:
         self._states: dict[str, Collection] = {}
         self._verified: dict[bytes, bytes] = {}
+        self.places: PlaceLog = MemoryPlaces()
 
     def find_collection(self, name: str) -> Collection | None:
         """Return a state that was put earlier."""
@@ -55,6 +59,7 @@ class MemoryIndex:
         """Forget everything."""
         self._states.clear()
         self._verified.clear()
+        self.places = MemoryPlaces()
 
     def close(self) -> None:
         """Do nothing."""

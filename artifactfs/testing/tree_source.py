@@ -52,9 +52,9 @@ class TreeContent:
         self._descriptor = descriptor
         self.size = size
 
-    def fileno(self) -> int:
-        """Return the descriptor."""
-        return self._descriptor
+    def extent(self) -> tuple[int, int] | None:
+        """Return the descriptor, and 0."""
+        return self._descriptor, 0
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Return bytes."""

@@ -56,7 +56,7 @@ class Contents:
             BlobMissingError, DigestMismatchError, MalformedError: its content is missing or damaged.
         """
         if blob.size <= KEPT_FROM_BYTES:
-            file = self._repository.open_file(blob)
+            file = self._repository.open_file(blob, blob.placement)
             try:
                 data = file.read_at(offset, size)
             finally:
@@ -84,7 +84,7 @@ class Contents:
                 self._kept.move_to_end(blob.sha256)
                 kept.readers += 1
                 return kept
-        file = self._repository.open_file(blob)
+        file = self._repository.open_file(blob, blob.placement)
         with self._guard:
             kept = self._kept.get(blob.sha256)
             spare: list[ReadableFile | None] = []

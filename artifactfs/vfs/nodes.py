@@ -27,12 +27,13 @@ _MODE_AND_TIME = struct.Struct(">Hq")
 
 
 class FileNode(Struct, frozen=True, array_like=True, tag=1):
-    """A file of a version; it is a `BlobName`."""
+    """A file of a version, and where its content lay when the node was made; it is a `BlobName`."""
 
     attributes: Attributes
     sha256: bytes
     size: int
     sums: bytes | None
+    placement: Placement | None = None
 
 
 class DirectoryNode(Struct, frozen=True, array_like=True, tag=2):
@@ -206,7 +207,7 @@ def entry_record(
     """Return the record of an entry of a version that has these attributes."""
     match entry:
         case FileEntry():
-            return FileNode(attributes, entry.sha256, entry.size, entry.sums)
+            return FileNode(attributes, entry.sha256, entry.size, entry.sums, placement)
         case SymlinkEntry():
             return LinkNode(attributes, entry.target)
         case ReferenceEntry():

@@ -31,6 +31,11 @@ def cli(work: Path) -> Cli:
 @pytest.fixture
 def animals(cli: Cli, work: Path) -> Cli:
     """Return the command line with the collection `animals`: v0, and v1 where cat.txt is longer."""
+    return make_animals(cli, work)
+
+
+def make_animals(cli: Cli, work: Path) -> Cli:
+    """Put the two versions."""
     cli("put", "animals", "images/", "-m", "first")
     (work / "images" / "cat.txt").write_text("cat, longer\n")
     cli("put", "animals", "images/", "-m", "second", "--alias", "best")

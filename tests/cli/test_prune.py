@@ -6,7 +6,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.cli.conftest import make_animals
 from tests.cli.support import Cli
+
+
+@pytest.fixture
+def animals(cli: Cli, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """The collection of `conftest.py` without packs: a version has objects that no other needs."""
+    config = tmp_path / "config.toml"
+    config.write_text("packed_below = 0\n")
+    monkeypatch.setenv("ARTIFACTFS_CONFIG", str(config))
+    return make_animals(cli, work)
 
 
 def objects(tmp_path: Path) -> list[str]:

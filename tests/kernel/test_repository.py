@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from artifactfs.mount.syscalls import may_mount
 from artifactfs.repository import changes
 from artifactfs.repository.commit import CommitOptions
 from artifactfs.repository.repository import Repository
+from artifactfs.testing.repositories import find_stored
 
 from .conftest import wait_until
 from .support import Folders, Mount, put, requests, slurp, timed, workers
@@ -162,19 +164,19 @@ def test_damaged_and_missing_content_is_an_error_and_named(
     put(repository, "animals", tree)
     info = mount()
     path = Path(info.mountpoint) / "animals" / "latest"
-    blobs = [
-        place
-        for place in Path(folders.repository, "blobs").rglob("*")
-        if place.is_file() and place.stat().st_size == 6000
-    ]
-    blobs[0].chmod(0o644)
-    blobs[0].write_bytes(b"x" * 6000)
+    stored = find_stored(repository, repository.get_collection("animals").versions[0].root, b"cat.txt")
+    stored.damage(b"x" * stored.size)
     with pytest.raises(OSError, match="Input/output"):
         slurp(path / "cat.txt")
-    blobs[0].unlink()
+    digest = hashlib.sha256((tree / "cat.txt").read_bytes()).hexdigest()
+    wait_until(lambda: digest in Path(info.log).read_text())
+    stored.file.unlink()
+    api.unmount(folders, info.mountpoint)
+    info = mount()  # a pack that was open is read on
+    path = Path(info.mountpoint) / "animals" / "latest"
     with pytest.raises(OSError, match="Input/output"):
         slurp(path / "cat.txt")
-    wait_until(lambda: Path(info.log).read_text().count(blobs[0].name) >= 2)
+    wait_until(lambda: stored.file.name in Path(info.log).read_text())
 
 
 def test_a_killed_supervisor_then_a_mount_at_the_same_place(

@@ -206,8 +206,7 @@ def test_a_new_machine_reads_a_version_without_scanning_the_bucket(team: Team) -
     with team.machine("new") as repository:
         team.proxy.seen.clear()
         _, version = repository.resolve(parse("animals:v7"))
-        entry = Trees(repository.blobs).find_entry(version.root, b"a")
-        file = repository.open_file(entry)
+        file = repository.open_file(*Trees(repository.blobs).find_placed(version.root, b"a"))
         assert file.read_at(0, 10) == b"7"
         listed = [seen.path for seen in team.proxy.seen if "list-type" in seen.path]
         assert len(listed) == 1

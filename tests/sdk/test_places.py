@@ -11,6 +11,7 @@ from artifactfs.errors import AccessDeniedError, ConfigurationError
 from artifactfs.places import (
     Settings,
     find_author,
+    find_packed_below,
     find_places,
     find_settings_path,
     load_settings,
@@ -75,10 +76,25 @@ def test_the_configuration_file(config: Path, tmp_path: Path) -> None:
     settings = load(config)
     assert settings.repository == str(tmp_path / "data" / "repo")
     assert settings.author == "Ann"
+    assert find_packed_below(settings) == 1 << 20
+    config.write_text("packed_below = 0")
+    assert find_packed_below(load(config)) == 0
+    config.write_text('repository = "data/repo"')
     assert find_places({**HOME, "ARTIFACTFS_CONFIG": str(config)}, uid=0).repository == settings.repository
 
 
-@pytest.mark.parametrize("text", ["repo = 'x'", "repository = 3", "repository = ''", "repository = ", "a = '\udcff'"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "repo = 'x'",
+        "repository = 3",
+        "repository = ''",
+        "repository = ",
+        "packed_below = -1",
+        "packed_below = 5000000",
+        "a = '\udcff'",
+    ],
+)
 def test_a_configuration_file_that_cannot_be_used(config: Path, text: str) -> None:
     config.write_bytes(os.fsencode(text))
     with pytest.raises(ConfigurationError, match=r"config\.toml"):

@@ -12,7 +12,9 @@ import pytest
 
 from artifactfs.blobstore.keys import blob_key
 from artifactfs.errors import ArtifactFSError, BlobMissingError, DigestMismatchError
+from artifactfs.model import FileEntry, Version
 from artifactfs.repository.repository import Repository
+from artifactfs.repository.trees import Trees, root_placement
 from artifactfs.testing.repositories import commit_files, make_repository
 from artifactfs.vfs.attributes import Attributes, Kind
 from artifactfs.vfs.content import KEPT_FROM_BYTES, Contents
@@ -24,18 +26,23 @@ DATA = [random.Random(number).randbytes(SIZE) for number in range(12)]
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Iterator[Repository]:
-    with make_repository(tmp_path) as repository:
+    with make_repository(tmp_path, packed_below=KEPT_FROM_BYTES) as repository:
         yield repository
+
+
+def find_nodes(repository: Repository, version: Version) -> list[FileNode]:
+    placed = Trees(repository.blobs).load_entries(version.root.as_entry(), root_placement(version.root))
+    return [
+        FileNode(Attributes(2, Kind.FILE, 0o644, entry.size, 0), entry.sha256, entry.size, entry.sums, place)
+        for entry, place in placed
+        if isinstance(entry, FileEntry)
+    ]
 
 
 @pytest.fixture
 def files(repository: Repository) -> list[FileNode]:
     version = commit_files(repository, "large", {b"%02d" % number: data for number, data in enumerate(DATA)})
-    directory = version.root.as_entry()
-    entries = repository.blobs.read_tree(directory.digest).page.items
-    return [
-        FileNode(Attributes(2, Kind.FILE, 0o644, SIZE, 0), entry.sha256, entry.size, entry.sums) for entry in entries
-    ]
+    return find_nodes(repository, version)
 
 
 def open_descriptors() -> int:
@@ -54,12 +61,12 @@ def test_large_files_stay_open_up_to_a_limit(repository: Repository, files: list
 
 def test_small_files_do_not_stay_open(repository: Repository) -> None:
     version = commit_files(repository, "small", {b"a": b"alpha"})
-    entry = repository.blobs.read_tree(version.root.as_entry().digest).page.items[0]
+    (node,) = find_nodes(repository, version)
     with Contents(repository) as contents:
-        before = open_descriptors()
-        node = FileNode(Attributes(2, Kind.FILE, 0o644, 5, 0), entry.sha256, entry.size, entry.sums)
         assert contents.read(node, offset=1, size=9) == b"lpha"
-        assert open_descriptors() == before
+        before = open_descriptors()
+        assert contents.read(node, offset=1, size=9) == b"lpha"
+        assert open_descriptors() == before, "its pack is open, and it is not"
 
 
 def test_a_file_cut_short_while_it_is_open_is_eio_and_not_zeros(repository: Repository, files: list[FileNode]) -> None:

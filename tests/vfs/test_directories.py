@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from artifactfs.blobstore.keys import tree_key
+from artifactfs.blobstore.keys import treepack_key
 from artifactfs.errors import IndexCorruptError, IntegrityError
 from artifactfs.index.environment import Writer
 from artifactfs.index.epoch import NODES, PAGES, Epoch, open_epoch
@@ -19,7 +19,7 @@ from artifactfs.repository.commit import commit_root
 from artifactfs.repository.repository import Repository
 from artifactfs.repository.treebuilder import TreeBuilder, make_root
 from artifactfs.repository.trees import Trees
-from artifactfs.testing.repositories import commit_files, make_repository
+from artifactfs.testing.repositories import StoredAt, commit_files, make_repository
 from artifactfs.vfs.base import ROOT_NODE
 from artifactfs.vfs.directories import Directories
 from artifactfs.vfs.preparation import PagePreparation
@@ -46,10 +46,11 @@ def commit_many(repository: Repository, name: str, count: int) -> DirectoryEntry
     with repository.blobs.begin() as batch:
         blob = batch.store_bytes(b"content")
         files = [FileEntry(b"%08d" % n, 0o644, n, blob.size, blob.sha256) for n in range(count)]
-        root = TreeBuilder(batch).store_directory(b"/", mode=0o755, mtime_ns=0, entries=files)
+        places = {file.name: blob.place for file in files}
+        root = TreeBuilder(batch).store_directory(b"/", mode=0o755, mtime_ns=0, entries=files, places=places)
         batch.flush()
     commit_root(repository, name, make_root(root))
-    return root
+    return root.entry
 
 
 @pytest.fixture
@@ -172,9 +173,10 @@ def test_decoded_directories_are_bounded(view: VersionView, repository: Reposito
 def test_a_damaged_leaf_hides_nothing_but_itself(view: VersionView, repository: Repository) -> None:
     head = view._tree._directories._get_head(view._record(ROOT_NODE))
     damaged = head.leaves[1]
-    path = Path(repository.location, tree_key(damaged.tree))
-    path.chmod(0o644)
-    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    place = damaged.placement
+    assert place is not None
+    path = Path(repository.location, treepack_key(place.pack))
+    StoredAt(path, place.offset, 1000).damage()
     for _ in range(2):
         with pytest.raises(IntegrityError, match=r"many:v0.*damaged") as caught:
             view.lookup(ROOT_NODE, damaged.last)

@@ -51,9 +51,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     names: list[bytes] = []
     real = Lower.open_file
 
-    def opening(self: Lower, entry):
+    def opening(self: Lower, entry, place=None):
         names.append(entry.name)
-        return real(self, entry)
+        return real(self, entry, place)
 
     monkeypatch.setattr(Lower, "open_file", opening)
     return names
@@ -145,11 +145,11 @@ def test_who_opens_a_file_while_it_is_copied_follows_the_copy(
     real = Lower.open_file
     inside = threading.Event()
 
-    def opening(self: Lower, entry):
+    def opening(self: Lower, entry, place=None):
         if not inside.is_set():
             inside.set()
             write(union, b"a.txt", b"omega", me)
-        return real(self, entry)
+        return real(self, entry, place)
 
     monkeypatch.setattr(Lower, "open_file", opening)
     handle = union.open(b"a.txt", os.O_RDONLY, me)
@@ -231,11 +231,11 @@ def test_a_long_copy_stops_no_other_file(
     real = Lower.open_file
     copying, go_on = threading.Event(), threading.Event()
 
-    def opening(self: Lower, entry):
+    def opening(self: Lower, entry, place=None):
         if entry.name == b"cat":
             copying.set()
             assert go_on.wait(20)
-        return real(self, entry)
+        return real(self, entry, place)
 
     monkeypatch.setattr(Lower, "open_file", opening)
     threads = [threading.Thread(target=write, args=(union, b"images/cat", b"M", me)) for _ in range(2)]
@@ -260,9 +260,9 @@ def test_what_is_removed_while_it_is_copied_stays_removed(
 ) -> None:
     real = Lower.open_file
 
-    def opening(self: Lower, entry):
+    def opening(self: Lower, entry, place=None):
         union.unlink(b"images/cat")
-        return real(self, entry)
+        return real(self, entry, place)
 
     monkeypatch.setattr(Lower, "open_file", opening)
     assert outcome(lambda: union.open(b"images/cat", os.O_RDWR, me)) == errno.ENOENT

@@ -138,10 +138,10 @@ def test_a_freeze_lets_a_change_finish_that_is_under_way(
     real = Lower.open_file
     copying, go_on = threading.Event(), threading.Event()
 
-    def opening(self: Lower, entry):
+    def opening(self: Lower, entry, place=None):
         copying.set()
         assert go_on.wait(20)
-        return real(self, entry)
+        return real(self, entry, place)
 
     def change() -> None:
         if leaves_open:

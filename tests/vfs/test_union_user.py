@@ -20,6 +20,7 @@ from artifactfs.repository.commit import commit_root
 from artifactfs.repository.repository import Repository
 from artifactfs.repository.staging import Staging, StagingArea
 from artifactfs.repository.treebuilder import TreeBuilder, make_root
+from artifactfs.repository.treepacks import AnyPlace
 from artifactfs.staging.files import remove_tree
 from artifactfs.testing.repositories import TIME_NS, make_repository
 from artifactfs.vfs.union.union import Caller, Union
@@ -64,9 +65,18 @@ def staging(repository: Repository) -> Staging:
             FileEntry(name, mode, TIME_NS, blob.size, blob.sha256)
             for name, mode in ((b"writable", 0o644), (b"closed", 0o444))
         ]
-        below = builder.store_directory(b"below", mode=0o555, mtime_ns=TIME_NS, entries=files)
-        locked = builder.store_directory(b"locked", mode=0o555, mtime_ns=TIME_NS, entries=[*files, below])
-        root = builder.store_directory(b"/", mode=0o755, mtime_ns=TIME_NS, entries=[locked])
+        places: dict[bytes, AnyPlace] = {file.name: blob.place for file in files}
+        below = builder.store_directory(b"below", mode=0o555, mtime_ns=TIME_NS, entries=files, places=places)
+        locked = builder.store_directory(
+            b"locked",
+            mode=0o555,
+            mtime_ns=TIME_NS,
+            entries=[*files, below.entry],
+            places={**places, b"below": below.place},
+        )
+        root = builder.store_directory(
+            b"/", mode=0o755, mtime_ns=TIME_NS, entries=[locked.entry], places={b"locked": locked.place}
+        )
         batch.flush()
     version = commit_root(repository, "animals", make_root(root)).version
     return StagingArea(repository).create("animals", version=version)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from artifactfs.blobstore.keys import blob_key, tree_key
 from artifactfs.errors import BlobMissingError, DigestMismatchError, IntegrityError, NotFoundError
 from artifactfs.index.epoch import Epoch, begin_epoch, open_epoch
 from artifactfs.model import FileEntry
@@ -17,7 +16,7 @@ from artifactfs.repository import changes
 from artifactfs.repository.commit import CommitOptions
 from artifactfs.repository.repository import Repository
 from artifactfs.repository.trees import Trees
-from artifactfs.testing.repositories import TIME_NS, commit_files, make_repository
+from artifactfs.testing.repositories import TIME_NS, commit_files, find_stored, make_repository
 from artifactfs.vfs import content as content_module
 from artifactfs.vfs.base import ROOT_NODE, Kind, NoAttributeError, UnknownNodeError
 from artifactfs.vfs.catalogue_view import CatalogueView
@@ -207,29 +206,23 @@ def get_file(repository: Repository, path: bytes) -> FileEntry:
 
 
 def test_a_missing_blob_is_eio_and_named(view: CatalogueView, repository: Repository) -> None:
-    key = blob_key(get_file(repository, b"a").sha256)
-    Path(repository.location, key).unlink()
-    with pytest.raises(BlobMissingError, match=key) as caught:
+    stored = find_stored(repository, repository.get_collection("animals").versions[0].root, b"a")
+    stored.file.unlink()
+    with pytest.raises(BlobMissingError, match=stored.file.name) as caught:
         view.read(walk(view, "animals/v0/a"), offset=0, size=9)
     assert caught.value.errno == 5
 
 
 def test_a_damaged_blob_is_never_served(view: CatalogueView, repository: Repository) -> None:
-    path = Path(repository.location, blob_key(get_file(repository, b"a").sha256))
-    path.chmod(0o644)
-    path.write_bytes(b"alphA")
+    find_stored(repository, repository.get_collection("animals").versions[0].root, b"a").damage(b"alphA")
     with pytest.raises(DigestMismatchError) as caught:
         view.read(walk(view, "animals/v0/a"), offset=0, size=9)
     assert caught.value.errno == 5
 
 
 def test_a_damaged_tree_is_named_with_its_version(view: CatalogueView, repository: Repository) -> None:
-    tree = repository.get_collection("animals").versions[0].root.tree
-    path = Path(repository.location, tree_key(bytes.fromhex(tree[7:])))
-    path.chmod(0o644)
-    data = bytearray(path.read_bytes())
-    data[20] ^= 1
-    path.write_bytes(data)
+    find_stored(repository, repository.get_collection("animals").versions[0].root, b"").damage()
+    repository.blobs.forget()
     with pytest.raises(IntegrityError, match=r"animals:v0.*damaged") as caught:
         listing(view, walk(view, "animals/v0"))
     assert caught.value.errno == 5

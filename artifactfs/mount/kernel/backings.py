@@ -95,20 +95,21 @@ def create_backings() -> BackingTable:
     return BackingTable(descriptor)
 
 
-def _verified(content: Content) -> int:
+def _find_verified(content: Content) -> int | None:
     """Return a descriptor of content that is verified to the end: its reads are never seen again.
+
+    None when the content has no file of its own: it lies in a pack, or elsewhere.
 
     Raises:
         ArtifactFSError: it is damaged.
-        OSError: EIO when it has no descriptor.
     """
-    if content.fileno() is None:
+    if content.extent() is None:
         for offset in range(0, content.size, CHUNK_SIZE):
             content.read_at(offset, 1)
-    descriptor = content.fileno()
-    if descriptor is None:
-        raise OSError(errno.EIO, "the content has no file of its own")
-    return descriptor
+    extent = content.extent()
+    if extent is None or extent[1] or os.fstat(extent[0]).st_size != content.size:
+        return None
+    return extent[0]
 
 
 class Passthrough:
@@ -145,8 +146,10 @@ class Passthrough:
         OPEN_OUT.packer.pack_into(self._buffers.payload, 0, handle, flags, backing)
         return OPEN_OUT.size
 
-    def _acquire(self, node: int, content: Content) -> int:
-        descriptor = _verified(content)
+    def _acquire(self, node: int, content: Content) -> int | None:
+        descriptor = _find_verified(content)
+        if descriptor is None:
+            return None
         with self._table.locked():
             known = self._table.find(node)
             backing, opens = known if known is not None else (open_backing(self._device, descriptor), 0)

@@ -93,15 +93,16 @@ def _read_from(content: Content, into: memoryview, offset: int) -> int:
     wanted = min(len(into), content.size - offset)
     if wanted <= 0:
         return 0
-    descriptor = content.fileno()
-    if descriptor is None:
+    extent = content.extent()
+    if extent is None:
         data = content.read_at(offset, wanted)
         into[: len(data)] = data
         count = len(data)
     else:
-        count = os.preadv(descriptor, [into[:wanted]], offset)
+        descriptor, start = extent
+        count = os.preadv(descriptor, [into[:wanted]], start + offset)
         while 0 < count < wanted:
-            more = os.preadv(descriptor, [into[count:wanted]], offset + count)
+            more = os.preadv(descriptor, [into[count:wanted]], start + offset + count)
             if more == 0:
                 break
             count += more
@@ -113,9 +114,10 @@ def _read_from(content: Content, into: memoryview, offset: int) -> int:
 
 
 def _drop_behind(content: Content, offset: int, count: int) -> None:
-    start = offset - DROP_BEHIND_BYTES
-    descriptor = content.fileno()
-    if descriptor is None or start + count <= 0:
+    start, stop = max(offset - DROP_BEHIND_BYTES, 0), offset - DROP_BEHIND_BYTES + count
+    extent = content.extent()
+    if extent is None or stop <= start:
         return
+    descriptor, base = extent
     with suppress(OSError):
-        os.posix_fadvise(descriptor, max(start, 0), start + count - max(start, 0), os.POSIX_FADV_DONTNEED)
+        os.posix_fadvise(descriptor, base + start, stop - start, os.POSIX_FADV_DONTNEED)

@@ -118,7 +118,7 @@ class IndexSource:
         """Return the content of a file."""
         record = self._find_record(node)
         if isinstance(record, FileNode):
-            return self._repository.open_file(record)
+            return self._repository.open_file(record, record.placement)
         if isinstance(record, ReferenceNode):
             msg = f"this release does not fetch references: {record.uri}"
             raise BlobMissingError(msg, subject=record.uri)

@@ -26,8 +26,8 @@ class Content(Protocol):
     def size(self) -> int:
         """Bytes."""
 
-    def fileno(self) -> int | None:
-        """Return a descriptor with these bytes at the same offsets; None where only `read_at` works."""
+    def extent(self) -> tuple[int, int] | None:
+        """Return the descriptor of a file with these bytes, and where in it; None where only `read_at` works."""
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Return up to `size` bytes from `offset`; fewer only at the end."""

@@ -27,7 +27,7 @@ from artifactfs.vfs.union.resolving import fail
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from artifactfs.model import Entry, FileEntry, ReferenceEntry
+    from artifactfs.model import FileEntry, ReferenceEntry
     from artifactfs.repository.lower import LowerEntry
     from artifactfs.vfs.union.resolving import Resolver
 
@@ -156,30 +156,33 @@ class Copier:
     def _make_copy(self, lower: LowerEntry, *, keep_data: bool) -> bytes:
         temporary = self.new_path()
         try:
-            self._copy(lower.entry, temporary, lower.node, keep_data=keep_data)
+            self._copy(lower, temporary, keep_data=keep_data)
         except BaseException:
             with suppress(OSError):
                 remove_tree(temporary)
             raise
         return temporary
 
-    def _copy(self, entry: Entry, temporary: bytes, node: int, *, keep_data: bool) -> None:
+    def _copy(self, lower: LowerEntry, temporary: bytes, *, keep_data: bool) -> None:
+        entry = lower.entry
         match entry:
             case SymlinkEntry():
                 os.symlink(entry.target, temporary)
             case DirectoryEntry():
                 os.mkdir(temporary, 0o700)
-                _mark_node(temporary, node)
+                _mark_node(temporary, lower.node)
             case _:
-                self._copy_file(entry, temporary, node, keep_data=keep_data)
+                self._copy_file(entry, lower, temporary, keep_data=keep_data)
         os.utime(temporary, ns=(entry.mtime_ns, entry.mtime_ns), follow_symlinks=False)
 
-    def _copy_file(self, entry: FileEntry | ReferenceEntry, temporary: bytes, node: int, *, keep_data: bool) -> None:
+    def _copy_file(
+        self, entry: FileEntry | ReferenceEntry, lower: LowerEntry, temporary: bytes, *, keep_data: bool
+    ) -> None:
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            _mark_node(descriptor, node)
+            _mark_node(descriptor, lower.node)
             if keep_data and entry.size:
-                file = self._resolver.lower.open_file(entry)
+                file = self._resolver.lower.open_file(entry, lower.placement)
                 try:
                     self._content.copy(file, descriptor)
                 finally:

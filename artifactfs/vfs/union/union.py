@@ -265,7 +265,7 @@ class Union:
             handle = self._files.reserve(lower)
         entry: FileEntry | ReferenceEntry = lower.entry  # type: ignore[assignment]  # it has a size
         try:
-            self._files.fill(handle, self._resolver.lower.open_file(entry))
+            self._files.fill(handle, self._resolver.lower.open_file(entry, lower.placement))
         except BaseException:
             self._files.remove(handle)
             raise

@@ -180,7 +180,7 @@ def test_storing_the_same_bytes_again_mends_what_is_damaged() -> None:
     disk = prepared()
     whole = read_all(open_on(disk))["animals:v0"]
     for path in disk.paths():
-        if path.startswith(("/r/blobs/", "/r/trees/")):
+        if path.startswith(("/r/packs/", "/r/treepacks/")):
             data = bytearray(disk.read_file(path))
             data[-1] ^= 1
             disk.damage(path, bytes(data))

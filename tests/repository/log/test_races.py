@@ -202,11 +202,11 @@ def test_numbers_go_on_after_a_collection_was_deleted() -> None:
 def test_a_newer_format_is_refused_before_anything_is_done(tmp_path: Path) -> None:
     with make_repository(tmp_path) as repository:
         commit_files(repository, "animals", {b"a": b"1"})
-    path = tmp_path / "repository" / "format" / "1.json"
+    path = tmp_path / "repository" / "format" / "2.json"  # the first pack made `packs` a feature
     text = path.read_text()
     for new in (
         text.replace('"format":1', '"format":2'),
-        text.replace('"reader_features":[]', '"reader_features":["x"]'),
+        text.replace('"reader_features":[', '"reader_features":["x",'),
     ):
         path.chmod(0o644)
         path.write_text(new)

@@ -41,8 +41,10 @@ class Numbers:
         return next(self._numbers).to_bytes(size, "big")
 
 
-def open_listed(store: Store | None = None, *, clock: Clock | None = None, start: int = 1) -> Repository:
-    """Return a repository on a store without locks."""
+def open_listed(
+    store: Store | None = None, *, clock: Clock | None = None, start: int = 1, packed_below: int = 0
+) -> Repository:
+    """Return a repository on a store without locks; without packs, so that each blob and page can go by itself."""
     store = MemoryStore() if store is None else store
     clock = clock or StoppedClock()
     random = Numbers(start)
@@ -56,6 +58,7 @@ def open_listed(store: Store | None = None, *, clock: Clock | None = None, start
         clock=clock,
         random=random,
         index=None,
+        packed_below=packed_below,
     )
 
 

@@ -41,7 +41,7 @@ DAY = 86400 * 10**9
 
 @pytest.fixture
 def local(tmp_path: Path) -> Iterator[Repository]:
-    with make_repository(tmp_path, use_index=False) as repository:
+    with make_repository(tmp_path, use_index=False, packed_below=0) as repository:
         yield repository
 
 
@@ -69,6 +69,31 @@ def test_what_a_deleted_version_alone_had_goes(repository: Repository) -> None:
     assert delete_garbage(repository, garbage) == garbage.total
     assert object_keys(repository) == whole
     assert read_all(repository) == content
+
+
+@pytest.mark.parametrize("place", ["local", "listed"])
+def test_packs_of_which_nothing_is_reached_go(tmp_path: Path, place: str) -> None:
+    """And one of which something is reached stays whole."""
+    local = make_repository(tmp_path, use_index=False)
+    listed = open_listed(packed_below=1 << 20)
+    assert isinstance(listed.exclusion, ListExclusion)
+    listed.exclusion.timing = replace(Timing(), grace_seconds=0)
+    with local if place == "local" else listed as repository:
+        commit_files(repository, "animals", FIRST)
+        whole, content = object_keys(repository), read_all(repository)
+        commit_files(repository, "animals", SECOND)
+        delete_version(repository, 1)
+        garbage = find_garbage(repository)
+        assert {folder: amount.count for folder, amount in garbage.amounts.items()} == {"packs": 1, "treepacks": 1}
+        assert garbage.amounts["packs"].size == len(b"gamma")
+        delete_garbage(repository, garbage)
+        assert object_keys(repository) == whole
+        assert read_all(repository) == content
+        commit_files(repository, "animals", {b"a": b"alpha"})
+        delete_version(repository, 0)
+        prune(repository)
+        assert read_all(repository) == {"animals:v2": {b"a": b"alpha"}}
+    local.close()
 
 
 def test_a_deleted_collection_leaves_nothing(repository: Repository) -> None:
@@ -151,7 +176,7 @@ def test_it_stops_at_what_it_does_not_know(repository: Repository, feature: str)
     delete_version(repository, 0)
     garbage = find_garbage(repository)
     found = Format(1, repository.id, "sha256", 4 << 20, 0, **{feature: ("colours",)})  # type: ignore[arg-type]
-    repository.store.create("format/2.json", encode_format(found))
+    repository.store.create("format/9.json", encode_format(found))
     with pytest.raises(NewerFormatError, match="colours"):
         find_garbage(repository)
     with pytest.raises(NewerFormatError, match="colours"):

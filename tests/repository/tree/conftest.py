@@ -14,6 +14,7 @@ from artifactfs.repository.commit import CommitResult
 from artifactfs.repository.put import Source, put_paths
 from artifactfs.repository.repository import Repository, open_repository
 from artifactfs.repository.trees import Trees
+from artifactfs.testing.repositories import find_stored
 
 
 @pytest.fixture
@@ -59,13 +60,8 @@ class Recorder:
 
 
 def damage(repository: Repository, root: Root, path: bytes) -> None:
-    found = Trees(repository.blobs).find_entry(root, path)
-    assert isinstance(found, FileEntry)
-    blob = Path(repository.location, "blobs", found.digest.hex[:2], found.digest.hex)
-    os.chmod(blob, 0o644)
-    data = bytearray(blob.read_bytes())
-    data[len(data) // 2] ^= 1
-    blob.write_bytes(data)
+    find_stored(repository, root, path).damage()
+    repository.blobs.forget()
 
 
 class Killed(Exception):  # noqa: N818 (an end, not an error)

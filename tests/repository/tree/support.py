@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from artifactfs.digest import Digest
 from artifactfs.errors import BlobMissingError
 from artifactfs.manifest import Page, StoredPage, decode_stored, encode_stored
-from artifactfs.model import DirectoryEntry, Entry, FileEntry, Placement, SymlinkEntry
-from artifactfs.repository.treebuilder import TreeBuilder
+from artifactfs.model import DirectoryEntry, Entry, FileEntry, Placement, Root, SymlinkEntry
+from artifactfs.repository.treebuilder import StoredDirectory, TreeBuilder, make_root
+from artifactfs.repository.treepacks import AnyPlace, as_placement
 from artifactfs.repository.trees import Trees
 
 
@@ -26,9 +27,10 @@ class MemoryPages:
         self.reads = 0
         self.writes = 0
 
-    def store_tree(self, page: Page, placements: Sequence[Placement | None] = ()) -> None:
+    def store_tree(self, page: Page, places: Sequence[AnyPlace] = ()) -> AnyPlace:
         self.writes += 1
-        self.pages[page.tree] = encode_stored(page, placements)
+        self.pages[page.tree] = encode_stored(page, [as_placement(place) for place in places])
+        return None
 
     def read_tree(self, digest: Digest, placement: Placement | None = None) -> StoredPage:
         self.reads += 1
@@ -70,7 +72,12 @@ def build(builder: TreeBuilder, tree: Tree, name: bytes = b"/") -> DirectoryEntr
         else:
             content, mode = value
             entries.append(FileEntry(child, mode, 0, len(content), hash_of(content)))
-    return builder.store_directory(name, mode=0o755, mtime_ns=0, entries=entries)
+    return builder.store_directory(name, mode=0o755, mtime_ns=0, entries=entries).entry
+
+
+def root_of(entry: DirectoryEntry) -> Root:
+    """Return a directory whose pages are objects of their own as a root."""
+    return make_root(StoredDirectory(entry, None))
 
 
 def hash_of(content: bytes) -> bytes:

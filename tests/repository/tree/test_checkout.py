@@ -287,9 +287,14 @@ def test_directories_that_nobody_may_enter(as_ordinary_user: Path) -> None:
         with repository.blobs.begin() as batch:
             builder = TreeBuilder(batch)
             inner = builder.store_directory(b"inner", mode=0o755, mtime_ns=7, entries=[])
-            sealed = builder.store_directory(b"sealed", mode=0, mtime_ns=8, entries=[inner])
-            root = make_root(builder.store_directory(b"/", mode=0o755, mtime_ns=9, entries=[sealed]))
+            sealed = builder.store_directory(
+                b"sealed", mode=0, mtime_ns=8, entries=[inner.entry], places={b"inner": inner.place}
+            )
+            top = builder.store_directory(
+                b"/", mode=0o755, mtime_ns=9, entries=[sealed.entry], places={b"sealed": sealed.place}
+            )
             batch.flush()
+        root = make_root(top)
         target = as_ordinary_user / "t"
         checkout(repository, root, os.fsencode(target))
     assert stat.S_IMODE((target / "sealed").stat().st_mode) == 0

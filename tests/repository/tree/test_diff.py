@@ -81,18 +81,18 @@ def test_times_are_no_change() -> None:
     _, trees, builder = memory()
     entry = FileEntry(b"a", 0o644, 1, 1, b"h" * 32)
     later = FileEntry(b"a", 0o644, 2, 1, b"h" * 32)
-    old = builder.store_directory(b"/", mode=0o755, mtime_ns=0, entries=[entry])
-    new = builder.store_directory(b"/", mode=0o755, mtime_ns=0, entries=[later])
+    old = builder.store_directory(b"/", mode=0o755, mtime_ns=0, entries=[entry]).entry
+    new = builder.store_directory(b"/", mode=0o755, mtime_ns=0, entries=[later]).entry
     assert old.tree != new.tree
     assert diff_trees(trees, old, new) == []
 
 
 def test_the_mode_of_a_directory_is_a_change() -> None:
     _, trees, builder = memory()
-    inner = builder.store_directory(b"d", mode=0o755, mtime_ns=0, entries=[])
-    other = builder.store_directory(b"d", mode=0o700, mtime_ns=0, entries=[])
-    old = builder.store_directory(b"/", mode=0o755, mtime_ns=0, entries=[inner])
-    new = builder.store_directory(b"/", mode=0o755, mtime_ns=0, entries=[other])
+    inner = builder.store_directory(b"d", mode=0o755, mtime_ns=0, entries=[]).entry
+    other = builder.store_directory(b"d", mode=0o700, mtime_ns=0, entries=[]).entry
+    old = builder.store_directory(b"/", mode=0o755, mtime_ns=0, entries=[inner]).entry
+    new = builder.store_directory(b"/", mode=0o755, mtime_ns=0, entries=[other]).entry
     assert [(change.kind, change.path) for change in diff_trees(trees, old, new)] == [("mode-changed", b"d")]
 
 

@@ -198,9 +198,9 @@ class CountingSink(reading.HashingSink):
     def __init__(self) -> None:
         self.count = 0
 
-    def store_bytes(self, data: bytes) -> StoredBlob:
+    def store_hashed(self, sha256: bytes, data: bytes) -> StoredBlob:
         self.count += 1
-        return super().store_bytes(data)
+        return super().store_hashed(sha256, data)
 
 
 def test_nothing_more_is_read_once_something_cannot_be_stored(work: Path) -> None:
@@ -234,24 +234,21 @@ def test_a_denied_file_is_named(repository: Repository, work: Path, monkeypatch:
     assert repository.find_collection("data") is None
 
 
-class Meddler:
-    """A sink that changes a file each time it was read."""
+def read_with_meddler(monkeypatch: pytest.MonkeyPatch, repository: Repository, path: Path, times: int) -> FileEntry:
+    """Read a file that somebody writes to each time it was read, so many times."""
+    real, left = os.read, [times]
 
-    def __init__(self, batch: object, path: Path, times: int) -> None:
-        self.batch, self.path, self.times = batch, path, times
-
-    def store_bytes(self, data: bytes) -> object:
-        if self.times:
-            self.times -= 1
-            with self.path.open("ab") as file:
+    def meddle(descriptor: int, size: int) -> bytes:
+        data = real(descriptor, size)
+        if left[0]:
+            left[0] -= 1
+            with path.open("ab") as file:
                 file.write(b"more")
-        return self.batch.store_bytes(data)  # type: ignore[attr-defined]
+        return data
 
-
-def read_with_meddler(repository: Repository, path: Path, times: int) -> FileEntry:
-    with repository.blobs.begin() as batch:
-        reader = reading.FileReader(Meddler(batch, path, times), reading.Dropped())  # type: ignore[arg-type]
-        return reader.read_file(reading_found(path))
+    with repository.blobs.begin() as batch, monkeypatch.context() as patch:
+        patch.setattr(reading.os, "read", meddle)
+        return reading.FileReader(batch, reading.Dropped()).read_file(reading_found(path)).file  # type: ignore[arg-type]
 
 
 def reading_found(path: Path) -> object:
@@ -260,16 +257,20 @@ def reading_found(path: Path) -> object:
     return Found(b"f", b"f", os.fsencode(path), os.lstat(path))
 
 
-def test_a_file_that_changes_once_is_read_again(repository: Repository, work: Path) -> None:
+def test_a_file_that_changes_once_is_read_again(
+    repository: Repository, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (work / "f").write_bytes(b"x")
-    found = read_with_meddler(repository, work / "f", 2)
+    found = read_with_meddler(monkeypatch, repository, work / "f", 2)
     assert found.size == len((work / "f").read_bytes()) == 9
 
 
-def test_a_file_that_goes_on_changing_is_an_error(repository: Repository, work: Path) -> None:
+def test_a_file_that_goes_on_changing_is_an_error(
+    repository: Repository, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (work / "f").write_bytes(b"x")
     with pytest.raises(SourceChangedError, match="changed while it was read"):
-        read_with_meddler(repository, work / "f", 100)
+        read_with_meddler(monkeypatch, repository, work / "f", 100)
 
 
 @pytest.mark.parametrize("replacement", ["nothing", "fifo", "link", "directory"])

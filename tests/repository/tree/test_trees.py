@@ -11,23 +11,24 @@ from hypothesis import strategies as st
 from artifactfs.errors import BlobMissingError, EntryNotFoundError, InvalidPathError
 from artifactfs.manifest import PAGE_LIMIT, is_boundary
 from artifactfs.model import DirectoryEntry, Entry, Placement
-from artifactfs.repository.treebuilder import TreeBuilder, make_root
+from artifactfs.repository.treebuilder import TreeBuilder
 from artifactfs.repository.trees import Trees
-from tests.repository.tree.support import TREES, MemoryPages, Tree, build, file_entry, flatten, memory
+from tests.repository.tree.support import TREES, MemoryPages, Tree, build, file_entry, flatten, memory, root_of
 
 
 def store(builder: TreeBuilder, entries: list[Entry]) -> DirectoryEntry:
-    return builder.store_directory(b"/", mode=0o755, mtime_ns=0, entries=entries)
+    return builder.store_directory(b"/", mode=0o755, mtime_ns=0, entries=entries).entry
 
 
 def overlay(builder: TreeBuilder, base: DirectoryEntry | None, changes: dict[bytes, Entry | None]) -> DirectoryEntry:
-    return builder.overlay_directory(b"/", mode=0o755, mtime_ns=0, base=base, changes=changes)
+    placed = {name: entry and (entry, None) for name, entry in changes.items()}
+    return builder.overlay_directory(b"/", mode=0o755, mtime_ns=0, base=base, changes=placed).entry
 
 
 @given(TREES)
 def test_iter_tree_yields_everything_in_depth_first_name_order(tree: Tree) -> None:
     _, trees, builder = memory()
-    root = make_root(build(builder, tree))
+    root = root_of(build(builder, tree))
     found = list(trees.iter_tree(root))
     paths = [path for path, _ in found]
     assert paths == sorted(paths, key=lambda path: path.split(b"/"))
@@ -38,7 +39,7 @@ def test_iter_tree_yields_everything_in_depth_first_name_order(tree: Tree) -> No
 
 def test_find_entry_says_what_is_missing() -> None:
     _, trees, builder = memory()
-    root = make_root(build(builder, {b"a": {b"b": (b"x", 0o644)}, b"link": "a"}))
+    root = root_of(build(builder, {b"a": {b"b": (b"x", 0o644)}, b"link": "a"}))
     assert trees.find_entry(root, b"").name == b"/"
     with pytest.raises(EntryNotFoundError, match="'a/c'"):
         trees.find_entry(root, b"a/c/d")
@@ -56,7 +57,7 @@ def test_a_directory_deeper_than_the_stack_of_python() -> None:
     for _ in range(1500):
         named = DirectoryEntry(b"d", 0o755, 0, entry.tree, entry.content, entry.size, entry.count)
         entry = store(builder, [named])
-    found = list(trees.iter_tree(make_root(entry)))
+    found = list(trees.iter_tree(root_of(entry)))
     assert len(found) == 1501
     assert found[-1][0].endswith(b"/leaf")
 
@@ -67,7 +68,7 @@ def test_one_entry_of_a_large_directory_reads_one_page_of_each_level() -> None:
     directory = store(builder, list(entries))
     assert pages.writes > 20
     trees = Trees(pages)
-    assert trees.find_entry(make_root(directory), b"012345") == entries[12345]
+    assert trees.find_entry(root_of(directory), b"012345") == entries[12345]
     assert pages.reads == 2
 
 
@@ -163,7 +164,9 @@ def test_an_overlay_without_changes_reads_nothing() -> None:
     pages, _, builder = memory()
     base = store(builder, [file_entry(b"a")])
     pages.reads = pages.writes = 0
-    again = TreeBuilder(pages, Trees(pages)).overlay_directory(b"n", mode=0o700, mtime_ns=5, base=base, changes={})
+    again = (
+        TreeBuilder(pages, Trees(pages)).overlay_directory(b"n", mode=0o700, mtime_ns=5, base=base, changes={}).entry
+    )
     assert (again.name, again.mode, again.mtime_ns, again.tree) == (b"n", 0o700, 5, base.tree)
     assert (pages.reads, pages.writes) == (0, 0)
 
@@ -174,8 +177,8 @@ def test_an_overlay_keeps_where_unchanged_content_lies(count: int) -> None:
     place = Placement(b"p" * 32, 7, 9)
     entries = [file_entry(b"%05d" % number) for number in range(count)]
     base = builder.store_directory(
-        b"/", mode=0o755, mtime_ns=0, entries=entries, placements={entry.name: place for entry in entries}
-    )
+        b"/", mode=0o755, mtime_ns=0, entries=entries, places={entry.name: place for entry in entries}
+    ).entry
     result = overlay(builder, base, {b"00001": file_entry(b"00001", 5)})
     places = {entry.name: where for entry, where in trees.load_entries(result)}
     assert places.pop(b"00001") is None
@@ -194,4 +197,4 @@ def test_names_that_no_tree_may_hold_are_refused(name: bytes) -> None:
 
 def test_set_user_id_bits_are_not_kept() -> None:
     _, _, builder = memory()
-    assert builder.store_directory(b"/", mode=0o42755, mtime_ns=0, entries=[]).mode == 0o755
+    assert builder.store_directory(b"/", mode=0o42755, mtime_ns=0, entries=[]).entry.mode == 0o755

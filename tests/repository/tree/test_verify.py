@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from artifactfs.blobstore.keys import sums_key, tree_key
+from artifactfs.blobstore.keys import sums_key
 from artifactfs.errors import SourceNotFoundError
-from artifactfs.model import DirectoryEntry, Root
+from artifactfs.model import Root
 from artifactfs.repository.checkout import checkout
 from artifactfs.repository.repository import Repository
 from artifactfs.repository.trees import Trees
 from artifactfs.repository.verify import verify_version
+from artifactfs.testing.repositories import find_stored
 from tests.repository.tree.conftest import Recorder, damage, entry, put
 
 
@@ -55,39 +56,43 @@ def test_nothing_is_wrong(repository: Repository, work: Path, root: Root) -> Non
 
 def test_every_damage_is_listed(repository: Repository, root: Root, work: Path) -> None:
     damage(repository, root, b"d/f")  # `same` has the same blob
-    trees = Trees(repository.blobs)
-    gone = trees.find_entry(root, b"g")
-    os.unlink(Path(repository.location, "blobs", gone.digest.hex[:2], gone.digest.hex))  # type: ignore[union-attr]
+    gone = Trees(repository.blobs).find_entry(root, b"big")
+    find_stored(repository, root, b"big").file.unlink()
     found = problems(repository, root)
-    assert [path for path, _ in found] == [b"d/f", b"d/same", b"g"]
-    assert "damaged" in found[0][1]
+    assert [path for path, _ in found] == [b"big", b"d/f", b"d/same"]
+    assert gone.digest.hex in found[0][1]  # type: ignore[union-attr]
     assert "damaged" in found[1][1]
-    assert gone.digest.hex in found[2][1]  # type: ignore[union-attr]
+    assert "damaged" in found[2][1]
+
+
+def test_a_missing_pack_is_listed_with_every_file_in_it(repository: Repository, root: Root) -> None:
+    find_stored(repository, root, b"g").file.unlink()
+    assert [path for path, _ in problems(repository, root)] == [b".artifactignore", b"d/f", b"d/same", b"g"]
 
 
 def test_what_was_verified_earlier_is_not_believed(repository: Repository, root: Root) -> None:
-    trees = Trees(repository.blobs)
-    found = trees.find_entry(root, b"g")
-    path = object_path(repository, f"blobs/{found.digest.hex[:2]}/{found.digest.hex}")  # type: ignore[union-attr]
-    status = path.stat()
-    with path.open("r+b") as file:
-        file.write(b"C")
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    stored = find_stored(repository, root, b"g")
+    status = stored.file.stat()
+    stored.damage()
+    os.utime(stored.file, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert [path for path, _ in problems(repository, root)] == [b"g"]
 
 
 @pytest.mark.parametrize("how", ["flip", "cut", "gone"])
 def test_a_damaged_tree_is_listed_and_the_rest_is_still_checked(repository: Repository, root: Root, how: str) -> None:
-    directory = Trees(repository.blobs).find_entry(root, b"d")
-    assert isinstance(directory, DirectoryEntry)
-    path = object_path(repository, tree_key(directory.tree))
-    data = path.read_bytes()
+    stored = find_stored(repository, root, b"d")
+    if how == "flip":
+        damage(repository, root, b"g")
+        stored.damage()
+        assert [path for path, _ in problems(repository, root)] == [b"d", b"g"]
+        return
+    # The tree pack ends with the root: without that, nothing can be said of what is below.
+    stored.file.chmod(0o644)
     if how == "gone":
-        path.unlink()
+        stored.file.unlink()
     else:
-        path.write_bytes(data[:-1] + bytes((data[-1] ^ 1,)) if how == "flip" else data[:-3])
-    damage(repository, root, b"g")
-    assert [path for path, _ in problems(repository, root)] == [b"d", b"g"]
+        os.truncate(stored.file, stored.offset + stored.size)
+    assert [path for path, _ in problems(repository, root)] == [b""]
 
 
 def test_damaged_sums_are_listed(repository: Repository, root: Root, work: Path) -> None:
