@@ -119,7 +119,7 @@ class Lower:
         """
         if is_opaque(upper, prefix):
             return None
-        redirect = find_redirect(upper, siblings=above.path if above else b"", prefix=prefix)
+        redirect = find_redirect(upper, siblings=above.path if above else None, prefix=prefix)
         if redirect is not None:
             return self.find_directory(redirect)
         if above is None:

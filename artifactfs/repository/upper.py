@@ -18,7 +18,7 @@ from artifactfs.repository.reading import Dropped, FileReader, HashingSink
 from artifactfs.repository.scan import Found
 from artifactfs.repository.treebuilder import TreeBuilder
 from artifactfs.repository.treepacks import as_placement
-from artifactfs.staging.marks import HIDDEN, has_metacopy, is_whiteout
+from artifactfs.staging.marks import HIDDEN, has_metacopy, is_whiteout, is_whiteout_file, may_have_whiteout_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,6 +147,7 @@ class UpperTree:
 
     def _scan(self, level: _Level) -> list[_Level]:
         below: list[_Level] = []
+        may_be_whiteouts = may_have_whiteout_files(level.local, self._prefix)
         with os.scandir(level.local) as items:
             for item in sorted(items, key=lambda item: item.name):
                 status = item.stat(follow_symlinks=False)
@@ -154,7 +155,9 @@ class UpperTree:
                 if stat.S_ISDIR(status.st_mode):
                     lower = self._lower.find_below(item.path, item.name, level.lower, prefix=self._prefix)
                     below.append(_Level(item.path, path, item.name, lower, level))
-                elif is_whiteout(status):
+                elif is_whiteout(status) or (
+                    may_be_whiteouts and not status.st_size and is_whiteout_file(item.path, self._prefix)
+                ):
                     level.changes[item.name] = None
                 elif stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
                     level.changes[item.name] = self._read(Found(item.name, path, item.path, status))

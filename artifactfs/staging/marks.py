@@ -1,8 +1,10 @@
 """Marks in an upper directory, exactly as overlayfs makes them: whiteouts, opaque directories, redirects.
 
-- A *whiteout* is a character device 0/0: nothing shows under its name.
+- A *whiteout* is a character device 0/0: nothing shows under its name. Where such devices cannot be made, it is an
+  empty file with the attribute `whiteout`, in a directory whose `opaque` is `x`.
 - An *opaque* directory shows nothing of the lower one.
-- A *redirect* on a directory says which lower directory shows below it; here always from the top, as `/a/b`.
+- A *redirect* on a directory says which lower directory shows below it: from the top, as `/a/b`, or by a name in the
+  lower directory that shows where the directory is.
 
 The attributes are `trusted.overlay.*` where the kernel's overlayfs made the upper directory, and `user.overlay.*` where
 the union did, because ordinary users cannot write the former.
@@ -32,7 +34,7 @@ USER, TRUSTED = b"user.overlay.", b"trusted.overlay."
 NODE_MARK: Final = b"user.artifactfs.ino"
 """Inode number that a copied-up file or directory goes on showing, in decimal."""
 HIDDEN: Final = (USER, TRUSTED, NODE_MARK)
-_OPAQUE, _REDIRECT, _METACOPY = b"opaque", b"redirect", b"metacopy"
+_OPAQUE, _REDIRECT, _METACOPY, _WHITEOUT = b"opaque", b"redirect", b"metacopy", b"whiteout"
 _NONE: Final = frozenset({errno.ENODATA, errno.ENOTSUP})
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE, _RENAME_WHITEOUT = 2, 4
@@ -58,17 +60,27 @@ def is_opaque(path: bytes, prefix: bytes = USER) -> bool:
     return _find_mark(path, prefix + _OPAQUE) == b"y"
 
 
+def may_have_whiteout_files(path: bytes, prefix: bytes = USER) -> bool:
+    """Return whether empty files in a directory can be whiteouts."""
+    return _find_mark(path, prefix + _OPAQUE) == b"x"
+
+
+def is_whiteout_file(path: bytes, prefix: bytes = USER) -> bool:
+    """Return whether an empty file, in a directory that may have such, is a whiteout."""
+    return find_xattr(path, prefix + _WHITEOUT) is not None
+
+
 def set_opaque(path: bytes, prefix: bytes = USER) -> None:
     """Make a directory hide the lower one."""
     _set_mark(path, prefix + _OPAQUE, b"y")
 
 
-def find_redirect(path: bytes, *, siblings: bytes, prefix: bytes = USER) -> bytes | None:
+def find_redirect(path: bytes, *, siblings: bytes | None, prefix: bytes = USER) -> bytes | None:
     """Return the entry path of the lower directory that a directory shows, or None when it has no redirect.
 
     Args:
         path: the upper directory.
-        siblings: entry path of the lower directory in which a relative redirect is a name.
+        siblings: entry path of the lower directory in which a relative redirect is a name; None when there is none.
         prefix: of the attributes.
 
     Raises:
@@ -77,7 +89,9 @@ def find_redirect(path: bytes, *, siblings: bytes, prefix: bytes = USER) -> byte
     value = _find_mark(path, prefix + _REDIRECT)
     if not value:
         return None
-    target = value[1:] if value.startswith(b"/") else join_path(siblings, value)
+    if siblings is None and not value.startswith(b"/"):
+        return None  # nothing is below the directory that it is in
+    target = value[1:] if value.startswith(b"/") else join_path(siblings or b"", value)
     if not target:
         msg = f"the directory {printable(path)} has the redirect {printable(value)}"
         raise InvalidPathError(msg)
