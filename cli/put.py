@@ -22,7 +22,16 @@ from .session import current_session
 @version_options
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out, as in gitignore(5); repeatable.")
 @click.option("--skip-special", is_flag=True, help="Leave sockets, FIFOs and devices out instead of refusing them.")
-def command(name: str, paths: tuple[bytes, ...], *, exclude: tuple[str, ...], skip_special: bool, **more: Any) -> None:
+@click.option("--rehash", is_flag=True, help="Read every file, also one that was put before and did not change.")
+def command(
+    name: str,
+    paths: tuple[bytes, ...],
+    *,
+    exclude: tuple[str, ...],
+    skip_special: bool,
+    rehash: bool,
+    **more: Any,
+) -> None:
     """Make a version of exactly the local paths given, and print its name.
 
     A directory keeps its name: `put animals images` gives images/cat.png. With a trailing slash, or as `.`, its
@@ -36,6 +45,13 @@ def command(name: str, paths: tuple[bytes, ...], *, exclude: tuple[str, ...], sk
     sources = [Source(os.fsencode(path)) for path in paths]
     with session.open_repository(create=True) as repository, show_progress(session, f"put {name}") as progress:
         result = put_paths(
-            repository, name, sources, options, exclude=exclude, skip_special=skip_special, progress=progress
+            repository,
+            name,
+            sources,
+            options,
+            exclude=exclude,
+            skip_special=skip_special,
+            rehash=rehash,
+            progress=progress,
         )
     print_result(session, result, name=name, location=repository.location)

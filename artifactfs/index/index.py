@@ -22,6 +22,7 @@ from artifactfs.errors import ArtifactFSError, IndexCorruptError
 from artifactfs.index.environment import Environment
 from artifactfs.index.places import find_local_directory
 from artifactfs.index.placetable import PACKS, PLACES, PlaceTable
+from artifactfs.index.sourcetable import SOURCES, SourceTable
 from artifactfs.model import Collection
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Index:
 
     Attributes:
         places: where content lies in packs.
+        sources: local files that were put.
     """
 
     def __init__(self, environment: Environment, *, owner: bytes) -> None:
@@ -58,6 +60,7 @@ class Index:
         self._pending: dict[bytes, bytes] = {}
         self._guard = threading.Lock()
         self.places = PlaceTable(self._try_read, self._try_write)
+        self.sources = SourceTable(self._try_read, self._try_write)
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -115,6 +118,7 @@ class Index:
             _forget(self._states, states)
             _forget(self._pending, pending)
         self.places.flush()
+        self.sources.flush()
 
     def drop(self) -> None:
         """Empty the index; it fills again by use."""
@@ -122,6 +126,7 @@ class Index:
             self._states.clear()
             self._pending.clear()
         self.places.clear()
+        self.sources.clear()
         try:
             self._environment.write(self._begin)
         except ArtifactFSError:
@@ -195,7 +200,7 @@ def open_index(directory: str, *, repository_id: str) -> Index:
         AccessDeniedError, StorageFullError: the directory cannot be used.
     """
     path = find_local_directory(os.path.join(directory, FOLDER))
-    environment = Environment(path, tables=(_COLLECTIONS, _VERIFIED, _META, PLACES, PACKS), durable=True)
+    environment = Environment(path, tables=(_COLLECTIONS, _VERIFIED, _META, PLACES, PACKS, SOURCES), durable=True)
     environment.open()
     index = Index(environment, owner=FORMAT + b" " + repository_id.encode())
     index.bind()

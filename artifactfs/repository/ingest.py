@@ -16,17 +16,19 @@ from typing import TYPE_CHECKING, Final
 
 from artifactfs.blobstore.blobs import SMALL
 from artifactfs.errors import UsageError
-from artifactfs.model import SymlinkEntry
+from artifactfs.model import FileEntry, SymlinkEntry
 from artifactfs.paths import printable
 from artifactfs.repository.ignore import Ignored, Patterns, parse_patterns
 from artifactfs.repository.reading import Dropped, FileReader, ReadFile
 from artifactfs.repository.scan import Scanner
 from artifactfs.repository.treebuilder import TreeBuilder, stored_directory
+from artifactfs.repository.unchanged import Unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
 
+    from artifactfs.index.sourcetable import KnownSource
     from artifactfs.model import Entry
     from artifactfs.repository.directorywriter import DirectoryWriter
     from artifactfs.repository.progress import Progress
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from artifactfs.repository.sources import Planned
     from artifactfs.repository.treebuilder import StoredDirectory
     from artifactfs.repository.treepacks import AnyPlace
+    from artifactfs.repository.unchanged import SourceLog
 
 THREADS: Final = 2
 JOB_FILES: Final = 32
@@ -54,11 +57,13 @@ class IngestOptions:
         exclude: patterns as in gitignore(5), on entry paths.
         skip_special: leave sockets, FIFOs and devices out instead of refusing them.
         forbidden: device and inode of a directory that must not be met: the repository.
+        rehash: read every file, also one that is known and did not change.
     """
 
     exclude: tuple[str | bytes, ...] = ()
     skip_special: bool = False
     forbidden: tuple[int, int] | None = None
+    rehash: bool = False
 
     def patterns(self) -> Patterns:
         """Return the patterns of `exclude`.
@@ -100,8 +105,26 @@ class Ingest:
         dropped: extended attributes that were not kept.
     """
 
-    def __init__(self, sink: Sink, options: IngestOptions, *, now_ns: int, progress: Progress | None = None) -> None:
-        """Store the parts; `now_ns` is the time of an empty root that no local directory stands for."""
+    def __init__(
+        self,
+        sink: Sink,
+        options: IngestOptions,
+        *,
+        now_ns: int,
+        progress: Progress | None = None,
+        sources: SourceLog | None = None,
+    ) -> None:
+        """Store the parts.
+
+        Args:
+            sink: where content goes.
+            options: what to leave out.
+            now_ns: the time; an empty root that no local directory stands for gets it.
+            progress: is told of bytes and files.
+            sources: knows files that were put before; None reads all.
+        """
+        self._sink = sink
+        self._unchanged = None if sources is None else Unchanged(sources, now_ns=now_ns, rehash=options.rehash)
         self._builder = TreeBuilder(sink)
         self._options = options
         self._now_ns = now_ns
@@ -184,7 +207,28 @@ class Ingest:
             self._finish_job()
 
     def _read_files(self, job: list[Found]) -> list[ReadFile | SymlinkEntry]:
-        return [self._read(found) for found in job]
+        if self._unchanged is None:
+            return [self._read(found) for found in job]
+        files = [(found, found.status) for found in job if found.status is not None]
+        known = self._unchanged.find([(found.local, status) for found, status in files])
+        read = [self._keep(found, same) or self._read(found) for (found, _), same in zip(files, known, strict=True)]
+        self._unchanged.add(
+            [
+                (found.local, item.status, item.file)
+                for (found, _), item in zip(files, read, strict=True)
+                if isinstance(item, ReadFile) and item.status is not None
+            ]
+        )
+        return read
+
+    def _keep(self, found: Found, known: KnownSource | None) -> ReadFile | None:
+        """Return a file that did not change, if its content is still stored."""
+        stored = None if known is None else self._sink.find_stored(known)
+        if stored is None or found.status is None:
+            return None
+        self.dropped.note(found.path, found.local)
+        mode, mtime_ns = found.status.st_mode & 0o777, found.status.st_mtime_ns
+        return ReadFile(FileEntry(found.name, mode, mtime_ns, stored.size, stored.sha256, stored.sums), stored.place)
 
     def _read(self, found: Found) -> ReadFile | SymlinkEntry:
         if found.status is not None and stat.S_ISLNK(found.status.st_mode):
@@ -207,8 +251,10 @@ class Ingest:
             else:
                 self._add(job.level, item.file, self._reader.store(item).place)
         if self._progress is not None:
-            sizes = [item.file.size for item in read if not isinstance(item, SymlinkEntry)]
-            self._progress.advance(files=len(sizes), size=sum(size for size in sizes if size <= SMALL))
+            files = [item for item in read if not isinstance(item, SymlinkEntry)]
+            # Of a large file that is read, the bytes were told as they were read.
+            told = sum(item.file.size for item in files if item.file.size <= SMALL or item.status is None)
+            self._progress.advance(files=len(files), size=told)
 
     def _add(self, level: _Level, entry: Entry, place: AnyPlace) -> None:
         level.writer.add(entry, place)

@@ -37,6 +37,7 @@ def put_paths(
     *,
     exclude: Sequence[str | bytes] = (),
     skip_special: bool = False,
+    rehash: bool = False,
     progress: Progress | None = None,
 ) -> CommitResult:
     """Store local paths and commit them as the next version of a collection.
@@ -50,6 +51,7 @@ def put_paths(
         options: what to record besides.
         exclude: patterns as in gitignore(5), on entry paths; they come before those of `.artifactignore` files.
         skip_special: leave sockets, FIFOs and devices out instead of refusing them.
+        rehash: read every file, also one that was put before and did not change.
         progress: is told of bytes and files; asking for it costs a walk for the totals.
 
     Raises:
@@ -70,6 +72,7 @@ def put_paths(
         options,
         exclude=exclude,
         skip_special=skip_special,
+        rehash=rehash,
         progress=progress,
     )
     return replace(result, layout=describe_plan(sources))
@@ -83,21 +86,24 @@ def put_plan(
     *,
     exclude: Sequence[str | bytes] = (),
     skip_special: bool = False,
+    rehash: bool = False,
     progress: Progress | None = None,
 ) -> CommitResult:
     """Store what a plan lays out and commit it; otherwise as `put_paths`."""
     repository.check_writable()
     check_options(repository.load_state(check_collection_name(name)), options)
     repository.learn_places()
-    ingest_options = IngestOptions(tuple(exclude), skip_special, _identify(repository.location))
+    ingest_options = IngestOptions(tuple(exclude), skip_special, _identify(repository.location), rehash)
     if progress is not None:
         files, size = count_plan(plan, ingest_options)
         progress.begin(files=files, size=size)
     ingests: list[Ingest] = []
+    sources = None if repository.index is None else repository.index.sources
 
     def store() -> Root:
         with repository.blobs.begin() as batch:
-            ingests.append(Ingest(batch, ingest_options, now_ns=repository.clock.now_ns(), progress=progress))
+            now_ns = repository.clock.now_ns()
+            ingests.append(Ingest(batch, ingest_options, now_ns=now_ns, progress=progress, sources=sources))
             stored = ingests[-1].store(plan)
             batch.flush()
         return make_root(stored)

@@ -126,11 +126,13 @@ class ReadFile(NamedTuple):
         file: its entry.
         place: where its content lies; None when that is an object of its own, or not stored yet.
         data: its content, when that is still to be stored; see `FileReader.store`.
+        status: what it was before and after it was read; None when it was not read.
     """
 
     file: FileEntry
     place: AnyPlace = None
     data: bytes | None = None
+    status: os.stat_result | None = None
 
 
 class FileReader:
@@ -170,7 +172,7 @@ class FileReader:
         """
         if read.data is None:
             return read
-        return ReadFile(read.file, self._sink.store_hashed(read.file.sha256, read.data).place)
+        return ReadFile(read.file, self._sink.store_hashed(read.file.sha256, read.data).place, None, read.status)
 
     def read_link(self, found: Found) -> SymlinkEntry:
         """Return the entry of a symbolic link.
@@ -209,7 +211,7 @@ class FileReader:
             os.close(descriptor)
         mode = before.st_mode & 0o777
         entry = FileEntry(found.name, mode, before.st_mtime_ns, blob.size, blob.sha256, blob.sums)
-        return ReadFile(entry, blob.place, data)
+        return ReadFile(entry, blob.place, data, before)
 
     def _read(self, descriptor: int, size: int) -> tuple[StoredBlob, bytes | None]:
         if size <= SMALL:

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from artifactfs.repository.exclusion import Exclusion
     from artifactfs.repository.format import Format
     from artifactfs.repository.records import Body, Record
+    from artifactfs.repository.unchanged import SourceLog
 
 
 COLLECTIONS_AT_ONCE: Final = 16
@@ -79,6 +80,10 @@ class RepositoryIndex(Protocol):
     @property
     def places(self) -> PlaceLog:
         """Where content lies in packs."""
+
+    @property
+    def sources(self) -> SourceLog:
+        """Local files that were put."""
 
     def find_collection(self, name: str) -> Collection | None:
         """Return a state that was put earlier."""

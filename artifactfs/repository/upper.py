@@ -179,7 +179,7 @@ class UpperTree:
             mode = status.st_mode & 0o777
             entry = FileEntry(found.name, mode, status.st_mtime_ns, stored.size, stored.sha256, stored.sums)
             return entry, stored.place
-        entry, place, _ = self._reader.store(self._reader.read_file(found))
+        entry, place, _, _ = self._reader.store(self._reader.read_file(found))
         if (entry.size, entry.mtime_ns) == (status.st_size, status.st_mtime_ns):
             self._hashes.add(found.path, status, sha256=entry.sha256, sums=entry.sums)
         return entry, place

@@ -89,7 +89,7 @@ def load_hashes(layout: Layout, *, now_ns: int, boot_id: str | None = None) -> H
         now_ns: the time.
         boot_id: this boot of the machine; None reads it from the kernel.
     """
-    boot_id = _read_boot_id() if boot_id is None else boot_id
+    boot_id = read_boot_id() if boot_id is None else boot_id
     known: dict[bytes, KnownFile] = {}
     with suppress(OSError, msgspec.MsgspecError), open(layout.hashes, "rb") as file:
         stored = _decoder.decode(file.read())
@@ -97,7 +97,8 @@ def load_hashes(layout: Layout, *, now_ns: int, boot_id: str | None = None) -> H
     return Hashes(known, boot_id=boot_id, now_ns=now_ns)
 
 
-def _read_boot_id() -> str:
+def read_boot_id() -> str:
+    """Return what stands for this boot of the machine; "" where there is no such thing."""
     with suppress(OSError), open(BOOT_ID, "rb") as file:  # Linux only
         return file.read().strip().decode("utf-8", "replace")
     return ""

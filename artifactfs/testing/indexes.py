@@ -16,9 +16,11 @@ from artifactfs.repository.repository import RepositoryIndex
 from artifactfs.testing.checks import require_equal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from artifactfs.blobstore.places import PlaceLog
+    from artifactfs.index.sourcetable import KnownSource
+    from artifactfs.repository.unchanged import SourceLog
 
 _STATE = Collection("animals", 3, "sha256:" + "2" * 64, 9, exists=True, aliases={"latest": 0})
 _DIGEST = bytes(range(32))
@@ -31,6 +33,21 @@ class DroppableIndex(RepositoryIndex, Protocol):
         """Forget everything."""
 
 
+class MemorySources:
+    """A SourceLog that lasts as long as the process. May be shared by threads."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, KnownSource] = {}
+
+    def find_sources(self, paths: Sequence[bytes]) -> list[KnownSource | None]:
+        """Return what is known of each of these paths."""
+        return [self._known.get(path) for path in paths]
+
+    def add_sources(self, items: Sequence[tuple[bytes, KnownSource]]) -> None:
+        """Remember files."""
+        self._known.update(items)
+
+
 class MemoryIndex:
     """An index that lasts as long as the process. May be shared by threads."""
 
@@ -38,6 +55,7 @@ class MemoryIndex:
         self._states: dict[str, Collection] = {}
         self._verified: dict[bytes, bytes] = {}
         self.places: PlaceLog = MemoryPlaces()
+        self.sources: SourceLog = MemorySources()
 
     def find_collection(self, name: str) -> Collection | None:
         """Return a state that was put earlier."""
@@ -60,6 +78,7 @@ class MemoryIndex:
         self._states.clear()
         self._verified.clear()
         self.places = MemoryPlaces()
+        self.sources = MemorySources()
 
     def close(self) -> None:
         """Do nothing."""

@@ -1,0 +1,108 @@
+"""Digests of local files that were put, by path and status, in the index.
+
+Used by `index`. Threading: a SourceTable may be shared by threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import threading
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from artifactfs.index.environment import Reader, Writer
+
+SOURCES: Final = "sources"
+BUFFER: Final = 1 << 15
+_DIRECTORY: Final = 16
+_NO_BOOT: Final = bytes(8)
+_VALUE: Final = struct.Struct(">QqqQQ8s32s")
+
+
+class KnownSource(NamedTuple):
+    """What a local file was when it was read, and the digests that its content had; a `BlobName`.
+
+    `boot` is b"" when the file had been written to disk long before, so that it counts after a restart, too; else it
+    stands for the run of the machine.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    device: int
+    inode: int
+    boot: bytes
+    sha256: bytes
+    sums: bytes | None
+
+
+class SourceTable:
+    """Remembers local files. May be shared by threads."""
+
+    def __init__(
+        self, read: Callable[[Callable[[Reader], object]], object], write: Callable[[Callable[[Writer], None]], None]
+    ) -> None:
+        """Store how to run a transaction; reading gives None when the index cannot be read."""
+        self._read = read
+        self._write = write
+        self._guard = threading.Lock()
+        self._held: dict[bytes, bytes] = {}
+
+    def find_sources(self, paths: Sequence[bytes]) -> list[KnownSource | None]:
+        """Return what is known of each of these absolute paths."""
+        keys = [_key(path) for path in paths]
+        found = {key: self._held[key] for key in keys if key in self._held}
+        wanted = sorted(key for key in keys if key not in found)
+        if wanted:
+            rows = self._read(lambda reader: reader.get_many(SOURCES, wanted))
+            if isinstance(rows, dict):
+                found.update(rows)
+        return [_decode(found.get(key)) for key in keys]
+
+    def add_sources(self, items: Sequence[tuple[bytes, KnownSource]]) -> None:
+        """Remember files by absolute path; held back, and written later in one go."""
+        rows = {_key(path): _encode(known) for path, known in items}
+        with self._guard:
+            self._held.update(rows)
+            is_full = len(self._held) >= BUFFER
+        if is_full:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is held back."""
+        with self._guard:
+            held = dict(self._held)
+        if held:
+            rows = sorted(held.items())
+            self._write(lambda writer: writer.put_many(SOURCES, rows))
+        with self._guard:
+            for key, value in held.items():
+                if self._held.get(key) is value:
+                    del self._held[key]
+
+    def clear(self) -> None:
+        """Forget what is held back."""
+        with self._guard:
+            self._held.clear()
+
+
+def _key(path: bytes) -> bytes:
+    """Return the key of a file: those of one directory stand together, in name order."""
+    directory, name = os.path.split(path)
+    return hashlib.blake2b(directory, digest_size=_DIRECTORY).digest() + name
+
+
+def _encode(known: KnownSource) -> bytes:
+    return _VALUE.pack(*known[:5], known.boot, known.sha256) + (known.sums or b"")
+
+
+def _decode(data: bytes | None) -> KnownSource | None:
+    if data is None or len(data) not in (_VALUE.size, _VALUE.size + 32):
+        return None
+    size, mtime_ns, ctime_ns, device, inode, boot, sha256 = _VALUE.unpack_from(data)
+    sums = data[_VALUE.size :] or None
+    return KnownSource(size, mtime_ns, ctime_ns, device, inode, b"" if boot == _NO_BOOT else boot, sha256, sums)
