@@ -109,6 +109,8 @@ def put_plan(
         return make_root(stored)
 
     result = commit_stored(repository, name, store, options)
+    if result.created:
+        repository.survey.mark([result.version.root])  # all of it went through this index
     return replace(
         result,
         dropped_xattrs=tuple(sorted(ingests[-1].dropped.examples, key=lambda dropped: dropped.path)),

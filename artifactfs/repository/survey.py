@@ -67,7 +67,7 @@ class Survey:
             known = self._content.places.find_places(VERSIONS, list(keys))
             fresh = [root for key, root in keys.items() if key not in known]
             if fresh:
-                self._look(fresh)
+                self._look(fresh, skip_known=True)
                 self.mark(fresh)
 
     def mark(self, roots: Iterable[Root]) -> None:
@@ -75,7 +75,8 @@ class Survey:
         items = [(_version_key(root), place) for root in roots if (place := root_placement(root)) is not None]
         self._content.places.add_places(VERSIONS, items)
 
-    def _look(self, roots: Iterable[Root]) -> None:
+    def _look(self, roots: Iterable[Root], *, skip_known: bool = False) -> None:
+        """Note the places in these trees; with `skip_known` not below pages that are known to lie there."""
         visited: set[tuple[bytes, Placement | None]] = set()
         there: dict[str, bool] = {}
         for root in roots:
@@ -85,6 +86,8 @@ class Survey:
                 if (digest.raw, place) in visited:
                     continue
                 visited.add((digest.raw, place))
+                if skip_known and place is not None and self._is_known(digest.raw, place):
+                    continue
                 try:
                     stored = self._content.read_stored_tree(digest, place)
                 except ArtifactFSError:
@@ -93,6 +96,10 @@ class Survey:
                     self._note(TREES, {digest.raw: place}, there)
                 self._note(SEEN, dict(_placed_files(stored)), there)
                 waiting += _placed_trees(stored)
+
+    def _is_known(self, tree: bytes, place: Placement) -> bool:
+        known = self._content.places.find_places(TREES, (tree,)).get(tree)
+        return known is not None and (known.pack, known.offset) == (place.pack, place.offset)
 
     def _note(self, table: bytes, found: dict[bytes, Placement], there: dict[str, bool]) -> None:
         make_key = treepack_key if table == TREES else pack_key

@@ -252,3 +252,22 @@ def test_a_large_directory_streams_and_gives_the_pages_of_one_built_at_once(repo
     found = Trees(repository.blobs).load_entries(entry, as_placement(top.place))
     assert [item for item, _ in found] == files
     assert {place for _, place in found} == {as_placement(blob.place)}
+
+
+def test_versions_are_looked_through_once_and_own_ones_never(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a").write_bytes(b"alpha")
+    commit_files(repository, "other", {b"d": {b"b": b"beta"}})
+    read: list[object] = []
+    real = repository.blobs.read_stored_tree
+    monkeypatch.setattr(repository.blobs, "read_stored_tree", lambda *found: (read.append(found), real(*found))[1])
+    for _ in range(3):
+        put_paths(repository, "data", [Source(os.fsencode(source), b"")])
+    assert read == [], "what this index has written is known"
+    repository.index.drop()  # type: ignore[union-attr]
+    for _ in range(3):
+        put_paths(repository, "data", [Source(os.fsencode(source), b"")])
+    assert len(read) == 3, "the two pages of one version and the one of the others"
