@@ -59,3 +59,5 @@ class Heartbeat:
                 self._lease_ns = self._renew()
             except (ArtifactFSError, OSError) as error:
                 _log.warning("a run could not be recorded as alive: %s", error)
+            except Exception:  # noqa: BLE001 - a bug must not keep the run from being tried as alive again
+                _log.exception("a run could not be recorded as alive")

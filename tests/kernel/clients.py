@@ -49,7 +49,7 @@ def main(kind: str, mount: str, truth: str, stop: str) -> None:
         signal.signal(signal.SIGALRM, lambda *_: None)
         signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
     names, folders, count = list(contents), list(listings), 0
-    while not os.path.exists(stop):
+    while not count or not os.path.exists(stop):  # a busy machine may have been slow to start this
         for _ in range(20):
             name = rng.choice(names)
             if kind == "list":

@@ -160,7 +160,8 @@ def test_it_comes_back_when_the_version_below_loses_its_server(folders: Folders,
     (staged / "kept").write_text("kept\n")
     device = line_of(staged).device
     os.kill(server_of(folders, LOWER).pid, signal.SIGKILL)
-    wait_until(lambda: (line := find_mount(str(staged))) is not None and line.device != device)
+    # The keeper starts two servers, one after the other.
+    wait_until(lambda: (line := find_mount(str(staged))) is not None and line.device != device, seconds=60)
     assert (staged / "kept").read_text() == "kept\n"
     assert (staged / "images" / "deep" / "deeper" / "file").read_text() == "deep\n"
     assert [info.kind for info in iter_live(folders)].count(LOWER) == 1

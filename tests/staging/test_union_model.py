@@ -9,6 +9,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -209,7 +210,7 @@ class UnionModel(RuleBasedStateMachine):
         return found
 
 
-TestUnionModel = UnionModel.TestCase
+TestUnionModel = pytest.mark.timeout(400)(UnionModel.TestCase)
 TestUnionModel.settings = settings(
     max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
