@@ -51,7 +51,7 @@ format: system-dev ## format the code and mend what the linter can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: system-dev ## measure against ext4 and print the table of docs/performance.md
+bench: system-dev ## measure against ext4 and print the tables of docs/performance.md
 	@$(MAKE) -s $(DEV_STAMP)
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
