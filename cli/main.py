@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "alias": "Point aliases to a version, or remove them.",
     "blame": "Say which version and run last changed a file.",
     "cat": "Print a file of a version.",
+    "check": "Look at everything that is stored again.",
     "commit": "Make a version of a staging directory.",
     "completion": "Print the completion script of a shell.",
     "diff": "List what differs between two versions.",

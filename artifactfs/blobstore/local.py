@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 TEMPORARY: Final = "tmp"
 LOCK: Final = "lock"
 """The file that keeps prune and writers apart; see `repository.exclusion`."""
-NOT_OBJECTS: Final = (TEMPORARY, LOCK)
+ASIDE: Final = "damaged"
+"""Where repair moves damaged objects."""
+NOT_OBJECTS: Final = (TEMPORARY, LOCK, ASIDE)
 FEW_OBJECTS: Final = 16
 """Up to so many objects are synchronised one by one, so that a small change does not wait for everything
 that other programs have written to the file system."""

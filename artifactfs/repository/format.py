@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 from artifactfs.blobstore.keys import COLLECTIONS_PREFIX, FORMAT_PREFIX, find_format_number, format_key
 from artifactfs.digest import ALGORITHM, CHUNK_SIZE
 from artifactfs.errors import ConfigurationError, ConflictError, MalformedError, NewerFormatError, NotFoundError
+from artifactfs.repository.sealed import open_if_sealed, seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,8 +67,8 @@ class _Number(Struct):
 
 
 def encode_format(value: Format) -> bytes:
-    """Return a format file's bytes: JSON with sorted keys."""
-    return _encoder.encode(value)
+    """Return a format file's bytes: JSON with sorted keys, sealed."""
+    return seal(_encoder.encode(value))
 
 
 def decode_format(data: bytes, *, key: str) -> Format:
@@ -75,13 +76,14 @@ def decode_format(data: bytes, *, key: str) -> Format:
 
     Raises:
         NewerFormatError: the number, digest algorithm, chunk size or a feature is not known to this release.
-        MalformedError: it is not such a file.
+        MalformedError, DigestMismatchError: it is not such a file.
     """
+    line = open_if_sealed(data, key=key)
     try:
-        number = msgspec.json.decode(data, type=_Number).format
+        number = msgspec.json.decode(line, type=_Number).format
         if number > FORMAT_NUMBER:
             raise _newer(key, f"format {number}")
-        found = _decoder.decode(data)
+        found = _decoder.decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         msg = f"the format file {key} does not decode: {error}"
         raise MalformedError(msg, hint="restore it from a copy of the repository", subject=key) from error

@@ -3,7 +3,9 @@ r"""Sealed objects: one line of JSON, and a line with its digest, so that damage
     {"author":"ann@host", ...}\n
     sha256:<64 hex>\n
 
-Used for log records and checkpoints. Source: docs/format.md. Threading: pure functions.
+Used for format files, log records, checkpoints, steps of prunes and events of runs. Threading: pure functions.
+
+Source: docs/format.md section 1.
 """
 
 from __future__ import annotations
@@ -35,3 +37,12 @@ def open_sealed(data: bytes, *, key: str) -> tuple[bytes, str]:
         msg = f"{key} is damaged: its line hashes to {digest}"
         raise DigestMismatchError(msg, hint="restore it from a copy of the repository", subject=key)
     return line, digest
+
+
+def open_if_sealed(data: bytes, *, key: str) -> bytes:
+    """Return the line of a sealed object, or all of one that is older than sealing, and one line.
+
+    Raises:
+        MalformedError, DigestMismatchError: see `open_sealed`.
+    """
+    return open_sealed(data, key=key)[0] if b"\n" in data[:-1] else data

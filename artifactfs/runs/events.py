@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from artifactfs.errors import InvalidNameError, MalformedError, UsageError
+from artifactfs.repository.sealed import open_if_sealed, seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,7 +162,7 @@ def encode_event(event: Event) -> bytes:
         UsageError: a text in it is not Unicode, or a value has no JSON form.
     """
     try:
-        return _encoder.encode(event) + b"\n"
+        return seal(_encoder.encode(event))
     except (UnicodeEncodeError, msgspec.MsgspecError, OverflowError, TypeError, RecursionError) as error:
         msg = f"the run cannot be recorded: {error}"
         raise UsageError(msg, hint="texts are UTF-8, configuration values JSON") from error
@@ -172,9 +173,10 @@ def decode_event(data: bytes, *, key: str = "") -> Event:
 
     Raises:
         MalformedError: not JSON, or fields missing or of a wrong type.
+        DigestMismatchError: it is not what was written.
     """
     try:
-        event: Event = _decoder.decode(data)
+        event: Event = _decoder.decode(open_if_sealed(data, key=key))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         msg = f"the run event {key} does not decode: {error}"
         raise MalformedError(msg, hint="a newer release may have written it", subject=key) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import threading
 import uuid
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from artifactfs.blobstore.keys import run_key
 from artifactfs.blobstore.memory import MemoryStore
-from artifactfs.errors import InvalidNameError, MalformedError, NotFoundError, UsageError
+from artifactfs.errors import DigestMismatchError, InvalidNameError, MalformedError, NotFoundError, UsageError
 from artifactfs.runs.events import Finished, Logged, Started, Used, decode_event, encode_event, new_run_id, run_day
 from artifactfs.runs.history import RunLog
 
@@ -83,7 +84,11 @@ def test_decode_after_encode_is_identity(event: object) -> None:
 
 def test_the_stored_form() -> None:
     event = Logged("0199", 5, "animals:v0")
-    assert encode_event(event) == b'{"artifact":"animals:v0","event":"logged","run":"0199","time_ns":5}\n'
+    line = b'{"artifact":"animals:v0","event":"logged","run":"0199","time_ns":5}'
+    assert encode_event(event) == b"%s\nsha256:%s\n" % (line, hashlib.sha256(line).hexdigest().encode())
+    assert decode_event(line + b"\n") == decode_event(encode_event(event)) == event
+    with pytest.raises(DigestMismatchError):
+        decode_event(encode_event(event).replace(b":v0", b":v1"))
 
 
 def test_a_run_from_start_to_end(log: RunLog, store: MemoryStore) -> None:

@@ -1,0 +1,147 @@
+"""Check: everything that is stored, looked at again; with `read_data` every byte.
+
+Nothing that was verified earlier is believed, and damage does not end it: all of it is listed, with the versions and
+paths that it touches. Nothing is changed; `repair.py` does that.
+
+Used by the command line. Threading: functions over a Repository; commits and prunes may go on.
+
+Source: docs/design.md, "Check, expire, prune".
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from artifactfs.blobstore.keys import (
+    COLLECTIONS_PREFIX,
+    DRAFTS_PREFIX,
+    FORMAT_PREFIX,
+    PRUNE_PREFIX,
+    RUNS_PREFIX,
+)
+from artifactfs.errors import IntegrityError
+from artifactfs.repository.check_logs import LogAudit
+from artifactfs.repository.check_objects import ObjectAudit
+from artifactfs.repository.check_places import Places, find_places
+from artifactfs.repository.progress import NoProgress
+from artifactfs.repository.reach import PREFIXES, find_object
+from artifactfs.repository.roots import iter_roots
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from artifactfs.model import Collection, Root
+    from artifactfs.repository.progress import Progress
+    from artifactfs.repository.repository import Repository
+
+_FOLDERS = {*PREFIXES, COLLECTIONS_PREFIX, DRAFTS_PREFIX, FORMAT_PREFIX, PRUNE_PREFIX, RUNS_PREFIX}
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """An object that is missing or not what was written.
+
+    Attributes:
+        key: of the object.
+        what: what is wrong.
+        places: where versions have it.
+    """
+
+    key: str
+    what: str
+    places: Places
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What a check found.
+
+    Attributes:
+        damage: in order of keys; none when all is well.
+        collections, records, versions: how many were looked at.
+        objects: how many are reached.
+        unreached: how many are not, which prune would delete.
+        read_size: bytes of files that were read and hashed.
+        strays: keys that are none of this format, and are left alone.
+    """
+
+    damage: tuple[Damage, ...]
+    collections: int
+    records: int
+    versions: int
+    objects: int
+    unreached: int
+    read_size: int
+    strays: tuple[str, ...]
+
+
+def check_repository(
+    repository: Repository,
+    *,
+    share: float = 0.0,
+    progress: Progress | None = None,
+    random: Callable[[int], bytes] = os.urandom,
+) -> CheckReport:
+    """Return what is damaged in a repository.
+
+    Args:
+        repository: which.
+        share: which part of the blobs is read and hashed, from 0 (their sizes are compared) to 1.
+        progress: is told of objects and bytes.
+        random: decides which blobs are read.
+
+    Raises:
+        AccessDeniedError, RemoteError: something may not or cannot be read now; nothing is known.
+    """
+    progress = progress or NoProgress()
+    found: dict[str, str] = {}
+
+    def report(key: str, what: str) -> None:
+        found.setdefault(key, what)
+
+    logs = LogAudit(repository, report=report)
+    logs.check()
+    progress.begin(files=sum(1 for prefix in PREFIXES for _ in repository.store.iter_keys(prefix)), size=0)
+    roots = list(_iter_named_roots(logs.states))
+    with ObjectAudit(repository, report=report, share=share, random=random, progress=progress) as audit:
+        for _, root in roots:
+            audit.add_root(root)
+        audit.finish()
+        reached = len(audit.reach.objects)
+        unreached, strays = audit.look_at_rest()
+    damage = _locate(repository, logs, found) if found else ()
+    others = [name for name in repository.store.iter_children("") if f"{name}/" not in _FOLDERS]
+    return CheckReport(
+        damage=damage,
+        collections=len(logs.states),
+        records=logs.records,
+        versions=len(roots),
+        objects=reached,
+        unreached=unreached,
+        read_size=audit.read_size,
+        strays=tuple(sorted([*logs.strays, *strays, *others])),
+    )
+
+
+def _locate(repository: Repository, logs: LogAudit, found: dict[str, str]) -> tuple[Damage, ...]:
+    """Return damage with its places. What a prune took away meanwhile, with its versions, is none."""
+    states = {}
+    for name, state in logs.states.items():
+        with suppress(IntegrityError):
+            state = repository.log.load(name)  # noqa: PLW2901 (or else what could be read)
+        states[name] = state
+    places = find_places(repository.blobs, list(_iter_named_roots(states)), set(found))
+    return tuple(
+        Damage(key, what, places.get(key, Places()))
+        for key, what in sorted(found.items())
+        if key in places or find_object(key) is None or repository.store.find_size(key) is not None
+    )
+
+
+def _iter_named_roots(states: dict[str, Collection]) -> Iterator[tuple[str, Root]]:
+    for name, state in states.items():
+        for number, root in iter_roots(state):
+            yield f"{name}:v{number}", root

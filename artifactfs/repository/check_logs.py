@@ -1,0 +1,186 @@
+"""Check of everything that is not content: format files, log records, checkpoints, runs, and steps of prunes.
+
+Used by check. Threading: a LogAudit belongs to one thread.
+
+Source: docs/format.md sections 2, 5, 6 and 9.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from artifactfs.blobstore.keys import (
+    COLLECTIONS_PREFIX,
+    CONDEMNED,
+    DONE,
+    FORMAT_PREFIX,
+    PRUNE_PREFIX,
+    RUNS_PREFIX,
+    VERDICT,
+    checkpoint_prefix,
+    find_format_number,
+    find_seq,
+    is_prune_id,
+    log_key,
+    log_prefix,
+    run_environment_key,
+)
+from artifactfs.errors import ArtifactFSError, InvalidNameError, MalformedError
+from artifactfs.model import Collection
+from artifactfs.paths import check_collection_name
+from artifactfs.repository.checkpoint import CHECKPOINT_INTERVAL, decode_checkpoint
+from artifactfs.repository.format import decode_format
+from artifactfs.repository.prune_steps import Condemned, Done, Verdict, decode_step
+from artifactfs.repository.records import decode_record
+from artifactfs.repository.sealed import open_if_sealed
+from artifactfs.repository.state import Fold
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from artifactfs.repository.repository import Repository
+
+_STEPS: Final[dict[str, Callable[[bytes, str], object]]] = {
+    CONDEMNED: lambda data, key: decode_step(data, Condemned, key=key),
+    VERDICT: lambda data, key: decode_step(data, Verdict, key=key),
+    DONE: lambda data, key: decode_step(data, Done, key=key),
+}
+
+
+class LogAudit:
+    """Reads all records again. Belongs to one thread.
+
+    Attributes:
+        states: of all collections, as far as their records can be read.
+        records: how many records there are.
+        strays: keys that nothing of this format has.
+    """
+
+    def __init__(self, repository: Repository, *, report: Callable[[str, str], None]) -> None:
+        """Store the repository, and what is told of each damaged object: its key, and what is wrong."""
+        self._repository = repository
+        self._store = repository.store
+        self._report = report
+        self.states: dict[str, Collection] = {}
+        self.records = 0
+        self.strays: list[str] = []
+
+    def check(self) -> None:
+        """Check everything."""
+        for key in self._store.iter_keys(FORMAT_PREFIX):
+            if find_format_number(key) is None:
+                self.strays.append(key)
+            else:
+                self._try(key, partial(decode_format, key=key))
+        for name in sorted(self._store.iter_children(COLLECTIONS_PREFIX)):
+            try:
+                check_collection_name(name)
+            except InvalidNameError:
+                self.strays.append(COLLECTIONS_PREFIX + name)
+            else:
+                self._check_collection(name)
+        for key in self._store.iter_keys(RUNS_PREFIX):
+            self._try(key, partial(_check_event, key=key))
+        for key in self._store.iter_keys(PRUNE_PREFIX):
+            self._check_step(key)
+
+    def _try(self, key: str, decode: Callable[[bytes], object]) -> bool:
+        """Decode an object, and report it if it is damaged; return whether it is not."""
+        try:
+            decode(self._store.read(key))
+        except ArtifactFSError as error:
+            self._report(key, error.message)
+            return False
+        return True
+
+    def _check_collection(self, name: str) -> None:
+        checkpoints = self._list(checkpoint_prefix(name))
+        folded = self._fold(name, checkpoints)
+        for seq, key in checkpoints.items():
+
+            def compare(data: bytes, seq: int = seq, key: str = key) -> None:
+                state = decode_checkpoint(data, key=key)
+                if (state.name, state.seq) != (name, seq) or seq % CHECKPOINT_INTERVAL:
+                    msg = f"{key} is the state of {state.name!r} after record {state.seq}"
+                    raise MalformedError(msg)
+                if seq in folded and state != folded[seq]:
+                    msg = f"{key} is not the state that the records before it give"
+                    raise MalformedError(msg)
+
+            self._try(key, compare)
+
+    def _fold(self, name: str, wanted: dict[int, str]) -> dict[int, Collection]:
+        """Read all records, and return the states after some, as far as the log is whole."""
+        records = self._list(log_prefix(name))
+        fold: Fold | None = Fold(Collection(name))
+        found: dict[int, Collection] = {}
+        for seq in range(1, max(records, default=0) + 1):
+            self.records += 1
+            is_good = self._check_record(name, seq, fold)
+            if fold is not None and is_good and seq in wanted:
+                found[seq] = fold.finish()
+                fold = Fold(found[seq])
+            if fold is not None and not is_good:
+                self.states[name] = self._load(name, fold)
+                fold = None
+        if fold is not None:
+            self.states[name] = fold.finish()
+        return found
+
+    def _check_record(self, name: str, seq: int, fold: Fold | None) -> bool:
+        key = log_key(name, seq)
+
+        def apply(data: bytes) -> None:
+            record, digest = decode_record(data, key=key)
+            if fold is not None:
+                fold.apply(record, digest=digest)
+            elif (record.collection, record.seq) != (name, seq):
+                msg = f"{key} holds record {record.seq} of {record.collection!r}"
+                raise MalformedError(msg)
+
+        return self._try(key, apply)
+
+    def _load(self, name: str, fold: Fold) -> Collection:
+        """Return the state of a collection with a damaged record: from a later checkpoint, else as before it."""
+        try:
+            return self._repository.log.load(name)
+        except ArtifactFSError:
+            state = fold.finish()
+            return Collection(name) if state.seq == 0 else state
+
+    def _list(self, prefix: str) -> dict[int, str]:
+        found = {}
+        for child in self._store.iter_children(prefix):
+            seq = find_seq(child)
+            if seq:
+                found[seq] = prefix + child
+            else:
+                self.strays.append(prefix + child)
+        return dict(sorted(found.items()))
+
+    def _check_step(self, key: str) -> None:
+        parts = key.split("/")
+        decode = _STEPS.get(parts[2]) if len(parts) == 3 and is_prune_id(parts[1]) else None
+        if decode is None:
+            self.strays.append(key)
+        else:
+            self._try(key, lambda data: decode(data, key))
+
+
+def _check_event(data: bytes, *, key: str) -> None:
+    """Return if an event of a run, or the description of what runs ran with, is what was written."""
+    sha256 = hashlib.sha256(data).digest()
+    if key.startswith(run_environment_key(b"")):
+        if key != run_environment_key(sha256):
+            msg = f"{key} is damaged: its bytes hash to sha256:{sha256.hex()}"
+            raise MalformedError(msg)
+        return
+    try:
+        msgspec.json.decode(open_if_sealed(data, key=key))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        msg = f"{key} does not decode: {error}"
+        raise MalformedError(msg) from error

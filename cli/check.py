@@ -1,0 +1,136 @@
+"""`artifactfs check`: look at everything that is stored again."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from artifactfs.errors import DigestMismatchError, UsageError
+from artifactfs.paths import printable
+
+from .options import Command
+from .output import format_count, format_size, name_fields, print_json
+from .progress import show_progress
+from .session import Session, current_session
+
+if TYPE_CHECKING:
+    from artifactfs.repository.check import CheckReport, Damage
+    from artifactfs.repository.repair import Repaired
+    from artifactfs.repository.repository import Repository
+
+_SHOWN: Final = 10
+
+
+@click.command("check", cls=Command)
+@click.option(
+    "--read-data",
+    is_flag=False,
+    flag_value="100",
+    metavar="[=PERCENT]",
+    help="Read and hash the content of all files, or of a random part of them.",
+)
+@click.option("--repair", "is_repair", is_flag=True, help="Set damaged content aside: storing it again heals it.")
+def command(*, read_data: str | None, is_repair: bool) -> None:
+    """Look at every log record, tree and file that is stored, and list what is damaged, with the versions it touches.
+
+    Without --read-data only the sizes of files are compared. The exit code is 30 when something is damaged.
+
+    --repair deletes nothing: it moves damaged content and checkpoints to a directory in the repository, and begins a
+    new index. Damaged log records stay.
+    """
+    from artifactfs.repository.check import check_repository
+
+    session = current_session()
+    share = _parse_share(read_data)
+    with session.open_repository() as repository:
+        with show_progress(session, "check") as progress:
+            report = check_repository(repository, share=share, progress=progress)
+        repaired = _repair(session, repository, report) if is_repair and report.damage else None
+    if session.json:
+        print_json({"ok": not report.damage, **_report_fields(report), **_repaired_fields(repaired)})
+    else:
+        for item in report.damage:
+            _print_damage(item)
+    _print_notes(session, report, repaired)
+    if report.damage:
+        click.get_current_context().exit(DigestMismatchError.exit_code)
+
+
+def _parse_share(text: str | None) -> float:
+    if text is None:
+        return 0.0
+    try:
+        percent = float(text.removesuffix("%"))
+    except ValueError:
+        percent = -1.0
+    if not 0 < percent <= 100:
+        msg = f"{text!r} is not a percentage"
+        raise UsageError(msg, hint="write --read-data, or --read-data=10")
+    return percent / 100
+
+
+def _repair(session: Session, repository: Repository, report: CheckReport) -> Repaired:
+    from artifactfs.repository.repair import repair
+
+    from .index import drop_index
+
+    session.confirm(f"Set aside what is damaged ({format_count(len(report.damage), 'object')})?")
+    repaired = repair(repository, report.damage)
+    drop_index(repository)
+    return repaired
+
+
+def _print_damage(damage: Damage) -> None:
+    click.echo(f"{damage.key}: {damage.what}")
+    for version, path in damage.places.listed[:_SHOWN]:
+        click.echo(f"  {version} {printable(path) or '.'}")
+    if damage.places.count > _SHOWN:
+        click.echo(f"  and {format_count(damage.places.count - _SHOWN, 'more place')}")
+
+
+def _print_notes(session: Session, report: CheckReport, repaired: Repaired | None) -> None:
+    amount = f"{format_count(report.versions, 'version')}, {format_count(report.objects, 'object')}"
+    session.note(f"looked at {amount}; read {format_size(report.read_size)} of files")
+    if report.unreached:
+        session.note(f"{format_count(report.unreached, 'object')} no version reaches; `artifactfs prune` deletes them")
+    for key in report.strays:
+        session.note(f"{printable(os.fsencode(key))} is no object of a repository; it is left alone")
+    if repaired is None:
+        return
+    if repaired.set_aside:
+        session.note(f"moved {format_count(len(repaired.set_aside), 'object')} to {repaired.directory}")
+        session.note("store the same files again (artifactfs put) to heal the versions that had them")
+    for key in repaired.left:
+        session.note(f"{key} was left: restore it from a copy of the repository")
+
+
+def _report_fields(report: CheckReport) -> dict[str, Any]:
+    return {
+        "damage": [_damage_fields(item) for item in report.damage],
+        "collections": report.collections,
+        "records": report.records,
+        "versions": report.versions,
+        "objects": report.objects,
+        "unreached": report.unreached,
+        "read": report.read_size,
+        "strays": list(report.strays),
+    }
+
+
+def _damage_fields(damage: Damage) -> dict[str, Any]:
+    places = [{"ref": version, **name_fields("path", path)} for version, path in damage.places.listed]
+    return {"object": damage.key, "problem": damage.what, "places": places, "place_count": damage.places.count}
+
+
+def _repaired_fields(repaired: Repaired | None) -> dict[str, Any]:
+    if repaired is None:
+        return {}
+    return {
+        "repaired": {
+            **name_fields("directory", repaired.directory),
+            "set_aside": list(repaired.set_aside),
+            "left": list(repaired.left),
+        }
+    }

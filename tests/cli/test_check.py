@@ -1,0 +1,59 @@
+"""`check` from the command line: damage is named with its places, and repair lets it heal."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tests.cli.support import Cli
+
+
+def damage(tmp_path: Path, content: bytes) -> Path:
+    """Put another byte into the stored file with this content, and return its path."""
+    top = tmp_path / "repository"
+    found = next(
+        path for folder in ("blobs", "packs") for path in top.glob(f"{folder}/*/*") if content in path.read_bytes()
+    )
+    found.chmod(0o644)
+    found.write_bytes(found.read_bytes().replace(content, content.upper()))
+    return found
+
+
+def test_a_whole_repository(animals: Cli) -> None:
+    result = animals("check", "--read-data")
+    assert result.stdout == ""
+    assert "2 versions" in result.stderr
+    found = animals.json("check", "--read-data=50%")
+    assert (found["ok"], found["damage"], found["versions"]) == (True, [], 2)
+
+
+def test_damage_is_named_with_its_places(animals: Cli, tmp_path: Path) -> None:
+    path = damage(tmp_path, b"dog\n")
+    animals("check")
+    result = animals("check", "--read-data", code=30)
+    key = str(path.relative_to(tmp_path / "repository"))
+    assert result.stdout.startswith(f"{key}: ")
+    assert {"  animals:v0 sub/dog.txt", "  animals:v1 sub/dog.txt"} <= set(result.stdout.splitlines())
+    found = animals.json("check", "--read-data", code=30)
+    [item] = found["damage"]
+    assert (found["ok"], item["object"], item["place_count"]) == (False, key, 2)
+    assert {"ref": "animals:v0", "path": "sub/dog.txt"} in item["places"]
+
+
+def test_repair_and_put_heal(animals: Cli, tmp_path: Path, work: Path) -> None:
+    path = damage(tmp_path, b"dog\n")
+    key = str(path.relative_to(tmp_path / "repository"))
+    refused = animals("check", "--read-data", "--repair", code=2)
+    assert "--yes" in refused.stderr
+    assert path.exists()
+    found = animals.json("check", "--read-data", "--repair", "--yes", code=30)
+    assert found["repaired"]["set_aside"] == [key]
+    assert os.path.exists(os.path.join(found["repaired"]["directory"], key))
+    animals("put", "animals", "images/")
+    animals("check", "--read-data")
+    assert animals("cat", "animals:v0/sub/dog.txt").stdout == "dog\n"
+
+
+def test_a_share_that_is_none(animals: Cli) -> None:
+    for text in ("0", "101", "x", "-5"):
+        assert "percentage" in animals("check", f"--read-data={text}", code=2).stderr
