@@ -38,7 +38,7 @@ def command(*, read_data: str | None, is_repair: bool) -> None:
     Without --read-data only the sizes of files are compared. The exit code is 30 when something is damaged.
 
     --repair deletes nothing: it moves damaged content and checkpoints to a directory in the repository, and begins a
-    new index. Damaged log records stay.
+    new index. Packs and log records stay.
     """
     from artifactfs.repository.check import check_repository
 
@@ -101,9 +101,11 @@ def _print_notes(session: Session, report: CheckReport, repaired: Repaired | Non
         return
     if repaired.set_aside:
         session.note(f"moved {format_count(len(repaired.set_aside), 'object')} to {repaired.directory}")
-        session.note("store the same files again (artifactfs put) to heal the versions that had them")
     for key in repaired.left:
-        session.note(f"{key} was left: restore it from a copy of the repository")
+        session.note(f"left {key}")
+    session.note(
+        "store the same files again (artifactfs put), or restore what is damaged from a copy of the repository"
+    )
 
 
 def _report_fields(report: CheckReport) -> dict[str, Any]:

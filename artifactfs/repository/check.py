@@ -102,6 +102,7 @@ def check_repository(
     def report(key: str, what: str) -> None:
         found.setdefault(key, what)
 
+    repository.blobs.forget()
     logs = LogAudit(repository, report=report)
     logs.check()
     progress.begin(files=sum(1 for prefix in PREFIXES for _ in repository.store.iter_keys(prefix)), size=0)
@@ -110,6 +111,7 @@ def check_repository(
         for _, root in roots:
             audit.add_root(root)
         audit.finish()
+        audit.check_ends()
         reached = len(audit.reach.objects)
         unreached, strays = audit.look_at_rest()
     damage = _locate(repository, logs, found) if found else ()

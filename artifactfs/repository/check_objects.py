@@ -1,4 +1,4 @@
-"""Check of content: every page, sums and blob that versions reach, each looked at once, in several threads.
+"""Check of content: every page, sums, blob and pack that versions reach, each looked at once, in several threads.
 
 Used by check. Threading: an ObjectAudit belongs to one thread and has its own.
 
@@ -14,9 +14,20 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, Self
 
 from artifactfs.blobstore.hashing import split_sums
-from artifactfs.blobstore.keys import BLOBS_PREFIX, SUMS_PREFIX, TREES_PREFIX, blob_key, digest_key, sums_key, tree_key
+from artifactfs.blobstore.keys import (
+    BLOBS_PREFIX,
+    PACKS_PREFIX,
+    SUMS_PREFIX,
+    TREEPACKS_PREFIX,
+    TREES_PREFIX,
+    digest_key,
+    pack_key,
+    sums_key,
+    tree_key,
+    treepack_key,
+)
 from artifactfs.digest import CHUNK_SIZE, Digest
-from artifactfs.errors import ArtifactFSError, DigestMismatchError, MalformedError
+from artifactfs.errors import ArtifactFSError, BlobMissingError, DigestMismatchError, MalformedError
 from artifactfs.repository.reach import PREFIXES, Reach, find_object, walk
 
 if TYPE_CHECKING:
@@ -35,6 +46,7 @@ BLOCK_SIZE: Final = 256 << 10
 JOB_FILES: Final = 64
 JOB_SIZE: Final = 16 << 20
 WAITING_JOBS: Final = 64
+TYPICAL_PACK: Final = 16 << 20
 
 
 class ObjectAudit:
@@ -43,7 +55,7 @@ class ObjectAudit:
     Args:
         repository: where.
         report: is told of each damaged object: its key, and what is wrong. Called from several threads.
-        share: which part of the blobs is read, from 0 to 1; of the others the size is compared.
+        share: which part of the blobs and packs is read, from 0 to 1; of the others the size is compared.
         random: decides which.
         progress: is told of objects and bytes.
 
@@ -66,11 +78,12 @@ class ObjectAudit:
         self._limit = int(share * (1 << 32))
         self._salt = random(16)
         self._progress = progress
-        self.reach = Reach(repository.blobs)
+        self.reach = Reach(repository.blobs.in_place)
         self.read_size = 0
         self._guard = threading.Lock()
-        self._buffers = threading.local()
-        self._job: list[tuple[bytes, int]] = []
+        self._reader = repository.blobs.in_place
+        self._ends: dict[bytes, int] = {}
+        self._job: list[tuple[str, bytes, int | None, bool]] = []
         self._job_size = 0
         self._running: set[Future[None]] = set()
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "check")
@@ -97,24 +110,40 @@ class ObjectAudit:
 
     def enter_page(self, tree: bytes, placement: Placement | None) -> StoredPage | None:
         """Return a page that is met for the first time and is not damaged."""
+        if placement is not None and not self.reach.objects.has(TREEPACKS_PREFIX, placement.pack):
+            self._take(TREEPACKS_PREFIX, placement.pack, None)
         if not self.reach.is_new_page(tree, placement):
             return None
         try:
-            page = self._repository.blobs.read_tree(Digest(tree), placement)
+            page = self._reader.read_tree(Digest(tree), placement)
         except ArtifactFSError as error:
-            self._report(tree_key(tree), error.message)
+            self._report(tree_key(tree) if placement is None else treepack_key(placement.pack), error.message)
             return None
-        self._progress.advance(files=1)
+        self._progress.advance(files=1 if placement is None else 0)
         return page
 
     def take_file(self, entry: FileEntry, placement: Placement | None) -> None:
-        """Look at a blob and its sums, if they are met for the first time."""
-        del placement
+        """Look at a blob or its pack, and its sums, if they are met for the first time."""
         objects = self.reach.objects
         if entry.sums is not None and objects.add(SUMS_PREFIX, entry.sums):
             self._check_sums(entry.sums, entry.size)
-        if objects.add(BLOBS_PREFIX, entry.sha256):
-            self._take_blob(entry.sha256, entry.size)
+        if placement is None:
+            if objects.add(BLOBS_PREFIX, entry.sha256):
+                self._take(BLOBS_PREFIX, entry.sha256, entry.size)
+            return
+        if objects.add(PACKS_PREFIX, placement.pack):
+            self._take(PACKS_PREFIX, placement.pack, None)
+        end = placement.offset + placement.size
+        if end > self._ends.get(placement.pack, 0):
+            self._ends[placement.pack] = end
+
+    def check_ends(self) -> None:
+        """Report packs that are shorter than what should lie in them."""
+        for pack, end in self._ends.items():
+            size = self._repository.store.find_size(pack_key(pack))
+            if size is not None and size < end:
+                what = f"{pack_key(pack)} is damaged: it has {size} bytes instead of {end} or more"
+                self._report(pack_key(pack), what)
 
     def look_at_rest(self) -> tuple[int, list[str]]:
         """Look at the objects that nothing reaches; return their number, and keys that are none of this format."""
@@ -131,17 +160,16 @@ class ObjectAudit:
         return count, strays
 
     def _look_at(self, prefix: str, digest: bytes) -> None:
-        key = digest_key(prefix, digest)
-        try:
-            if prefix == TREES_PREFIX:
-                self._repository.blobs.read_tree(Digest(digest))
-            elif prefix == SUMS_PREFIX:
-                self._check_sums(digest, None)
-            elif prefix == BLOBS_PREFIX and (size := self._repository.store.find_size(key)) is not None:
-                self._take_blob(digest, size)
-        except ArtifactFSError as error:
-            self._report(key, error.message)
-        self._progress.advance(files=1)
+        if prefix == TREES_PREFIX:
+            try:
+                self._reader.read_tree(Digest(digest))
+            except ArtifactFSError as error:
+                self._report(tree_key(digest), error.message)
+            self._progress.advance(files=1)
+        elif prefix == SUMS_PREFIX:
+            self._check_sums(digest, None)
+        else:
+            self._take(prefix, digest, None)
 
     def _check_sums(self, sums: bytes, size: int | None) -> None:
         key = sums_key(sums)
@@ -152,16 +180,18 @@ class ObjectAudit:
             self._report(key, error.message)
         self._progress.advance(files=1)
 
-    def _take_blob(self, sha256: bytes, size: int) -> None:
-        self._job.append((sha256, size))
-        self._job_size += size if self._is_chosen(sha256) else 0
+    def _take(self, prefix: str, digest: bytes, size: int | None) -> None:
+        """Take an object that is named by the digest of its bytes; its size is None where nothing says it."""
+        is_read = prefix == TREEPACKS_PREFIX or self._is_chosen(digest)
+        self._job.append((prefix, digest, size, is_read))
+        self._job_size += (TYPICAL_PACK if size is None else size) if is_read else 0
         if len(self._job) >= JOB_FILES or self._job_size >= JOB_SIZE:
             self._submit()
 
-    def _is_chosen(self, sha256: bytes) -> bool:
+    def _is_chosen(self, digest: bytes) -> bool:
         if self._limit >= 1 << 32 or not self._limit:
             return bool(self._limit)
-        return int.from_bytes(hashlib.sha256(self._salt + sha256).digest()[:4], "big") < self._limit
+        return int.from_bytes(hashlib.sha256(self._salt + digest).digest()[:4], "big") < self._limit
 
     def _submit(self) -> None:
         job, self._job, self._job_size = self._job, [], 0
@@ -171,19 +201,23 @@ class ObjectAudit:
             for done in [running for running in self._running if running.done()] or [next(iter(self._running))]:
                 done.result()
                 self._running.discard(done)
-        self._running.add(self._pool.submit(self._check_blobs, job))
+        self._running.add(self._pool.submit(self._check_job, job))
 
-    def _check_blobs(self, job: list[tuple[bytes, int]]) -> None:
-        for sha256, size in job:
+    def _check_job(self, job: list[tuple[str, bytes, int | None, bool]]) -> None:
+        for prefix, digest, size, is_read in job:
+            key = digest_key(prefix, digest)
             try:
-                self._check_blob(sha256, size)
+                self._check_object(key, digest, size, is_read=is_read)
+            except BlobMissingError as error:
+                if size is not None or self.reach.objects.has(prefix, digest):
+                    self._report(key, error.message)  # else a prune was faster
             except ArtifactFSError as error:
-                self._report(blob_key(sha256), error.message)
+                self._report(key, error.message)
         self._progress.advance(files=len(job))
 
-    def _check_blob(self, sha256: bytes, size: int) -> None:
-        store, key = self._repository.store, blob_key(sha256)
-        if not self._is_chosen(sha256):
+    def _check_object(self, key: str, digest: bytes, size: int | None, *, is_read: bool) -> None:
+        store = self._repository.store
+        if not is_read:
             found = store.find_size(key)
             if found is None:
                 store.read(key)  # says why it is missing
@@ -192,14 +226,14 @@ class ObjectAudit:
         file = store.open(key)
         try:
             _check_size(key, file.size, size)
-            digest = self._hash(file)
+            hashed = self._hash(file)
         except OSError as error:
             msg = f"{key} cannot be read: {error.strerror}"
             raise MalformedError(msg) from error
         finally:
             file.close()
-        if digest != sha256:
-            msg = f"{key} is damaged: its bytes hash to {Digest(digest)}"
+        if hashed != digest:
+            msg = f"{key} is damaged: its bytes hash to {Digest(hashed)}"
             raise DigestMismatchError(msg)
 
     def _hash(self, file: ObjectFile) -> bytes:
@@ -214,7 +248,7 @@ class ObjectAudit:
         return hasher.digest()
 
 
-def _check_size(key: str, found: int | None, size: int) -> None:
-    if found != size:
+def _check_size(key: str, found: int | None, size: int | None) -> None:
+    if size not in (None, found):
         msg = f"{key} is damaged: it has {found} bytes instead of {size}"
         raise DigestMismatchError(msg)

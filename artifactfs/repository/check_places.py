@@ -11,7 +11,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from artifactfs.blobstore.keys import blob_key, sums_key, tree_key
+from artifactfs.blobstore.hashing import hash_file
+from artifactfs.blobstore.keys import blob_key, pack_key, sums_key, tree_key, treepack_key
 from artifactfs.digest import Digest
 from artifactfs.errors import ArtifactFSError
 from artifactfs.model import DirectoryEntry, FileEntry, PageRef
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from artifactfs.manifest import StoredPage
     from artifactfs.model import Entry, Placement, Root
-    from artifactfs.repository.trees import PageReader
+    from artifactfs.repository.objects import ContentStore
 
 KEPT_PLACES: Final = 1000
 """So many places of one object are listed; the rest are counted."""
@@ -50,15 +51,16 @@ class Places:
             self.listed.append((version, path))
 
 
-def find_places(reader: PageReader, roots: Iterable[tuple[str, Root]], damaged: set[str]) -> dict[str, Places]:
+def find_places(content: ContentStore, roots: Iterable[tuple[str, Root]], damaged: set[str]) -> dict[str, Places]:
     """Return where versions have damaged objects, by key.
 
     Args:
-        reader: reads pages.
+        content: what is stored.
         roots: name `NAME:vN` and root of versions.
         damaged: keys of objects.
     """
-    finder = _Finder(reader, damaged)
+    content.forget()
+    finder = _Finder(content, damaged)
     found: dict[str, Places] = defaultdict(Places)
     for version, root in roots:
         for key, path in finder.iter_damage(root):
@@ -67,8 +69,9 @@ def find_places(reader: PageReader, roots: Iterable[tuple[str, Root]], damaged: 
 
 
 class _Finder:
-    def __init__(self, reader: PageReader, damaged: set[str]) -> None:
-        self._reader = reader
+    def __init__(self, content: ContentStore, damaged: set[str]) -> None:
+        self._content = content
+        self._intact: dict[tuple[bytes, bytes, int], bool] = {}
         self._damaged = damaged
         self._clean: set[Node] = set()
 
@@ -84,12 +87,12 @@ class _Finder:
             key = self._find_page_damage(node)
             if key is not None:
                 yield key, path
-            for item, below in self._iter_items(node):
+            for item, place, below in self._iter_items(node):
                 name = path if isinstance(item, PageRef) else join_path(path, item.name)
                 if below is not None:
                     waiting.append((below, name))
                 elif isinstance(item, FileEntry):
-                    yield from ((damage, name) for damage in self._iter_file_damage(item))
+                    yield from ((damage, name) for damage in self._iter_file_damage(item, place))
 
     def _mark_clean(self, top: Node) -> None:
         """Find out which trees reach no damage: children first, each once."""
@@ -103,33 +106,49 @@ class _Finder:
             elif node not in self._clean and node not in seen:
                 seen.add(node)
                 stack.append((node, True))
-                stack += [(below, False) for _, below in self._iter_items(node) if below is not None]
+                stack += [(below, False) for _, _, below in self._iter_items(node) if below is not None]
 
     def _is_clean(self, node: Node) -> bool:
         if self._find_page_damage(node) is not None:
             return False
-        for item, below in self._iter_items(node):
+        for item, place, below in self._iter_items(node):
             if below is not None and below not in self._clean:
                 return False
-            if isinstance(item, FileEntry) and any(True for _ in self._iter_file_damage(item)):
+            if isinstance(item, FileEntry) and any(True for _ in self._iter_file_damage(item, place)):
                 return False
         return True
 
     def _find_page_damage(self, node: Node) -> str | None:
-        key = tree_key(node[0])
-        return key if key in self._damaged else None
+        tree, place = node
+        key = tree_key(tree) if place is None else treepack_key(place.pack)
+        return key if key in self._damaged and self._read(node) is None else None
 
-    def _iter_file_damage(self, entry: FileEntry) -> Iterator[str]:
-        keys = [blob_key(entry.sha256), *([] if entry.sums is None else [sums_key(entry.sums)])]
-        yield from (key for key in keys if key in self._damaged)
+    def _iter_file_damage(self, entry: FileEntry, place: Placement | None) -> Iterator[str]:
+        if place is None:
+            yield from {blob_key(entry.sha256)} & self._damaged
+        elif pack_key(place.pack) in self._damaged and not self._is_intact(entry, place):
+            yield pack_key(place.pack)
+        if entry.sums is not None:
+            yield from {sums_key(entry.sums)} & self._damaged
 
-    def _iter_items(self, node: Node) -> Iterator[tuple[Entry | PageRef, Node | None]]:
+    def _is_intact(self, entry: FileEntry, place: Placement) -> bool:
+        """Return whether a file in a damaged pack is as it was."""
+        key = (entry.sha256, place.pack, place.offset)
+        if key not in self._intact:
+            try:
+                file = self._content.open_blob(entry, place)
+                self._intact[key] = file.size == entry.size and hash_file(file) == entry.sha256
+            except (ArtifactFSError, OSError):
+                self._intact[key] = False
+        return self._intact[key]
+
+    def _iter_items(self, node: Node) -> Iterator[tuple[Entry | PageRef, Placement | None, Node | None]]:
         page = self._read(node)
         for item, place in zip(page.page.items, page.placements, strict=True) if page is not None else ():
-            yield item, (item.tree, place) if isinstance(item, DirectoryEntry | PageRef) else None
+            yield item, place, (item.tree, place) if isinstance(item, DirectoryEntry | PageRef) else None
 
     def _read(self, node: Node) -> StoredPage | None:
         try:
-            return self._reader.read_tree(Digest(node[0]), node[1])
+            return self._content.in_place.read_tree(Digest(node[0]), node[1])
         except ArtifactFSError:
             return None

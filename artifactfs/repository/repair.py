@@ -10,16 +10,18 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from artifactfs.blobstore.keys import COLLECTIONS_PREFIX
+from artifactfs.blobstore.keys import BLOBS_PREFIX, COLLECTIONS_PREFIX, SUMS_PREFIX, TREES_PREFIX
 from artifactfs.blobstore.local import ASIDE
 from artifactfs.errors import ConfigurationError, translate_os_error
-from artifactfs.repository.reach import ObjectSet, find_object
+from artifactfs.repository.reach import ObjectSet
 
 if TYPE_CHECKING:
     from artifactfs.repository.check import Damage
     from artifactfs.repository.repository import Repository
+
+_MOVED: Final = (BLOBS_PREFIX, SUMS_PREFIX, TREES_PREFIX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +40,17 @@ class Repaired:
 
 
 def repair(repository: Repository, damage: tuple[Damage, ...]) -> Repaired:
-    """Set damaged content and checkpoints aside.
+    """Set damaged blobs, sums, trees and checkpoints aside.
 
-    Log records, format files, runs and steps of prunes stay: what they say is nowhere else.
+    Packs stay, because the other files in them are whole: what is damaged in them is found elsewhere once it is stored
+    again. Log records, format files, runs and steps of prunes stay: what they say is nowhere else.
 
     Raises:
         BusyError: another process is writing; nothing was moved.
         ConfigurationError: the repository is not a local directory.
     """
     present = [item.key for item in damage if repository.store.find_size(item.key) is not None]
-    moved = [key for key in present if find_object(key) is not None or _is_checkpoint(key)]
+    moved = [key for key in present if key.startswith(_MOVED) or _is_checkpoint(key)]
     left = tuple(key for key in present if key not in moved)
     if not moved:
         return Repaired("", (), left)

@@ -38,8 +38,8 @@ A missing *name* is ENOENT. Missing or damaged *content* of a name that exists i
 The command line exits with 0 when all is well, and with 1 after an unexpected error, which is a bug and comes with a
 traceback; `artifactfs diff --exit-code` also exits with 1, when something differs. `artifactfs verify` and
 `artifactfs check` exit with 30 when something is damaged, `artifactfs doctor` with 60 when something would keep a mount
-from working. When the reader of standard output goes away (as in `artifactfs log NAME | head -1`), it ends silently with
-141, as if by SIGPIPE.
+from working. When the reader of standard output goes away (as in `artifactfs log NAME | head -1`), it ends silently
+with 141, as if by SIGPIPE.
 
 | Class | Meaning | errno | Exit code | Retryable |
 |---|---|---|---|---|

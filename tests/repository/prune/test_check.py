@@ -27,7 +27,7 @@ SECOND = {**FIRST, b"c": b"gamma"}
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Iterator[Repository]:
-    with make_repository(tmp_path, use_index=False) as found:
+    with make_repository(tmp_path, use_index=False, packed_below=0) as found:
         commit_files(found, "animals", FIRST)
         commit_files(found, "animals", SECOND)
         commit_files(found, "plants", {b"deep": {b"er": {b"a": b"alpha"}}})
@@ -115,8 +115,8 @@ def test_shared_trees_are_read_once(repository: Repository, monkeypatch: pytest.
     for _ in range(5):
         commit_files(repository, "animals", SECOND)
     read: list[object] = []
-    original = repository.blobs.read_tree
-    monkeypatch.setattr(repository.blobs, "read_tree", lambda *args: (read.append(args), original(*args))[1])
+    original = repository.blobs.read_stored_tree
+    monkeypatch.setattr(repository.blobs, "read_stored_tree", lambda *args: (read.append(args), original(*args))[1])
     check_repository(repository)
     assert len(read) == len(set(read)) == len([key for key in object_keys(repository) if key.startswith("trees/")])
 
@@ -238,12 +238,54 @@ def test_a_damaged_record_stays(repository: Repository) -> None:
     assert path_of(repository, key).exists()
 
 
-def test_a_flipped_bit_anywhere_is_found_and_never_served(tmp_path: Path) -> None:
+@pytest.fixture
+def packed(tmp_path: Path) -> Iterator[Repository]:
+    with make_repository(tmp_path, use_index=False) as found:
+        for content in (FIRST, SECOND):
+            commit_files(found, "animals", content)
+        yield found
+
+
+def test_a_whole_repository_with_packs(packed: Repository) -> None:
+    report = check_repository(packed, share=1)
+    assert (report.damage, report.unreached, report.strays) == ((), 0, ())
+    assert report.objects == len(object_keys(packed))
+    assert report.read_size == sum(path_of(packed, key).stat().st_size for key in object_keys(packed)), "each once"
+
+
+def test_of_a_damaged_pack_only_what_is_damaged_is_named(packed: Repository) -> None:
+    pack = next(key for key in object_keys(packed) if b"beta" in path_of(packed, key).read_bytes())
+    path = path_of(packed, pack)
+    write(path, path.read_bytes().replace(b"beta", b"BETA", 1))
+    assert check_repository(packed).damage == ()
+    [damage] = check_repository(packed, share=1).damage
+    assert damage.key == pack
+    assert sorted(damage.places.listed) == [("animals:v0", b"dir/b"), ("animals:v1", b"dir/b")]
+    repaired = repair(packed, (damage,))
+    assert (repaired.set_aside, repaired.left) == ((), (pack,)), "the rest of it is whole"
+
+
+@pytest.mark.parametrize("size", [0, 10, None])
+def test_a_pack_that_is_cut_short_or_missing(packed: Repository, size: int | None) -> None:
+    pack = next(
+        key for key in object_keys(packed) if key.startswith("packs/") and b"beta" in path_of(packed, key).read_bytes()
+    )
+    if size is None:
+        path_of(packed, pack).unlink()
+    else:
+        write(path_of(packed, pack), path_of(packed, pack).read_bytes()[:size])
+    [damage] = check_repository(packed).damage
+    assert damage.key == pack
+    assert ("animals:v1", b"dir/b") in damage.places.listed
+
+
+@pytest.mark.parametrize("packed_below", [0, 1 << 20], ids=["loose", "packs"])
+def test_a_flipped_bit_anywhere_is_found_and_never_served(tmp_path: Path, packed_below: int) -> None:
     """One bit of each byte, of small objects; some of large ones."""
     from artifactfs.clock import SystemClock
     from artifactfs.runs.history import RunLog
 
-    with make_repository(tmp_path, use_index=False) as repository:
+    with make_repository(tmp_path, use_index=False, packed_below=packed_below) as repository:
         big = tmp_path / "big"
         big.write_bytes(random.Random(1).randbytes((4 << 20) + 5))
         put_paths(repository, "big", [Source(os.fsencode(big))])
@@ -253,7 +295,8 @@ def test_a_flipped_bit_anywhere_is_found_and_never_served(tmp_path: Path) -> Non
         runs.finish(runs.start(author="ann").run, exit_code=0)
         expected = contents(repository)
         keys = sorted(repository.store.iter_keys(""))
-        assert {key.split("/")[0] for key in keys} == {"blobs", "sums", "trees", "collections", "runs", "format"}
+        folders = {"packs", "treepacks"} if packed_below else {"trees"}
+        assert {key.split("/")[0] for key in keys} == {"blobs", "sums", "collections", "runs", "format"} | folders
     for key in keys:
         path = tmp_path / "repository" / key
         whole = path.read_bytes()
@@ -263,14 +306,14 @@ def test_a_flipped_bit_anywhere_is_found_and_never_served(tmp_path: Path) -> Non
             data[offset] ^= 1 << offset % 8
             write(path, bytes(data))
             try:
-                with make_repository(tmp_path, use_index=False) as repository:
+                with make_repository(tmp_path, use_index=False, packed_below=packed_below) as repository:
                     report = check_repository(repository, share=1)
                     assert key in {damage.key for damage in report.damage}, (key, offset)
                     assert contents(repository).items() <= expected.items(), (key, offset)
             except IntegrityError:
                 assert key.startswith("format/")
         write(path, whole)
-    with make_repository(tmp_path, use_index=False) as repository:
+    with make_repository(tmp_path, use_index=False, packed_below=packed_below) as repository:
         assert check_repository(repository, share=1).damage == ()
         assert contents(repository) == expected
 
