@@ -9,7 +9,7 @@ import click
 
 from artifactfs.errors import ArtifactFSError, BusyError, PartialError, UsageError
 
-from .committing import make_options, print_result, version_options
+from .committing import in_run, make_options, note_output, print_result, version_options
 from .completing import complete_name
 from .options import Command
 from .session import Session, current_session
@@ -45,7 +45,9 @@ def command(ref: str | None, *, wait: bool, expect_base: bool, close: bool, **mo
         staging = get_staging(area, collection, name)
         if expect_base:
             options = _expect_base(options, staging)
+        options = in_run(repository, options)
         done = _commit(session, repository, area, staging, options, wait=wait)
+        note_output(repository, options, done.result)
         print_result(session, done.result, name=collection, location=repository.location)
         _warn_of_move(session, done)
         if close:

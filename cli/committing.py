@@ -5,6 +5,7 @@ Threading: the main thread.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from artifactfs.repository.commit import CommitOptions, CommitResult
+    from artifactfs.repository.repository import Repository
 
     from .session import Session
 
 _XATTRS_SHOWN: Final = 10
+RUN_VARIABLE: Final = "ARTIFACTFS_RUN"
 
 
 def version_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -68,6 +71,36 @@ def make_options(
         tags=tags,
         if_changed=if_changed,
     )
+
+
+def in_run(repository: Repository, options: CommitOptions) -> CommitOptions:
+    """Return options that also say in which run the commit is made, and what that has read; outside of one the same."""
+    from dataclasses import replace
+
+    run = os.environ.get(RUN_VARIABLE)
+    if not run:
+        return options
+    from .runs import open_runs
+
+    inputs = open_runs(repository).get_run(run).inputs
+    return replace(options, run=run, inputs=tuple(dict.fromkeys((*inputs, *find_inputs(repository, run)))))
+
+
+def note_output(repository: Repository, options: CommitOptions, result: CommitResult) -> None:
+    """Record the version among the outputs of the run in which it was committed, if it was."""
+    if options.run is None:
+        return
+    from .runs import open_runs
+
+    name = f"{result.collection.name}:{result.version.name}"
+    open_runs(repository).log(options.run, name, is_new=result.created)
+
+
+def find_inputs(repository: Repository, run: str) -> tuple[str, ...]:
+    """Return the versions that a run has entered in the mount so far."""
+    from artifactfs.repository import runviews
+
+    return runviews.find_inputs(repository.state_directory, run)
 
 
 def parse_metadata(items: Sequence[str]) -> dict[str, Any]:

@@ -45,6 +45,7 @@ COMMANDS: Final = {
     "put": "Make a version of local files and directories.",
     "refresh": "Look for what other machines did to a remote repository.",
     "rm": "Remove a version or a collection.",
+    "run": "Run a program, and record what it reads and makes.",
     "runs": "List runs, or describe one.",
     "show": "Describe a version or an entry.",
     "stage": "Make a directory in which a version can be changed.",

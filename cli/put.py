@@ -9,7 +9,7 @@ import click
 
 from artifactfs.paths import check_collection_name
 
-from .committing import make_options, print_result, version_options
+from .committing import in_run, make_options, note_output, print_result, version_options
 from .completing import complete_name
 from .options import BytesPath, Command
 from .progress import show_progress
@@ -44,6 +44,7 @@ def command(
     options = make_options(**more)
     sources = [Source(os.fsencode(path)) for path in paths]
     with session.open_repository(create=True) as repository, show_progress(session, f"put {name}") as progress:
+        options = in_run(repository, options)
         result = put_paths(
             repository,
             name,
@@ -54,4 +55,5 @@ def command(
             rehash=rehash,
             progress=progress,
         )
+        note_output(repository, options, result)
     print_result(session, result, name=name, location=repository.location)

@@ -141,3 +141,8 @@ def prune_key(prune: str, step: str) -> str:
 def is_prune_id(name: str) -> bool:
     """Return whether a name is 32 hex digits, as prunes are called."""
     return _PRUNE_ID.fullmatch(name) is not None
+
+
+def run_files_key(day: str, run: str, number: int) -> str:
+    """Return the key of a list of files that a run looked up."""
+    return f"{run_prefix(day, run)}files-{number}"

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from artifactfs.index.environment import Writer
 
 FOLDER: Final = "epochs"
-FORMAT: Final = "2"
+FORMAT: Final = "3"
 """Changes whenever what the tables hold does, here or in `vfs`."""
 EPOCH_BITS: Final = 20
 COUNTER_BITS: Final = 44

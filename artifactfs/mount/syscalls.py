@@ -53,6 +53,17 @@ def mount_filesystem(source: str, target: str, fstype: str, flags: int, options:
     _call("mount", *names, ctypes.c_ulong(flags), os.fsencode(options) if options else None)
 
 
+def unshare(flags: int) -> None:
+    """Leave namespaces that are shared with the parent, for new ones.
+
+    Raises:
+        OSError: EPERM where it is not allowed, EINVAL with several threads.
+
+    Source: unshare(2).
+    """
+    _call("unshare", ctypes.c_int(flags))
+
+
 def unmount_privileged(target: str, *, lazy: bool = False) -> None:
     """Unmount what is on `target`.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from artifactfs.blobstore.keys import RUNS_PREFIX, run_environment_key, run_key
+from artifactfs.blobstore.keys import RUNS_PREFIX, run_environment_key, run_files_key, run_key
 from artifactfs.digest import hash_bytes
 from artifactfs.errors import (
     AlreadyExistsError,
@@ -48,13 +48,24 @@ from artifactfs.runs.state import RunState as RunState  # noqa: PLC0414 (handed 
 from artifactfs.runs.state import fold_events
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from artifactfs.blobstore.base import ObjectStore
     from artifactfs.clock import Clock
 
 SHORTEST_PREFIX: Final = 4
 _encode = msgspec.json.Encoder(order="sorted").encode
+
+
+class LookedUpFile(msgspec.Struct, frozen=True):
+    """A file that a run looked up: in the version `NAME:vN`, at a path, with so many bytes."""
+
+    artifact: str
+    path: str
+    size: int
+
+
+_decode_files = msgspec.json.Decoder(LookedUpFile).decode_lines
 
 
 class RunLog:
@@ -175,7 +186,31 @@ class RunLog:
             self._store.create(key, data)
         return str(digest)
 
+    def keep_files(self, run: str, files: Iterable[tuple[str, str, int]]) -> None:
+        """Store which files a run looked up, in order: version, path and size of each."""
+        data = b"".join(
+            _encode({"artifact": artifact, "path": path, "size": size}) + b"\n" for artifact, path, size in files
+        )
+        number = 1
+        while not self._store.create(run_files_key(run_day(run), run, number), data):
+            number += 1
+
     # Reading.
+
+    def iter_files(self, run: str) -> Iterator[LookedUpFile]:
+        """Yield the files that a run looked up, in order; none when that is not recorded.
+
+        Raises:
+            MalformedError: the list is damaged.
+        """
+        number = 1
+        while self._store.find_size(key := run_files_key(run_day(run), run, number)) is not None:
+            try:
+                yield from _decode_files(self._store.read(key))
+            except msgspec.MsgspecError as error:
+                msg = f"{key} does not decode: {error}"
+                raise MalformedError(msg, subject=key) from error
+            number += 1
 
     def get_environment(self, digest: str) -> Environment:
         """Return the software and hardware that a run states.

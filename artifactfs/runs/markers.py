@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.errors import ArtifactFSError
+from artifactfs.runs.inputs import close_view
 
 if TYPE_CHECKING:
     from artifactfs.runs.history import RunLog
@@ -44,5 +45,8 @@ def settle_marked(runs: RunLog, state_directory: str) -> None:
         return
     for run in found:
         with suppress(ArtifactFSError):
-            if runs.settle(runs.get_run(run)).has_ended:
+            state = runs.get_run(run)
+            if state.state == "crashed":
+                close_view(state_directory, runs, run)  # before the mark, because a run goes on with what it records
+            if runs.settle(state).has_ended:
                 remove_marker(state_directory, run)

@@ -15,6 +15,7 @@ from artifactfs.errors import UsageError
 from artifactfs.repository import changes
 from artifactfs.repository.commit import CommitOptions
 from artifactfs.repository.put import put_plan
+from artifactfs.repository.runviews import find_inputs
 from artifactfs.runs.lease import Heartbeat
 from artifactfs.runs.markers import remove_marker
 from artifactfs.runs.secrets import Masker
@@ -206,7 +207,7 @@ class Run:
             tags=tuple(sorted({*artifact.tags, *(tags or ())})),
             if_changed=if_changed,
             run=self.id,
-            inputs=tuple(self.inputs),
+            inputs=self._find_inputs(),
         )
         plan = artifact.get_draft("log it").plan
         result = put_plan(self._workspace.repository, artifact.collection, plan, options)
@@ -280,6 +281,11 @@ class Run:
             if self.at_exit is not None:
                 atexit.unregister(self.at_exit)
             self._workspace.close()
+
+    def _find_inputs(self) -> tuple[str, ...]:
+        """Return what was read so far, through the mount too when the run is that of `artifactfs run`."""
+        entered = find_inputs(self._workspace.repository.state_directory, self.id)
+        return tuple(dict.fromkeys((*self.inputs, *entered)))
 
     def _renew(self) -> int:
         return self._workspace.runs.renew(self.id, started_ns=self._record.started_ns)

@@ -21,8 +21,8 @@ from artifactfs.errors import EntryNotFoundError, IntegrityError, InvalidNameErr
 from artifactfs.paths import find_version_number, format_version
 from artifactfs.repository.trees import root_placement
 from artifactfs.vfs.attributes import Attributes, Kind
-from artifactfs.vfs.base import ROOT_NODE, NotADirectoryNodeError
-from artifactfs.vfs.nodes import AliasNode, CollectionNode, DirectoryNode, StagingNode, attributes_of
+from artifactfs.vfs.base import ROOT_NODE, NotADirectoryNodeError, UnknownNodeError
+from artifactfs.vfs.nodes import AliasNode, CollectionNode, DirectoryNode, StagingNode, ViewNode, attributes_of
 from artifactfs.vfs.tree_view import TreeView, find_in, missing_name
 from artifactfs.vfs.xattrs import get_from
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 CATALOGUE_MODE = 0o755
 _NOT_A_DIRECTORY = "this node is not a directory"
+_OF_A_RUN = "this node is of the view of a run"
 
 
 class StagingPlaces(Protocol):
@@ -62,18 +63,28 @@ class CatalogueView:
         *,
         staging: StagingPlaces,
         frozen: Mapping[str, dict[str, int]] | None = None,
+        shows_new: bool = False,
     ) -> None:
-        """Store what is shown; `frozen` holds the aliases' targets by collection when they are not to move."""
+        """Store what is shown.
+
+        `frozen` holds the aliases' targets by collection when they are not to move; aliases of other collections are
+        not shown then, or with `shows_new` as they are.
+        """
         self._repository = repository
         self._tree = TreeView(repository, epoch)
         self._staging = staging
         self._frozen = frozen
+        self._shows_new = shows_new
 
     def __enter__(self) -> Self:
         """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Close open files."""
+        self._tree.close()
+
+    def close(self) -> None:
         """Close open files."""
         self._tree.close()
 
@@ -105,6 +116,8 @@ class CatalogueView:
                 return self._alias_attributes(self._get_collection(record.collection), record.name)
             case StagingNode():
                 return self._staging_attributes(self._get_collection(record.collection), record.name)
+            case ViewNode():
+                raise UnknownNodeError(_OF_A_RUN)
             case _:
                 return record.attributes
 
@@ -217,6 +230,8 @@ class CatalogueView:
 
     def _freeze(self, state: Collection) -> Collection:
         """Return the state with the aliases of mount time, as far as their versions still exist."""
+        if self._shows_new and state.name not in (self._frozen or {}):
+            return state
         targets = (self._frozen or {}).get(state.name, {})
         aliases = {alias: number for alias, number in targets.items() if number in state.versions}
         return msgspec.structs.replace(state, aliases=aliases)

@@ -87,9 +87,18 @@ class StagingNode(Struct, frozen=True, array_like=True, tag=7):
     name: str
 
 
+class ViewNode(Struct, frozen=True, array_like=True, tag=8):
+    """A directory or link in the view of a run: `base` is the node that it shows, `path` where in a version."""
+
+    node: int
+    view: str
+    base: int
+    path: bytes
+
+
 TreeRecord = FileNode | DirectoryNode | LinkNode | ReferenceNode
 CatalogueRecord = CollectionNode | AliasNode | StagingNode
-Record = TreeRecord | CatalogueRecord
+Record = TreeRecord | CatalogueRecord | ViewNode
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Record)
@@ -130,6 +139,15 @@ class NodeTable:
         """Return the node of the place of a staging directory."""
         key = _hashed(b"s", collection, name)
         return self._get_or_make(key, lambda node: StagingNode(node, collection, name))
+
+    def in_view(self, view: str, base: int, path: bytes) -> int:
+        """Return the node that shows the node `base` in the view of a run.
+
+        Numbers are given out, not computed from both: a view's number in them would be used again by a later run, while
+        the kernel still holds the nodes of the earlier one.
+        """
+        key = b"w" + hashlib.sha256(f"{view}\0{base}".encode()).digest()
+        return self._get_or_make(key, lambda node: ViewNode(node, view, base, path))
 
     def version(self, collection: str, version: Version, placement: Placement | None) -> int:
         """Return the node of the top directory of a version."""

@@ -70,6 +70,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]
         ("metadata.seed = true", []),
         ("metadata.ok", ["net:v1"]),
         ("metadata.ok = true", ["net:v1"]),
+        ("metadata.ok = 1", []),
         ("metadata.ok > 0", []),
         ("metadata.none = null", ["data:v0", "net:v1", "net:v0"]),
         ("metadata.none", []),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -113,6 +114,9 @@ def open_source(arguments: dict[str, Any]) -> Source:
         return IndexSource(
             repository, nodes, view=whole, details=whole, root=None, owner=owner,
             catalogue=Validity(served.names_ns, served.names_ns), holding=stack.pop_all(),
+            open_view=lambda pins: CatalogueView(
+                repository, epoch, staging=_staging_of(served, repository, as_links=True), frozen=pins, shows_new=True
+            ),
         )  # fmt: skip
 
 
@@ -148,5 +152,9 @@ def _find_version(served: Served, repository: Repository) -> tuple[Collection, V
     return collection, collection.versions[served.version]
 
 
-def _staging_of(served: Served, repository: Repository) -> StagingPlaces:
-    return StagingList(repository, Order.decode(served.order)) if served.order else NoStaging()
+def _staging_of(served: Served, repository: Repository, *, as_links: bool = False) -> StagingPlaces:
+    """Return the staging directories; `as_links` where nothing is bound over their names."""
+    if not served.order:
+        return NoStaging()
+    order = Order.decode(served.order)
+    return StagingList(repository, replace(order, staging_links=True) if as_links else order)

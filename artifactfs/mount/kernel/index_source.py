@@ -23,17 +23,21 @@ from artifactfs.mount.kernel.encoding import (
 )
 from artifactfs.mount.kernel.pages import copy_records
 from artifactfs.mount.kernel.prepared import PreparedDirectories, encode_listing, node_attributes
+from artifactfs.mount.kernel.run_views import RunViews
 from artifactfs.mount.kernel.source import Space
+from artifactfs.repository.runviews import NAME_PREFIX
 from artifactfs.repository.trees import Trees
 from artifactfs.vfs.base import NoAttributeError
-from artifactfs.vfs.nodes import DirectoryNode, FileNode, LinkNode, NodeTable, ReferenceNode
+from artifactfs.vfs.nodes import DirectoryNode, FileNode, LinkNode, NodeTable, ReferenceNode, ViewNode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import ExitStack
 
     from artifactfs.mount.kernel.source import Content
     from artifactfs.repository.repository import Repository
     from artifactfs.vfs.base import DetailView, View
+    from artifactfs.vfs.catalogue_view import CatalogueView
     from artifactfs.vfs.nodes import Record
 
 TREE_CACHE_BYTES: Final = 1 << 20
@@ -47,7 +51,7 @@ class IndexSource:
     Threading: one thread.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (all that it answers from)
         self,
         repository: Repository,
         nodes: NodeTable,
@@ -58,6 +62,7 @@ class IndexSource:
         owner: Owner,
         catalogue: Validity,
         holding: ExitStack,
+        open_view: Callable[[dict[str, dict[str, int]]], CatalogueView] | None = None,
     ) -> None:
         """Store what is answered from; `root` is the version that is mounted, None for a whole repository."""
         self._repository = repository
@@ -71,12 +76,27 @@ class IndexSource:
         self.has_xattrs = True
         trees = Trees(repository.blobs, cache_size=TREE_CACHE_BYTES)
         self._directories = PreparedDirectories(nodes, trees, owner=owner)
+        self._views: RunViews | None = None
+        if open_view is not None:
+            self._views = RunViews(
+                nodes,
+                self._directories,
+                owner=owner,
+                state_directory=repository.state_directory,
+                open_catalogue=open_view,
+            )
+            holding.callback(self._views.close)
 
     def find_entry(self, parent: int, name: bytes) -> bytes | memoryview:
         """Return the `fuse_entry_out` of a name."""
         record = self._find_record(parent)
         if isinstance(record, DirectoryNode):
             return self._directories.find_entry(record, name) or NO_ENTRY
+        if self._views is not None:
+            if isinstance(record, ViewNode):
+                return self._views.find_entry(record, name)
+            if record is None and name.startswith(NAME_PREFIX):
+                return self._views.find_root(name)
         # What is missing here may come: nothing is said about how long it is missing.
         found = self._view.lookup(parent, name)
         inside = isinstance(self._nodes.get(found.node), DirectoryNode)
@@ -87,11 +107,15 @@ class IndexSource:
         record = self._find_record(node)
         if isinstance(record, _TREE_RECORDS):
             return encode_attr(node_attributes(record.attributes), self._owner)
+        if isinstance(record, ViewNode) and self._views is not None:
+            return self._views.find_attributes(record)
         return encode_attr(node_attributes(self._view.getattr(node)), self._owner, validity=self._catalogue)
 
     def read_link(self, node: int) -> bytes:
         """Return the target of a symbolic link."""
         record = self._find_record(node)
+        if isinstance(record, ViewNode) and self._views is not None:
+            return self._views.read_link(record)
         return record.target if isinstance(record, LinkNode) else self._view.readlink(node)
 
     def fill_directory(self, node: int, *, offset: int, into: memoryview) -> int:
@@ -99,6 +123,8 @@ class IndexSource:
         record = self._find_record(node)
         if isinstance(record, DirectoryNode):
             return self._directories.fill(record, offset=offset, into=into)
+        if isinstance(record, ViewNode) and self._views is not None:
+            return self._views.fill_directory(record, offset=offset, into=into)
         return copy_records([(0, self._list_catalogue(node))], offset=offset, into=into)
 
     def _list_catalogue(self, node: int) -> memoryview:
@@ -129,14 +155,19 @@ class IndexSource:
         """Return the record of a node; None for the root of a whole repository."""
         return self._root if node == ROOT_NODE else self._nodes.get(node)
 
+    def _find_shown(self, node: int) -> int:
+        """Return the node that a node of a view shows; any other is itself."""
+        record = self._find_record(node)
+        return record.base if isinstance(record, ViewNode) else node
+
     def list_xattrs(self, node: int) -> list[bytes]:
         """Return the names of a node's attributes."""
-        return list(self._details.list_xattrs(node))
+        return list(self._details.list_xattrs(self._find_shown(node)))
 
     def find_xattr(self, node: int, name: bytes) -> bytes | None:
         """Return the value of an attribute, or None."""
         try:
-            return self._details.get_xattr(node, name)
+            return self._details.get_xattr(self._find_shown(node), name)
         except NoAttributeError:
             return None
 

@@ -1,0 +1,140 @@
+"""What the run of a program and the mount tell each other: which aliases are pinned, and what was looked up.
+
+    views/<run id>/pins      JSON: alias targets by collection, as they were when the run began
+    views/<run id>/looked    a line for each file looked up: `NAME:vN`, size, path; in order
+
+`artifactfs run` makes the directory and removes it; as long as it is there, the mount shows the repository under
+`@run-<run id>` with these aliases, and its workers append to `looked`. A line is one write to a file opened for
+appending, so that those of several workers do not mix. A directory that is listed or entered has `-` as its size.
+
+Used by `mount` and by whoever runs programs. Threading: functions without state.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from artifactfs.errors import ArtifactFSError, translate_os_error
+from artifactfs.model import Collection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from artifactfs.repository.repository import Repository
+
+FOLDER: Final = "views"
+NAME_PREFIX: Final = b"@run-"
+"""What a view's directory at the root of a mount begins with; no collection can be called so."""
+_LINE = re.compile(rb"([^\t]+:v\d+)\t(-|\d+)\t(.*)", re.DOTALL)
+_RUN = re.compile(r"[0-9a-f-]{36}")
+_ESCAPE: Final = re.compile(rb"\\(.)", re.DOTALL)
+_Pins = dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """Something that a program looked up.
+
+    Attributes:
+        artifact: `NAME:vN`.
+        path: the entry path in it; b"" is its top directory.
+        size: bytes of a file; None of a directory that was entered or listed.
+    """
+
+    artifact: str
+    path: bytes
+    size: int | None
+
+
+def is_run_name(text: str) -> bool:
+    """Return whether a text can be the id of a run, and so part of a path here."""
+    return _RUN.fullmatch(text) is not None
+
+
+def begin_view(repository: Repository, run: str) -> None:
+    """Pin the aliases as they are now, and let mounts show a view for a run.
+
+    Raises:
+        StorageFullError, AccessDeniedError: the state directory cannot be written to.
+    """
+    pins: _Pins = {}
+    for name in repository.collection_names():
+        try:
+            pins[name] = dict((repository.find_collection(name) or Collection(name)).aliases)
+        except ArtifactFSError:
+            continue  # a damaged log: entering it says so
+    folder = _folder(repository.state_directory, run)
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        with open(os.path.join(folder, "pins.new"), "wb") as file:
+            file.write(msgspec.json.encode(pins))
+        os.replace(os.path.join(folder, "pins.new"), os.path.join(folder, "pins"))
+    except OSError as error:
+        raise translate_os_error(error, doing=f"making a view for the run {run}", subject=folder) from error
+
+
+def end_view(state_directory: str, run: str) -> None:
+    """Let mounts show the view no more, and forget what was looked up."""
+    shutil.rmtree(_folder(state_directory, run), ignore_errors=True)
+
+
+def find_pins(state_directory: str, run: str) -> _Pins | None:
+    """Return the alias targets that a run pins by collection, or None when it has no view."""
+    try:
+        with open(os.path.join(_folder(state_directory, run), "pins"), "rb") as file:
+            return msgspec.json.decode(file.read(), type=_Pins)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def open_looked(state_directory: str, run: str) -> int:
+    """Return a descriptor to which `append_looked` writes; the caller closes it.
+
+    Raises:
+        OSError: the run has no view.
+    """
+    path = os.path.join(_folder(state_directory, run), "looked")
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def append_looked(descriptor: int, artifact: str, path: bytes, size: int | None) -> None:
+    """Note something that was looked up.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    escaped = path.replace(b"\\", b"\\\\").replace(b"\n", b"\\n")
+    os.write(descriptor, b"%s\t%s\t%s\n" % (artifact.encode(), b"-" if size is None else b"%d" % size, escaped))
+
+
+def iter_looked(state_directory: str, run: str) -> Iterator[LookedUp]:
+    """Yield what a run looked up, in order, each once; nothing when it has no view."""
+    seen: set[tuple[str, bytes]] = set()
+    try:
+        with open(os.path.join(_folder(state_directory, run), "looked"), "rb") as file:
+            for line in file:
+                match = _LINE.fullmatch(line.rstrip(b"\n"))
+                if match is None:
+                    continue
+                path = _ESCAPE.sub(lambda found: b"\n" if found[1] == b"n" else found[1], match[3])
+                found = LookedUp(match[1].decode(), path, None if match[2] == b"-" else int(match[2]))
+                if (found.artifact, path) not in seen:
+                    seen.add((found.artifact, path))
+                    yield found
+    except OSError:
+        return
+
+
+def find_inputs(state_directory: str, run: str) -> tuple[str, ...]:
+    """Return the versions that a run has entered so far, each `NAME:vN`, in order."""
+    return tuple(dict.fromkeys(found.artifact for found in iter_looked(state_directory, run)))
+
+
+def _folder(state_directory: str, run: str) -> str:
+    return os.path.join(state_directory, FOLDER, run)

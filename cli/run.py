@@ -1,0 +1,57 @@
+"""`artifactfs run`: run a program, and record what it reads and makes."""
+
+from __future__ import annotations
+
+import click
+
+from .committing import parse_metadata
+from .options import Command
+from .session import current_session
+
+
+@click.command("run", cls=Command, context_settings={"allow_interspersed_args": False})
+@click.option("--name", default="", help="A name for people.")
+@click.option("--job-type", default="", metavar="TYPE", help="What kind of work it is, such as train.")
+@click.option("--project", default="", help="What it belongs to.")
+@click.option("--notes", default="", help="Free text.")
+@click.option("--tag", "tags", multiple=True, help="A tag; repeatable.")
+@click.option("--config", multiple=True, metavar="KEY=VALUE", help="JSON where it parses; repeatable.")
+@click.option("--no-bind", is_flag=True, help="Only set ARTIFACTFS_MOUNT; do not show the view over the mount point.")
+@click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] COMMAND...")
+def command(
+    program: tuple[str, ...],
+    *,
+    name: str,
+    job_type: str,
+    project: str,
+    notes: str,
+    tags: tuple[str, ...],
+    config: tuple[str, ...],
+    no_bind: bool,
+) -> None:
+    """Run COMMAND as a run: the versions that it enters in the mount are its inputs, those it commits its outputs.
+
+    Aliases stay as they are while it runs. Its exit status is passed on, or 128 and the number of the signal that
+    ended it.
+    """
+    from artifactfs.sdk.programs import run_program
+    from artifactfs.sdk.workspace import find_workspace
+
+    session = current_session()
+    workspace = find_workspace(session.places.repository)
+    details = {
+        "name": name,
+        "job_type": job_type,
+        "project": project,
+        "notes": notes,
+        "tags": tags,
+        "config": parse_metadata(config),
+    }
+    try:
+        result = run_program(workspace, program, details=details, bind=not no_bind)
+    finally:
+        workspace.close()
+    if not result.mountpoint:
+        session.note("nothing is mounted by the kernel transport, so what was read is not recorded")
+    session.note(f"run {result.run} ended with {result.exit_code}")
+    click.get_current_context().exit(result.exit_code)

@@ -1,0 +1,205 @@
+"""`artifactfs run`: programs that know nothing of artifactfs, and what is recorded of them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from artifactfs_cli.main import program
+from click.testing import CliRunner
+
+import artifactfs
+from artifactfs.sdk.recorded import RecordedRun
+
+pytestmark = pytest.mark.mounted
+CLI = [sys.executable, "-c", "from artifactfs_cli.main import main; main()"]
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "work"
+    (folder / "data" / "sub").mkdir(parents=True)
+    for number in range(20):
+        (folder / "data" / "sub" / f"{number:02}").write_bytes(b"x" * number)
+    (folder / "data" / "top").write_text("top")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("ARTIFACTFS_REPO", str(tmp_path / "repository"))
+    return folder
+
+
+def cli(*arguments: str, code: int = 0) -> str:
+    done = subprocess.run([*CLI, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    return done.stdout
+
+
+@pytest.fixture
+def mounted(work: Path, tmp_path: Path) -> Iterator[Path]:
+    """Return a mount of a repository with `data`: v0, and v1 with other content, which is `latest`."""
+    cli("put", "data", "data/")
+    (work / "data" / "top").write_text("other")
+    cli("put", "data", "data/")
+    place = tmp_path / "mnt"
+    place.mkdir()
+    cli("mount", "--transport", "kernel", str(place))
+    yield place
+    subprocess.run([*CLI, "umount", "--lazy", str(place)], capture_output=True, check=False)
+
+
+def last_run() -> RecordedRun:
+    return next(artifactfs.Api().runs())
+
+
+READ = "import sys\nfor path in sys.argv[1:]: open(path).read()"
+
+
+@pytest.mark.parametrize("bind", [True, False])
+def test_what_is_read_is_recorded_in_order_with_sizes(mounted: Path, bind: bool) -> None:
+    text = (
+        "import os, sys; top = os.environ['ARTIFACTFS_MOUNT'];"
+        "[open(f'{top}/data/{name}').read() for name in ('latest/sub/07', 'v0/top', 'latest/sub/03', 'latest/sub/07')]"
+    )
+    cli("run", "--name", "reader", *([] if bind else ["--no-bind"]), "--", sys.executable, "-c", text)
+    run = last_run()
+    assert (run.name, run.state, run.inputs) == ("reader", "finished", ("data:v1", "data:v0"))
+    files = [(file.artifact, file.path, file.size) for file in run.workspace.runs.iter_files(run.id)]
+    assert files == [("data:v1", "sub/07", 7), ("data:v0", "top", 3), ("data:v1", "sub/03", 3)]
+    assert sorted(os.listdir(mounted)) == ["data"]
+
+
+def test_the_view_lies_over_the_mount_point_for_the_program_alone(mounted: Path) -> None:
+    cli("run", "--", sys.executable, "-c", READ, str(mounted / "data/v1/top"))
+    assert last_run().inputs == ("data:v1",)
+    (mounted / "data" / "v0" / "top").read_text()
+    assert last_run().inputs == ("data:v1",)
+
+
+def test_listing_a_version_enters_it_and_the_collection_does_not(mounted: Path) -> None:
+    cli("run", "--", "ls", str(mounted / "data"))
+    assert last_run().inputs == ()
+    cli("run", "--", "ls", str(mounted / "data/v0"))
+    assert last_run().inputs == ("data:v0",)
+    assert list(last_run().workspace.runs.iter_files(last_run().id)) == []
+
+
+def test_the_view_shows_what_the_mount_shows(mounted: Path) -> None:
+    listing = "import os, sys; print([(at, sorted(d), sorted(f)) for at, d, f in sorted(os.walk(sys.argv[1]))])"
+    direct = subprocess.run([sys.executable, "-c", listing, str(mounted)], capture_output=True, text=True, check=True)
+    assert cli("run", "--", sys.executable, "-c", listing, str(mounted)) == direct.stdout
+    stats = "find . -printf '%p %y %m %s %T@ %l\\n' | sort"
+    seen = subprocess.run(["sh", "-c", stats], cwd=mounted, capture_output=True, text=True, check=True).stdout
+    assert cli("run", "--", "sh", "-c", f"cd {mounted} && {stats}") == seen
+    assert cli("run", "--", "diff", "-r", str(mounted / "data/v1"), "data") == ""
+
+
+def test_files_share_their_nodes_and_directories_do_not(mounted: Path) -> None:
+    ask = ["stat", "-c", "%i", str(mounted / "data/v0/sub"), str(mounted / "data/v0/sub/05")]
+    outside = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.split()
+    inside = cli("run", "--", *ask).split()
+    assert inside[1] == outside[1]
+    assert inside[0] != outside[0]
+
+
+def test_aliases_do_not_move_under_a_program(mounted: Path, work: Path) -> None:
+    text = (
+        "import os, subprocess, sys; top = sys.argv[1];"
+        "subprocess.run([sys.executable, '-c', sys.argv[2], 'put', 'data', 'data/', '--quiet'], check=True);"
+        "print(os.readlink(f'{top}/data/latest'), os.path.isdir(f'{top}/data/v2'))"
+    )
+    out = cli("run", "--", sys.executable, "-c", text, str(mounted), CLI[2])
+    assert out.split() == ["data:v2", "v1", "True"]
+    assert os.readlink(mounted / "data" / "latest") == "v2"
+    assert last_run().outputs == ("data:v2",)
+
+
+def test_what_a_tree_of_processes_commits_is_an_output_made_from_what_was_read(mounted: Path, work: Path) -> None:
+    put = shlex.join([*CLI, "put", "made", "result"])
+    cli("run", "--", "sh", "-c", f"cat {mounted}/data/v0/top > result; (sh -c {shlex.quote(put)}) & wait")
+    run = last_run()
+    assert (run.inputs, run.outputs) == (("data:v0",), ("made:v0",))
+    made = artifactfs.Api().artifact("made")
+    assert made.logged_by() == run
+    assert [item.name for item in made.ancestors()][1:] == ["data:v0"]
+
+
+@pytest.mark.parametrize(
+    ("command", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 143), ("kill -KILL $$", 137)]
+)
+def test_exit_statuses_are_passed_on(work: Path, command: str, code: int) -> None:
+    cli("run", "--", "sh", "-c", command, code=code)
+    run = last_run()
+    assert (run.exit_code, run.state) == (code, "failed" if code else "finished")
+
+
+def test_a_program_that_does_not_exist(work: Path) -> None:
+    cli("run", "--", "/nothing/there", code=13)
+    assert (last_run().state, last_run().exit_code) == ("failed", 127)
+
+
+def test_signals_are_passed_on(work: Path) -> None:
+    text = "trap 'echo got; exit 9' USR1; echo ready; while :; do sleep 0.05; done"
+    process = subprocess.Popen([*CLI, "run", "--", "sh", "-c", text], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGUSR1)
+    out, _ = process.communicate(timeout=20)
+    assert (out, process.returncode) == ("got\n", 9)
+
+
+def test_what_a_killed_run_read_is_recorded_when_it_is_marked(mounted: Path) -> None:
+    text = READ + "\nprint('ready', flush=True); sys.stdin.read()"
+    command = [*CLI, "run", "--", sys.executable, "-c", text, str(mounted / "data/v0/sub/09")]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    process.kill()
+    process.communicate(timeout=20)
+    assert last_run().state == "crashed"
+    CliRunner().invoke(program, ["runs"])
+    assert (last_run().state, last_run().is_marked, last_run().inputs) == ("crashed", True, ("data:v0",))
+    files = [file.path for file in last_run().workspace.runs.iter_files(last_run().id)]
+    assert files == ["sub/09"]
+
+
+def requests(mounted: Path) -> dict[str, int]:
+    """Return how many requests the mount has answered by kind."""
+    found = json.loads(cli("mounts", str(mounted), "--json"))["mounts"][0]["figures"]["requests"]
+    return {kind: count for kind, count in found.items() if count}
+
+
+def test_a_first_use_is_one_lookup_and_a_second_is_nothing(mounted: Path) -> None:
+    text = (
+        "import os, sys; top = sys.argv[1]\n"
+        "def read():\n"
+        "    for number in range(1, 20):\n"
+        "        file = os.open(f'{top}/data/latest/sub/{number:02}', os.O_RDONLY); os.read(file, 99); os.close(file)\n"
+        "    print('done', flush=True); sys.stdin.readline()\n"
+        "read(); read(); os.listdir(f'{top}/data/v1/sub'); read()"
+    )
+    subprocess.run(["cat", *[str(mounted / "data/v1/sub" / f"{number:02}") for number in range(20)]], check=True)
+    command = [*CLI, "run", "--", sys.executable, "-c", text, str(mounted)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        counts = [requests(mounted)]
+        for _ in range(3):
+            assert process.stdout.readline() == "done\n"
+            counts.append(requests(mounted))
+            process.stdin.write("\n")
+    first, second, third = (
+        {kind: after.get(kind, 0) - before.get(kind, 0) for kind in after if after[kind] != before.get(kind, 0)}
+        for before, after in itertools.pairwise(counts)
+    )
+    # Nothing is read: the pages are those of the mount. The rest is the way there: view, data, latest, v1, sub.
+    assert "read" not in first
+    assert first["lookup"] <= 19 + 6
+    assert second == {}
+    assert set(third) <= {"readdirplus", "readdir"}
