@@ -203,3 +203,10 @@ def test_a_first_use_is_one_lookup_and_a_second_is_nothing(mounted: Path) -> Non
     assert first["lookup"] <= 19 + 6
     assert second == {}
     assert set(third) <= {"readdirplus", "readdir"}
+
+
+def test_a_file_that_was_listed_before_is_recorded_when_it_is_used(mounted: Path) -> None:
+    text = "import os, sys; top = sys.argv[1]; os.listdir(top); open(f'{top}/04').read()"
+    cli("run", "--", sys.executable, "-c", text, str(mounted / "data/v1/sub"))
+    run = last_run()
+    assert [file.path for file in run.workspace.runs.iter_files(run.id)] == ["sub/04"]
