@@ -186,10 +186,10 @@ def test_a_first_use_is_one_lookup_and_a_second_is_nothing(mounted: Path) -> Non
     )
     subprocess.run(["cat", *[str(mounted / "data/v1/sub" / f"{number:02}") for number in range(20)]], check=True)
     command = [*CLI, "run", "--", sys.executable, "-c", text, str(mounted)]
+    counts = [requests(mounted)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        counts = [requests(mounted)]
         for _ in range(3):
             assert process.stdout.readline() == "done\n"
             counts.append(requests(mounted))
@@ -200,7 +200,7 @@ def test_a_first_use_is_one_lookup_and_a_second_is_nothing(mounted: Path) -> Non
     )
     # Nothing is read: the pages are those of the mount. The rest is the way there: view, data, latest, v1, sub.
     assert "read" not in first
-    assert first["lookup"] <= 19 + 6
+    assert 19 < first["lookup"] <= 19 + 12, first
     assert second == {}
     assert set(third) <= {"readdirplus", "readdir"}
 
