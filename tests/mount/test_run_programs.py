@@ -172,7 +172,8 @@ def test_what_a_killed_run_read_is_recorded_when_it_is_marked(mounted: Path) -> 
 def requests(mounted: Path) -> dict[str, int]:
     """Return how many requests the mount has answered by kind."""
     found = json.loads(cli("mounts", str(mounted), "--json"))["mounts"][0]["figures"]["requests"]
-    return {kind: count for kind, count in found.items() if count}
+    # What the kernel forgets of processes that ended is told when it likes.
+    return {kind: count for kind, count in found.items() if count and "forget" not in kind}
 
 
 def test_a_first_use_is_one_lookup_and_a_second_is_nothing(mounted: Path) -> None:
@@ -202,7 +203,7 @@ def test_a_first_use_is_one_lookup_and_a_second_is_nothing(mounted: Path) -> Non
     assert "read" not in first
     assert 19 < first["lookup"] <= 19 + 12, first
     assert second == {}
-    assert set(third) <= {"readdirplus", "readdir"}
+    assert not {"lookup", "read"} & set(third), third
 
 
 def test_a_file_that_was_listed_before_is_recorded_when_it_is_used(mounted: Path) -> None:
