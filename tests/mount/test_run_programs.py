@@ -170,23 +170,50 @@ def test_what_a_killed_run_read_is_recorded_when_it_is_marked(mounted: Path) -> 
 
 
 def requests(mounted: Path) -> dict[str, int]:
-    """Return how many requests the mount has answered by kind."""
+    """Return how many requests the mount has answered by kind, once that stays the same: it is counted afterwards."""
+    before: dict[str, int] | None = None
+    while before != (before := count_requests(mounted)):
+        pass
+    return before
+
+
+def count_requests(mounted: Path) -> dict[str, int]:
     found = json.loads(cli("mounts", str(mounted), "--json"))["mounts"][0]["figures"]["requests"]
     # What the kernel forgets of processes that ended is told when it likes.
     return {kind: count for kind, count in found.items() if count and "forget" not in kind}
 
 
+READ_THRICE = """
+import os, sys
+top = sys.argv[1]
+def read():
+    for number in range(1, 20):
+        file = os.open(f"{top}/data/latest/sub/{number:02}", os.O_RDONLY)
+        os.read(file, 99)
+        os.close(file)
+    print("done", flush=True)
+    sys.stdin.readline()
+read()
+read()
+os.listdir(f"{top}/data/v1/sub")
+read()
+"""
+
+
 def test_a_first_use_is_one_lookup_and_a_second_is_nothing(mounted: Path) -> None:
-    text = (
-        "import os, sys; top = sys.argv[1]\n"
-        "def read():\n"
-        "    for number in range(1, 20):\n"
-        "        file = os.open(f'{top}/data/latest/sub/{number:02}', os.O_RDONLY); os.read(file, 99); os.close(file)\n"
-        "    print('done', flush=True); sys.stdin.readline()\n"
-        "read(); read(); os.listdir(f'{top}/data/v1/sub'); read()"
-    )
-    subprocess.run(["cat", *[str(mounted / "data/v1/sub" / f"{number:02}") for number in range(20)]], check=True)
-    command = [*CLI, "run", "--", sys.executable, "-c", text, str(mounted)]
+    # Nothing is read: the pages are those of the mount. The other lookups are the way there.
+    # Whoever drops the caches of the machine meanwhile makes the kernel ask again: then once more.
+    for _ in range(5):
+        first, second, third = count_three_reads(mounted)
+        if "read" not in first and 19 < first["lookup"] <= 19 + 12 and not second and set(third) <= {"readdirplus"}:
+            return
+    raise AssertionError((first, second, third))
+
+
+def count_three_reads(mounted: Path) -> list[dict[str, int]]:
+    """Return what was asked by kind while a program read files three times, and listed them before the third."""
+    subprocess.run(["cat", *[str(mounted / f"data/v1/sub/{number:02}") for number in range(20)]], check=True)
+    command = [*CLI, "run", "--", sys.executable, "-c", READ_THRICE, str(mounted)]
     counts = [requests(mounted)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
         assert process.stdin is not None
@@ -195,15 +222,10 @@ def test_a_first_use_is_one_lookup_and_a_second_is_nothing(mounted: Path) -> Non
             assert process.stdout.readline() == "done\n"
             counts.append(requests(mounted))
             process.stdin.write("\n")
-    first, second, third = (
-        {kind: after.get(kind, 0) - before.get(kind, 0) for kind in after if after[kind] != before.get(kind, 0)}
+    return [
+        {kind: after[kind] - before.get(kind, 0) for kind in after if after[kind] != before.get(kind, 0)}
         for before, after in itertools.pairwise(counts)
-    )
-    # Nothing is read: the pages are those of the mount. The rest is the way there: view, data, latest, v1, sub.
-    assert "read" not in first
-    assert 19 < first["lookup"] <= 19 + 12, first
-    assert second == {}
-    assert not {"lookup", "read"} & set(third), third
+    ]
 
 
 def test_a_file_that_was_listed_before_is_recorded_when_it_is_used(mounted: Path) -> None:

@@ -37,7 +37,7 @@ from artifactfs.mount.kernel.structures import ENTRY_OUT
 from artifactfs.paths import join_path
 from artifactfs.repository.runviews import NAME_PREFIX, append_looked, find_pins, is_run_name, open_looked
 from artifactfs.vfs.base import ROOT_NODE
-from artifactfs.vfs.nodes import AliasNode, DirectoryNode, LinkNode
+from artifactfs.vfs.nodes import DirectoryNode, LinkNode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,10 +48,8 @@ if TYPE_CHECKING:
     from artifactfs.vfs.nodes import NodeTable, Record, ViewNode
 
 KEPT_VIEWS: Final = 256
-_MOMENT_NS: Final = 10**9
-_NAMES: Final = Validity(FOREVER.entry_ns, _MOMENT_NS)
-"""Of collections in a view: they stay, but their times change when a version is added."""
-_ROOT: Final = Validity(0, _MOMENT_NS)
+_ROOT: Final = Validity(0, FOREVER.attr_ns)
+"""The name goes with the run; everything in a view stays as the program has first seen it."""
 _NO_VIEW: Final = b"\0" * ENTRY_OUT.size
 """There is no view of this name; one may come, so the kernel keeps nothing."""
 _INO, _SIZE, _MODE = (ENTRY_OUT.fields.index(field) for field in ("ino", "size", "mode"))
@@ -107,16 +105,16 @@ class RunViews:
         if isinstance(base, DirectoryNode):
             return self._find_in_version(parent, base, name)
         found = self._get_view(parent.view).catalogue.lookup(parent.base, name)
-        return self._encode(parent.view, found, b"", validity=FOREVER if self._is_fixed(found) else _NAMES)
+        return self._encode(parent.view, found, b"", validity=FOREVER)
 
     def find_attributes(self, record: ViewNode) -> bytes:
         """Return the `fuse_attr_out` of a directory or link of a view."""
         base = self._find_base(record)
         if isinstance(base, (DirectoryNode, LinkNode)):
-            found, validity = base.attributes, FOREVER
+            found = base.attributes
         else:
-            found, validity = self._get_view(record.view).catalogue.getattr(record.base), _NAMES
-        return encode_attr(replace(node_attributes(found), node=record.node), self._owner, validity=validity)
+            found = self._get_view(record.view).catalogue.getattr(record.base)
+        return encode_attr(replace(node_attributes(found), node=record.node), self._owner)
 
     def read_link(self, record: ViewNode) -> bytes:
         """Return where an alias, as it is pinned, or a staging directory is."""
@@ -159,10 +157,6 @@ class RunViews:
     def _encode(self, run: str, found: Attributes, path: bytes, *, validity: Validity) -> bytes:
         node = self._nodes.in_view(run, found.node, path)
         return encode_entry(replace(node_attributes(found), node=node), self._owner, validity=validity)
-
-    def _is_fixed(self, found: Attributes) -> bool:
-        """Return whether it is a version or an alias: neither changes in a view. Where staging is may change."""
-        return isinstance(self._nodes.get(found.node), (DirectoryNode, AliasNode))
 
     def _find_base(self, record: ViewNode) -> Record | None:
         """Return the record of what a node of a view shows; None for the root."""
