@@ -22,6 +22,7 @@ from artifactfs.mount import api
 from artifactfs.mount.mountinfo import find_mount
 from artifactfs.mount.options import MountInfo, MountOptions
 from artifactfs.mount.overlay.mounting import may_overlay
+from artifactfs.mount.registry import iter_live
 from artifactfs.mount.syscalls import may_mount, unmount_privileged
 from artifactfs.repository.repository import Repository
 from artifactfs.repository.staging import Staging, StagingArea
@@ -415,6 +416,7 @@ def test_a_killed_server_comes_back_with_what_was_written(
     (staged / "kept").write_text("kept\n")
     before = server_of(folders).pid
     os.kill(before, signal.SIGKILL)
+    wait_until(lambda: before not in [info.pid for info in iter_live(folders)])  # until then it holds its lock
     path = api.attach_staging(folders, repository, staging=staging)
     assert path == str(staged)
     assert server_of(folders).pid != before
