@@ -8,7 +8,6 @@ import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +16,6 @@ from artifactfs.mount.kernel.asking import find_figures, upgrade_mount
 from artifactfs.mount.options import MountInfo, MountOptions
 from artifactfs.mount.syscalls import may_mount
 from artifactfs.repository import changes
-from artifactfs.repository.commit import CommitOptions
 from artifactfs.repository.repository import Repository
 from artifactfs.testing.repositories import find_stored
 
@@ -292,17 +290,16 @@ class TestPassthrough:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_directory_of_a_million_entries(mount: Mount, repository: Repository, tmp_path: Path) -> None:
-    from artifactfs.manifest import build_directory
     from artifactfs.model import SymlinkEntry
+    from artifactfs.repository.commit import commit_root
+    from artifactfs.repository.treebuilder import TreeBuilder, make_root
 
     names = [f"file-{number:07d}".encode() for number in range(1_000_000)]
-    pages = build_directory([SymlinkEntry(name, 0o777, 1, b"x") for name in names])
     with repository.blobs.begin() as batch:
-        for page in pages:
-            batch.store_tree(page)
+        links = [SymlinkEntry(name, 0o777, 1, b"x") for name in names]
+        root = TreeBuilder(batch).store_directory(b"/", mode=0o755, mtime_ns=1, entries=links)
         batch.flush()
-    root = pages[-1]
-    _commit(repository, "many", root)
+    commit_root(repository, "many", make_root(root))
     info = mount(artifact="many:latest")
     with timed(2):
         assert os.lstat(Path(info.mountpoint) / "file-0777777").st_size == 1
@@ -313,11 +310,3 @@ def test_a_directory_of_a_million_entries(mount: Mount, repository: Repository, 
     before = requests(info)["readdirplus"]
     assert sum(1 for _ in os.scandir(info.mountpoint)) == 1_000_000
     assert requests(info)["readdirplus"] <= before * 2
-
-
-def _commit(repository: Repository, name: str, page: Any) -> None:
-    from artifactfs.model import Root
-    from artifactfs.repository.commit import commit_root
-
-    root = Root(f"sha256:{page.tree.hex()}", f"sha256:{page.content.hex()}", 0o755, 1, page.size, page.count)
-    commit_root(repository, name, root, CommitOptions())
