@@ -24,7 +24,7 @@ from artifactfs.digest import CHUNK_SIZE, DIGEST_SIZE
 from artifactfs.errors import ArtifactFSError, BlobMissingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
 
     from artifactfs.blobstore.base import ObjectBatch, ObjectFile, Store
@@ -131,7 +131,10 @@ class BlobBatch:
         self._verified = blobs.verified
         self._packing = threading.RLock()
         self._packer = Packer(batch, key=pack_key)
+        # Of this batch: places in the pack that is being filled, and in the one before.
         self._fresh: dict[bytes, Place] = {}
+        self._previous: dict[bytes, Place] = {}
+        self._looked_up: dict[bytes, list[tuple[bytes, PackPlace]]] = {}
         self._names: dict[bytes, PackName | None] = {}
         self._completed: set[bytes] = set()
 
@@ -149,6 +152,15 @@ class BlobBatch:
     def is_packed(self, size: int) -> bool:
         """Return whether a new blob of this size goes into a pack."""
         return size < self._blobs.packed_below
+
+    def look_up(self, digests: Sequence[bytes]) -> None:
+        """Look for blobs that will be stored soon, all at once: one by one costs several times as much.
+
+        What is stored meanwhile is in this pack or the one before, as long as less than a pack is looked up ahead.
+        """
+        found = [(table, self._blobs.places.find_places(table, digests)) for table in (FILES, SEEN)]
+        for digest in digests:
+            self._looked_up[digest] = [(table, known[digest]) for table, known in found if digest in known]
 
     def store_blob(self, source: BinaryIO, *, size_hint: int = 0) -> StoredBlob:
         """Store all bytes that `source` still has, and return their digest.
@@ -195,6 +207,7 @@ class BlobBatch:
         """Store a blob in memory whose digest was computed already; otherwise as `store_bytes`."""
         assert len(data) <= CHUNK_SIZE
         if not self.is_packed(len(data)):
+            self._looked_up.pop(sha256, None)
             self._store_object(blob_key(sha256), sha256, data)
             return StoredBlob(sha256, len(data))
         with self._packing:
@@ -213,6 +226,7 @@ class BlobBatch:
         """
         with self._packing:
             fresh, self._fresh = self._fresh, {}
+            self._previous = fresh
             name = self._packer.seal()
             if name is not None and name.digest is not None:
                 self._names[name.digest] = name
@@ -236,13 +250,13 @@ class BlobBatch:
 
     def _find_place(self, sha256: bytes, size: int) -> Place | None:
         """Return where a blob lies in a pack that is there, undamaged, or None."""
-        fresh = self._fresh.get(sha256)
+        fresh = self._fresh.get(sha256) or self._previous.get(sha256)
+        looked_up = self._looked_up.pop(sha256, None)
         if fresh is not None:
             return fresh
         places = self._blobs.places
-        for table in (FILES, SEEN):
-            known = places.find_places(table, (sha256,)).get(sha256)
-            if known is None or known.size != size:
+        for table, known in self._iter_known(sha256) if looked_up is None else looked_up:
+            if known.size != size:
                 continue
             name = self._names[known.pack] if known.pack in self._names else self._look_for_pack(known.pack)
             if name is not None and self._is_good(sha256, known, name, is_ours=table == FILES):
@@ -250,6 +264,12 @@ class BlobBatch:
                     places.add_places(FILES, ((sha256, known),))
                 return Place(name, known.offset, known.size)
         return None
+
+    def _iter_known(self, sha256: bytes) -> Iterator[tuple[bytes, PackPlace]]:
+        for table in (FILES, SEEN):
+            known = self._blobs.places.find_places(table, (sha256,)).get(sha256)
+            if known is not None:
+                yield table, known
 
     def _look_for_pack(self, pack: bytes) -> PackName | None:
         key = pack_key(pack)

@@ -208,9 +208,10 @@ class Ingest:
 
     def _read_files(self, job: list[Found]) -> list[ReadFile | SymlinkEntry]:
         if self._unchanged is None:
-            return [self._read(found) for found in job]
+            return self._look_up([self._read(found) for found in job])
         files = [(found, found.status) for found in job if found.status is not None]
         known = self._unchanged.find([(found.local, status) for found, status in files])
+        self._sink.look_up([same.sha256 for same in known if same is not None])
         read = [self._keep(found, same) or self._read(found) for (found, _), same in zip(files, known, strict=True)]
         self._unchanged.add(
             [
@@ -219,6 +220,11 @@ class Ingest:
                 if isinstance(item, ReadFile) and item.status is not None
             ]
         )
+        return self._look_up(read)
+
+    def _look_up(self, read: list[ReadFile | SymlinkEntry]) -> list[ReadFile | SymlinkEntry]:
+        """Let the sink look for what is to be stored, in this thread."""
+        self._sink.look_up([item.file.sha256 for item in read if isinstance(item, ReadFile) and item.data is not None])
         return read
 
     def _keep(self, found: Found, known: KnownSource | None) -> ReadFile | None:

@@ -46,6 +46,9 @@ _SYSTEM_XATTRS = frozenset({"security.selinux", "security.SMACK64", "security.im
 class Sink(Protocol):
     """Where blobs and trees go; `ContentBatch` is one."""
 
+    def look_up(self, digests: Sequence[bytes]) -> None:
+        """Look for blobs that will be asked for, or stored, soon."""
+
     def find_stored(self, blob: BlobName) -> StoredBlob | None:
         """Return a blob that need not be stored, because it is there already; None when it must be."""
 
@@ -61,6 +64,9 @@ class Sink(Protocol):
 
 class HashingSink:
     """Stores nothing, and tells what would be stored. May be shared by threads."""
+
+    def look_up(self, digests: Sequence[bytes]) -> None:
+        """Do nothing."""
 
     def find_stored(self, blob: BlobName) -> StoredBlob | None:
         """Return the blob: nothing needs to be stored."""
