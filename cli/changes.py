@@ -12,7 +12,7 @@ import click
 from artifactfs.model import DirectoryEntry
 from artifactfs.paths import printable
 
-from .output import entry_fields, name_fields
+from .output import entry_fields, format_size, name_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,10 +29,18 @@ LETTERS: Final = {
 }
 
 
-def print_changes(changes: Sequence[Change], *, indent: str = "") -> None:
-    """Print one line for each change: a letter and the path."""
+def print_changes(changes: Sequence[Change], *, indent: str = "", sizes: bool = False) -> None:
+    """Print one line for each change: a letter and the path, and with `sizes` how many bytes before and now."""
     for change in changes:
-        click.echo(indent + format_change(change))
+        click.echo(indent + format_change(change) + (f"  ({_format_sizes(change)})" if sizes else ""))
+
+
+def _format_sizes(change: Change) -> str:
+    """Return `12 B -> 1.0 KiB`, with a dash for what is not there."""
+    before, now = (
+        "-" if entry is None else format_size(getattr(entry, "size", 0)) for entry in (change.old, change.new)
+    )
+    return f"{before} -> {now}"
 
 
 def format_change(change: Change) -> str:

@@ -12,6 +12,7 @@ from artifactfs.paths import parse_ref
 
 from .changes import change_fields, print_changes
 from .completing import complete_ref
+from .lines import print_lines
 from .options import Command
 from .output import print_json
 from .session import current_session
@@ -23,13 +24,16 @@ if TYPE_CHECKING:
     from artifactfs.paths import Ref
     from artifactfs.repository.diff import Change
     from artifactfs.repository.repository import Repository
+    from artifactfs.repository.viewing import Viewed
 
 
 @click.command("diff", cls=Command)
 @click.argument("ref", shell_complete=complete_ref)
 @click.argument("other", required=False, metavar="[REF]", shell_complete=complete_ref)
+@click.option("--sizes", is_flag=True, help="Print how many bytes each file has, before and now.")
+@click.option("--lines", is_flag=True, help="Print the lines of text files that differ, as git does.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if anything differs.")
-def command(ref: str, other: str | None, *, exit_code: bool) -> None:
+def command(ref: str, other: str | None, *, sizes: bool, lines: bool, exit_code: bool) -> None:
     """List what differs between two versions, or with one REF, from the version before.
 
     A staging directory is compared with the version that it was made from. The letters: A added, D deleted,
@@ -41,10 +45,12 @@ def command(ref: str, other: str | None, *, exit_code: bool) -> None:
             old, new, found = _diff_one(repository, parse_ref(ref))
         else:
             old, new, found = _diff_two(repository, parse_ref(ref), parse_ref(other))
+        if lines and not session.json:
+            print_lines(found, *_view_sides(repository, parse_ref(ref), parse_ref(other) if other else None))
     if session.json:
         print_json({"old": old, "new": new, "changes": [change_fields(change) for change in found]})
-    else:
-        print_changes(found)
+    elif not lines:
+        print_changes(found, sizes=sizes)
     if exit_code and found:
         click.get_current_context().exit(1)
 
@@ -82,6 +88,38 @@ def _diff_two(repository: Repository, first: Ref, second: Ref) -> _Answer:
     (before, old), (after, new) = repository.resolve(first), repository.resolve(second)
     changes = _compare(repository, _directory(repository, old, first.path), _directory(repository, new, second.path))
     return _name(before, old), _name(after, new) or "", changes
+
+
+def _view_sides(repository: Repository, ref: Ref, other: Ref | None) -> tuple[Viewed | None, Viewed]:
+    """Return the two sides of a comparison, to be read."""
+    if other is not None:
+        return _view(repository, repository.resolve(ref)[1], ref.path), _view_one(repository, other)
+    if ref.staging is not None:
+        from artifactfs.repository.staging import StagingArea
+        from artifactfs.repository.trees import Trees
+        from artifactfs.repository.viewing import Viewed, view
+
+        new = view(repository, ref)
+        root = StagingArea(repository).present_root(new.staging) if new.staging is not None else None
+        return None if root is None else Viewed("", root, Trees(repository.blobs), None, repository), new
+    from artifactfs.repository.past import find_before
+
+    before = find_before(*repository.resolve(ref))
+    return None if before is None else _view(repository, before, ref.path), _view_one(repository, ref)
+
+
+def _view_one(repository: Repository, ref: Ref) -> Viewed:
+    viewed = _view(repository, repository.resolve(ref)[1], ref.path)
+    assert viewed is not None  # it was compared just now
+    return viewed
+
+
+def _view(repository: Repository, version: Version, path: bytes) -> Viewed | None:
+    from artifactfs.repository.trees import Trees
+    from artifactfs.repository.viewing import Viewed
+
+    root = _directory(repository, version, path, missing_ok=True)
+    return None if root is None else Viewed("", root, Trees(repository.blobs), None, repository)
 
 
 def _name(collection: Collection, version: Version | None) -> str | None:

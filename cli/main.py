@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "prune": "Free the space of what no version reaches.",
     "put": "Make a version of local files and directories.",
     "refresh": "Look for what other machines did to a remote repository.",
+    "restore": "Take paths of a staging directory back to what they were.",
     "rm": "Remove a version or a collection.",
     "run": "Run a program, and record what it reads and makes.",
     "runs": "List runs, or describe one.",

@@ -170,6 +170,10 @@ class StagingArea:
                     raise
         raise AssertionError
 
+    def present_root(self, staging: Staging) -> Root | None:
+        """Return the root of the version that `changes` compares with; None for an empty one."""
+        return self._find_present(staging)[1]
+
     def commit(
         self, staging: Staging, options: CommitOptions = DEFAULT_OPTIONS, *, freezer: Freezer | None = None
     ) -> StagingCommit:

@@ -1,0 +1,50 @@
+"""`artifactfs restore`: take paths of a staging directory back to what they were."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from artifactfs.errors import MountError, UsageError
+from artifactfs.paths import printable, split_path
+
+from .completing import complete_name
+from .options import BytesPath, Command
+from .output import name_fields, print_json
+from .session import current_session
+from .staging import find_path, find_staging_name, get_staging
+
+
+@click.command("restore", cls=Command)
+@click.argument("ref", metavar="NAME[:@STAGING]", shell_complete=complete_name)
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=BytesPath())
+def command(ref: str, paths: tuple[bytes, ...]) -> None:
+    """Take paths of a staging directory back to the version that it is compared with.
+
+    A PATH is one inside the staging directory, such as images/cat.png. What was changed there is lost; what was
+    deleted comes back, what was added goes. A directory is restored with all that is in it.
+    """
+    from artifactfs.repository.restoring import restore_path
+    from artifactfs.repository.staging import StagingArea
+
+    session = current_session()
+    collection, name = find_staging_name(session, ref)
+    entries = [b"/".join(split_path(path.rstrip(b"/"))) for path in paths]
+    if b"" in entries:
+        msg = "the whole staging directory is not restored"
+        raise UsageError(msg, hint="`artifactfs discard` it, and stage again")
+    done: list[tuple[bytes, str]] = []
+    with session.open_repository() as repository:
+        area = StagingArea(repository)
+        staging = get_staging(area, collection, name)
+        top = find_path(session, repository, staging)
+        if top is None:
+            msg = f"{staging} is not mounted"
+            raise MountError(msg, hint="restoring goes through a mount: artifactfs mount MOUNTPOINT")
+        root = area.present_root(staging)
+        for path in entries:
+            done.append((path, restore_path(repository, root, os.fsencode(top), path)))
+            session.note(f"{done[-1][1]} {printable(path)}")
+    if session.json:
+        print_json({"staging": str(staging), "paths": [{**name_fields("path", p), "done": what} for p, what in done]})
