@@ -202,6 +202,9 @@ class ActorStore:
         self._actor.step()
         self._store.put(key, data)
 
+    def find_signature(self, key: str) -> bytes:
+        return self._store.find_signature(key)
+
 
 def _may_go(key: str) -> bool:
     return key.startswith(("blobs/", "trees/", "sums/"))
