@@ -100,7 +100,8 @@ class World:
     def take(self, choice: str) -> None:
         self.time += 1
         if choice.startswith(KILL):
-            self._get(choice.removeprefix(KILL)).is_killed = True
+            actor = self._get(choice.removeprefix(KILL))
+            actor.is_killed = True
         else:
             actor = self._get(choice)
             actor.go.release()
@@ -263,15 +264,7 @@ def explore(
     return found
 
 
-def _follow(
-    world: World,
-    prefix: list[str],
-    check: Callable[[World], None],
-    least: dict[tuple[bytes, str], int],
-    waiting: list[list[str]],
-    preemptions: int,
-    found: Explored,
-) -> None:
+def _follow(world, prefix, check, least, waiting, preemptions, found) -> None:
     """Make the choices of `prefix`, then the first one everywhere; the others are left for later."""
     taken: list[str] = []
     spent = 0

@@ -11,16 +11,15 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from msgspec import structs
 
 from artifactfs.blobstore.memory import MemoryStore
 from artifactfs.errors import ArtifactFSError, ConflictError
+from artifactfs.model import Collection, Root
 from artifactfs.repository import prune as prune_module
 from artifactfs.repository.condemning import ListExclusion, Look
 from artifactfs.repository.format import find_format
-from artifactfs.repository.prune import delete_garbage, find_garbage
-from artifactfs.repository.prune_steps import Verdict
-from artifactfs.repository.reach import ObjectSet, check_present
+from artifactfs.repository.prune import _read_logs, delete_garbage, find_garbage
+from artifactfs.repository.reach import check_present
 from artifactfs.repository.repository import Repository
 from artifactfs.repository.roots import iter_roots
 from artifactfs.testing.repositories import TIME_NS, Content, commit_files
@@ -174,77 +173,55 @@ def test_a_commit_and_a_prune_in_any_order() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("commits", "prunes", "preemptions"), [(2, 1, 2), (1, 2, 2), (2, 2, 1)], ids=["2 and 1", "1 and 2", "2 and 2"]
+    ("commits", "prunes", "files", "have_looked", "preemptions"),
+    [
+        pytest.param(2, 2, FILES, True, 1, id="two-commits-two-prunes"),
+        pytest.param(2, 2, NOTHING, False, 1, id="two-commits-two-prunes-from-their-first-look"),
+        pytest.param(2, 1, NOTHING, True, 2, id="two-commits-one-prune"),
+        pytest.param(1, 2, NOTHING, True, 2, id="one-commit-two-prunes"),
+    ],
 )
-def test_commits_and_prunes_in_any_order_of_few_preemptions(commits: int, prunes: int, preemptions: int) -> None:
-    actors = actors_of(commits, prunes, NOTHING, have_looked=True)
-    found = explore(make_world(NOTHING, actors), check_whole, limit=20_000, preemptions=preemptions)
+def test_commits_and_prunes_in_any_order(
+    commits: int, prunes: int, files: dict[bytes, Content], have_looked: bool, preemptions: int
+) -> None:
+    actors = actors_of(commits, prunes, files, have_looked=have_looked)
+    found = explore(make_world(files, actors), check_whole, limit=20_000, preemptions=preemptions)
     assert found.finished > 300
 
 
-def never_look(patch: pytest.MonkeyPatch) -> None:
-    """Commits write their records without a last look at the lists."""
-    patch.setattr(Look, "look", lambda _self, _root: None)
+def _no_look(self: Look, root: Root) -> None:
+    """A commit that does not look at lists before its record."""
 
 
-def delete_against_the_verdict(patch: pytest.MonkeyPatch) -> None:
-    """A prune does not read who took the verdict first."""
-    real = ListExclusion.find_verdict
-
-    def find_verdict(self: ListExclusion, prune: str) -> Verdict | None:
-        found = real(self, prune)
-        is_own = self._author.startswith("prune")
-        return structs.replace(found, delete=True, until_ns=10**30) if found is not None and is_own else found
-
-    patch.setattr(ListExclusion, "find_verdict", find_verdict)
+def _no_second_reading(repository: Repository, known: dict[str, Collection]) -> dict[str, Collection]:
+    """A prune that believes what the logs said when it looked for garbage."""
+    return known or _read_logs(repository, known)
 
 
-def trust_the_logs_of_before(patch: pytest.MonkeyPatch) -> None:
-    """A prune deletes what it found without reading the logs again."""
-    real = prune_module._read_logs
-    patch.setattr(prune_module, "_read_logs", lambda repository, known: known or real(repository, known))
+def _no_wait(self: ActorClock, seconds: float) -> None:
+    """A prune's hour that is over at once."""
+    self._actor.window = -1.0
+    self._actor.step()
 
 
-def do_not_wait_for_commits(patch: pytest.MonkeyPatch) -> None:
-    """A prune takes its verdict at once."""
-    patch.setattr(ActorClock, "sleep", lambda _self, _seconds: None)
-
-
-def do_not_wait_for_prunes(patch: pytest.MonkeyPatch) -> None:
-    """A commit that finds a verdict to delete goes on at once."""
-    patch.setattr(ListExclusion, "is_over", lambda _self, _prune: True)
-
-
-def take_back_no_object(patch: pytest.MonkeyPatch) -> None:
-    """A commit that has waited does not look for what was deleted meanwhile."""
-
-    def settle(self: Look, prune: str, _needed: ObjectSet) -> bool:
-        exclusion = self._exclusion
-        verdict = exclusion.find_verdict(prune) or exclusion.cancel(prune)
-        while verdict.delete and not exclusion.is_over(prune):
-            exclusion.clock.sleep(exclusion.timing.poll_seconds)
-        self._over.add(prune)
-        return verdict.delete
-
-    patch.setattr(Look, "_settle", settle)
+def _no_verdict(self: ListExclusion, prune: str) -> int:
+    """A prune that deletes though a commit cancelled it."""
+    return 1 << 62
 
 
 @pytest.mark.parametrize(
-    "mutate",
+    ("where", "name", "broken"),
     [
-        never_look,
-        delete_against_the_verdict,
-        trust_the_logs_of_before,
-        do_not_wait_for_commits,
-        do_not_wait_for_prunes,
-        take_back_no_object,
+        pytest.param(Look, "look", _no_look, id="a-commit-does-not-look"),
+        pytest.param(prune_module, "_read_logs", _no_second_reading, id="a-prune-does-not-read-again"),
+        pytest.param(ActorClock, "sleep", _no_wait, id="a-prune-does-not-wait"),
+        pytest.param(ListExclusion, "_take_verdict", _no_verdict, id="a-prune-does-not-decide"),
     ],
 )
-def test_a_protocol_without_one_of_its_rules_loses_an_object(
-    mutate: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+def test_every_part_of_the_protocol_is_needed(
+    monkeypatch: pytest.MonkeyPatch, where: object, name: str, broken: Callable[..., object]
 ) -> None:
-    mutate(monkeypatch)
-    actors = actors_of(1, 1, NOTHING, have_looked=True)
-    with pytest.raises(AssertionError, match="after") as caught:
-        explore(make_world(NOTHING, actors), check_whole, limit=5_000)
-    assert "the repository has no object" in str(caught.value.__cause__)
+    monkeypatch.setattr(where, name, broken)
+    actors = actors_of(1, 1, FILES, have_looked=True)
+    with pytest.raises(AssertionError, match="after"):
+        explore(make_world(FILES, actors), check_whole, limit=5_000)
