@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "places": VALUES,
     "credentials": VALUES | {"places", "blobstore"},
     "blobstore": VALUES,
-    "reference": VALUES,
+    "reference": VALUES | {"blobstore"},
     "staging": VALUES,
     "index": VALUES,
     "repository": VALUES | {"blobstore", "reference", "staging", "index"},

@@ -91,10 +91,11 @@ def foreign_imports(*folders: str) -> dict[str, str]:
 
 
 def test_every_import_of_the_program_is_a_declared_dependency(project: dict) -> None:
+    extras = project["optional-dependencies"]
     undeclared = {
         name: path
         for name, path in foreign_imports("artifactfs", "cli").items()
-        if name not in declared_imports(project["dependencies"] + project["optional-dependencies"]["remote"])
+        if name not in declared_imports(project["dependencies"] + extras["remote"] + extras["http"])
         and not path.startswith("artifactfs/testing/")
     }
     assert not undeclared

@@ -1,0 +1,184 @@
+"""References to objects in buckets: `s3://`, `gs://`, `az://`, and `https` URLs of Azure's blob service.
+
+A version id (S3, Azure) or generation (GCS) is read even after the object has changed; an ETag is made a condition of
+each request, so that the service itself refuses other bytes.
+
+Used by `references.py`. Threading: a BucketSource may be shared by threads, and by no forked process.
+
+Source: obstore documentation, "get"; RFC 9110 section 13.1.1 (If-Match).
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from artifactfs.blobstore.connecting import connect
+from artifactfs.blobstore.locations import RemoteLocation
+from artifactfs.blobstore.objectstore import PAGE, call_interruptibly
+from artifactfs.blobstore.remote_failures import translate_remote_error
+from artifactfs.errors import ArtifactFSError, RemoteUnavailableError, SourceNotFoundError
+from artifactfs.model import Validator
+from artifactfs.reference.base import Described, changed, missing
+from artifactfs.reference.uris import BucketKey, find_bucket_key, redact_uri
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from artifactfs.blobstore.connecting import RemoteOptions
+    from artifactfs.model import ReferenceEntry
+    from artifactfs.reference.policy import ReferencePolicy
+
+RETRIES: Final = 4
+_VERSIONS: Final = ("version", "generation")
+T = TypeVar("T")
+
+
+class _NotThere(Exception):  # noqa: N818 (an answer, not an error)
+    """The object is missing, or is another one."""
+
+
+class BucketSource:
+    """Reads objects in buckets. May be shared by threads."""
+
+    def __init__(self, policy: ReferencePolicy, options: RemoteOptions) -> None:
+        self._policy = policy
+        self._options = options
+        self._guard = threading.Lock()
+        self._clients: dict[tuple[str, str, str], Any] = {}
+
+    def describe(self, uri: str, *, checksum: bool) -> Described:
+        """Return what is at a URI: one request."""
+        place = self._find(uri)
+        if not place.key:
+            raise missing(uri)
+        client = self._client(place)
+        try:
+            meta = self._call(lambda: client.head(place.key), uri)
+        except _NotThere:
+            raise missing(uri) from None
+        return _described(uri, place, meta, checksum=checksum)
+
+    def iter_below(self, uri: str, *, checksum: bool) -> Iterator[Described]:
+        """Yield every object below a prefix, in pages.
+
+        Listings tell no version ids. Whether the bucket keeps any is seen at the first object of a page; if so each is
+        asked for its own.
+        """
+        place = self._find(uri)
+        client = self._client(place)
+        prefix = place.key.rstrip("/")
+        pages = client.list(prefix or None, chunk_size=PAGE)
+        base = f"{uri.rstrip('/')}/"
+        with ThreadPoolExecutor(self._options.connections, "references") as threads:
+            while (page := self._call(lambda: next(pages, None), uri)) is not None:
+                # The service compares text: `images` also finds `images-old`.
+                metas = [meta for meta in page if not prefix or meta["path"].startswith(prefix + "/")]
+                found = [(base + meta["path"][len(prefix) :].lstrip("/"), meta) for meta in metas]
+                if checksum and found and self.describe(found[0][0], checksum=True).validator.kind in _VERSIONS:
+                    yield from threads.map(lambda item: self.describe(item[0], checksum=True), found)
+                else:
+                    yield from (_described(below, place, meta, checksum=checksum) for below, meta in found)
+
+    def read_range(self, entry: ReferenceEntry, offset: int, size: int) -> bytes:
+        """Return exactly these bytes of an object; see `Source`."""
+        place = self._find(entry.uri)
+        client = self._client(place)
+        options: dict[str, Any] = {"range": (offset, offset + size)}
+        kind, value = entry.validator.kind, entry.validator.value
+        if kind in _VERSIONS:
+            options["version"] = value
+        elif kind == "etag":
+            options["if_match"] = value
+
+        def request() -> tuple[Mapping[str, Any], bytes]:
+            result = client.get(place.key, options=options)
+            return result.meta, bytes(result.bytes())
+
+        try:
+            meta, data = self._call(request, entry.uri)
+        except _NotThere:
+            raise changed(entry, self._find_described(entry)) from None
+        found = _described(entry.uri, place, meta, checksum=kind != "modified")
+        if meta["size"] != entry.size or (kind in ("weak-etag", "modified", "etag") and found.validator.value != value):
+            raise changed(entry, found)
+        if len(data) != size:
+            msg = f"reading {redact_uri(entry.uri)}: {len(data)} bytes came instead of {size}"
+            raise RemoteUnavailableError(msg, hint="try again later", subject=redact_uri(entry.uri))
+        return data
+
+    def has_version(self, entry: ReferenceEntry) -> bool:
+        """Return whether the recorded version of an object is there, without reading it."""
+        place = self._find(entry.uri)
+        client = self._client(place)
+        try:
+            self._call(
+                lambda: client.get(place.key, options={"version": entry.validator.value, "head": True}), entry.uri
+            )
+        except _NotThere:
+            return False
+        return True
+
+    def _find_described(self, entry: ReferenceEntry) -> Described | None:
+        try:
+            return self.describe(entry.uri, checksum=entry.validator.kind != "modified")
+        except SourceNotFoundError:
+            return None
+
+    def _find(self, uri: str) -> BucketKey:
+        self._policy.check(uri)
+        place = find_bucket_key(uri)
+        assert place is not None, "the URI of another source"
+        return place
+
+    def _client(self, place: BucketKey) -> Any:
+        key = place.scheme, place.bucket, place.account
+        with self._guard:
+            client = self._clients.get(key)
+            if client is None:
+                client = self._clients[key] = self._connect(place)
+        return client
+
+    def _connect(self, place: BucketKey) -> Any:
+        options = self._options
+        if place.account:
+            options = _with_account(options, place.account)
+        return connect(RemoteLocation(place.scheme, place.bucket, ""), options, retries=RETRIES)
+
+    def _call(self, request: Callable[[], T], uri: str) -> T:
+        """Return what a request returns.
+
+        Raises:
+            _NotThere: there is no such object, or none that fits the condition.
+            ArtifactFSError: anything else that went wrong.
+        """
+        try:
+            return call_interruptibly(request)
+        except (ArtifactFSError, RecursionError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 (obstore's have no common base)
+            if isinstance(error, FileNotFoundError) or type(error).__name__ in (
+                "PreconditionError",
+                "NotModifiedError",
+            ):
+                raise _NotThere from None
+            shown = redact_uri(uri)
+            raise translate_remote_error(error, doing=f"reading {shown}", key=shown) from None
+
+
+def _with_account(options: RemoteOptions, account: str) -> RemoteOptions:
+    return replace(options, config={**options.config, "azure_storage_account_name": account})
+
+
+def _described(uri: str, place: BucketKey, meta: Mapping[str, Any], *, checksum: bool) -> Described:
+    modified_ns = int(meta["last_modified"].timestamp()) * 1_000_000_000
+    validator = Validator("modified", str(modified_ns))
+    version, etag = meta.get("version"), meta.get("e_tag")
+    # A bucket whose versioning was switched off calls every new object "null": that names no version.
+    if checksum and version and version != "null":
+        validator = Validator("generation" if place.scheme == "gs" else "version", version)
+    elif checksum and etag:
+        validator = Validator("weak-etag" if etag.startswith("W/") else "etag", etag)
+    return Described(uri, int(meta["size"]), validator, modified_ns)

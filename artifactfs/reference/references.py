@@ -1,0 +1,206 @@
+"""References: from a URI to entries, and from an entry to its bytes.
+
+Whoever reads a reference, a command or a mount, does it by `References.open`: every byte that comes out was read under
+the recorded validator.
+
+Used by the repository. Threading: a References may be shared by threads, and by no forked process that uses it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from artifactfs.blobstore.connecting import RemoteOptions
+from artifactfs.blobstore.retrying import RetryPolicy
+from artifactfs.digest import CHUNK_SIZE
+from artifactfs.errors import SourceNotFoundError, UsageError
+from artifactfs.model import ReferenceEntry
+from artifactfs.reference.base import changed, missing
+from artifactfs.reference.buckets import BucketSource
+from artifactfs.reference.files import FileSource
+from artifactfs.reference.policy import ReferencePolicy
+from artifactfs.reference.uris import find_bucket_key, normalize_uri, redact_uri
+from artifactfs.reference.web import WebSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from artifactfs.reference.base import Described, Source
+
+MODE: Final = 0o644
+MAX_OBJECTS: Final = 1_000_000
+_encoder = msgspec.msgpack.Encoder()
+
+
+class References:
+    """Reads what lies outside the repository. May be shared by threads.
+
+    Args:
+        policy: which references are followed.
+        options: how to speak to services.
+    """
+
+    def __init__(self, policy: ReferencePolicy | None = None, options: RemoteOptions | None = None) -> None:
+        self.policy = policy or ReferencePolicy()
+        options = options or RemoteOptions()
+        retry = RetryPolicy(options.attempts, options.deadline_seconds, os.urandom)
+        self._buckets = BucketSource(self.policy, options)
+        self._files = FileSource(self.policy)
+        self._web = WebSource(
+            self.policy,
+            retry,
+            connect_seconds=options.connect_timeout_seconds,
+            read_seconds=options.read_timeout_seconds,
+        )
+
+    def iter_entries(
+        self, text: str, *, checksum: bool = True, max_objects: int = MAX_OBJECTS, allow_signed: bool = False
+    ) -> Iterator[tuple[bytes, ReferenceEntry]]:
+        """Yield path and entry of each object that a URI names: itself, by b"", or all that lie below it.
+
+        Args:
+            text: a URI; with a slash at its end only what lies below it is meant.
+            checksum: whether to record what tells one content from another; without it entries are unverified.
+            max_objects: how many there may be.
+            allow_signed: whether a query may hold a signature.
+
+        Raises:
+            UsageError: there are more than `max_objects`, or no reference can have this URI.
+            SourceNotFoundError: there is nothing.
+            RemoteError, AccessDeniedError: it cannot be reached or may not be read.
+        """
+        uri = normalize_uri(text, allow_signed=allow_signed)
+        source = self._source(uri)
+        if not uri.endswith("/") or source is self._web:
+            try:
+                found = source.describe(uri, checksum=checksum)
+            except SourceNotFoundError:
+                if source is self._web:
+                    raise
+            else:
+                yield b"", make_entry(uri.rpartition("/")[2].encode() or b"index", found)
+                return
+        yield from self._iter_below(source, uri.rstrip("/"), checksum=checksum, max_objects=max_objects)
+
+    def _iter_below(
+        self, source: Source, uri: str, *, checksum: bool, max_objects: int
+    ) -> Iterator[tuple[bytes, ReferenceEntry]]:
+        self.policy.check(uri)
+        count = 0
+        for found in source.iter_below(uri, checksum=checksum):
+            count += 1
+            if count > max_objects:
+                msg = f"there are more than {max_objects} objects below {redact_uri(uri)}"
+                raise UsageError(msg, hint="raise max_objects, or add a part of them", subject=redact_uri(uri))
+            path = _entry_path(found.uri, uri)
+            yield path, make_entry(path.rpartition(b"/")[2], found)
+        if not count:
+            raise missing(uri)
+
+    def open(self, entry: ReferenceEntry) -> ReferenceFile:
+        """Return the content of a reference, open for reading; nothing is asked yet.
+
+        Raises:
+            AccessDeniedError: it is not followed here.
+            UsageError: this release cannot read its scheme.
+        """
+        self.policy.check(entry.uri)
+        return ReferenceFile(self._source(entry.uri), entry)
+
+    def find_drift(self, entry: ReferenceEntry) -> str | None:
+        """Return what is wrong with a reference, without reading it where the service allows; None if nothing is.
+
+        Raises:
+            RemoteError, AccessDeniedError: it cannot be reached or may not be read.
+        """
+        source = self._source(entry.uri)
+        if source is self._buckets and entry.validator.kind in ("version", "generation"):
+            return None if self._buckets.has_version(entry) else changed(entry, None).message
+        try:
+            found = source.describe(entry.uri, checksum=entry.validator.kind not in ("modified", "none"))
+        except SourceNotFoundError:
+            return changed(entry, None).message
+        is_same = entry.validator.kind == "none" or found.validator == entry.validator
+        return None if found.size == entry.size and is_same else changed(entry, found).message
+
+    def _source(self, uri: str) -> Source:
+        if uri.startswith("file://"):
+            return self._files
+        if find_bucket_key(uri) is not None:
+            return self._buckets
+        if uri.startswith(("http://", "https://")):
+            return self._web
+        msg = f"this release does not read {redact_uri(uri)}"
+        raise UsageError(msg, subject=redact_uri(uri))
+
+
+class ReferenceFile:
+    """The content of a reference, open for reading. May be shared by threads.
+
+    Attributes:
+        size: bytes.
+        entry: the reference.
+    """
+
+    def __init__(self, source: Source, entry: ReferenceEntry) -> None:
+        self._source = source
+        self.entry = entry
+        self.size = entry.size
+        self._guard = threading.Lock()
+        self._last: tuple[int, bytes] = (-1, b"")
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return the overlap of [offset, offset + size) with the content, in requests of aligned 4 MiB.
+
+        Raises:
+            ReferenceChangedError: it is no longer what was recorded.
+            RemoteError, AccessDeniedError: it cannot be reached or may not be read.
+        """
+        end = min(offset + size, self.size)
+        parts = []
+        for start in range(offset // CHUNK_SIZE * CHUNK_SIZE, end, CHUNK_SIZE):
+            data = self._load(start)
+            parts.append(data[max(offset - start, 0) : end - start])
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def extent(self) -> tuple[int, int] | None:
+        """Return None: there is no file that could be shared."""
+        return None
+
+    def close(self) -> None:
+        """Drop what was read last."""
+        with self._guard:
+            self._last = (-1, b"")
+
+    def _load(self, start: int) -> bytes:
+        with self._guard:
+            if self._last[0] == start:
+                return self._last[1]
+            data = self._source.read_range(self.entry, start, min(CHUNK_SIZE, self.size - start))
+            self._last = (start, data)
+            return data
+
+
+def make_entry(name: bytes, found: Described) -> ReferenceEntry:
+    """Return the entry that records what was found at a URI.
+
+    Source: docs/format.md sections 4.1 and 4.3.
+    """
+    has_sha256 = found.validator.kind == "sha256"
+    if has_sha256:
+        content = bytes.fromhex(found.validator.value)
+    else:
+        kind, value = found.validator.kind, found.validator.value
+        content = hashlib.sha256(_encoder.encode([found.uri, kind, value, found.size])).digest()
+    return ReferenceEntry(name, MODE, found.modified_ns, found.size, found.uri, found.validator, content, has_sha256)
+
+
+def _entry_path(uri: str, base: str) -> bytes:
+    below = uri[len(base) :].lstrip("/")
+    return below.encode() if uri.startswith(("s3:", "gs:", "az:")) else unquote_to_bytes(below)
