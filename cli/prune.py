@@ -14,38 +14,86 @@ from .showing import shown_versions
 
 if TYPE_CHECKING:
     from artifactfs.repository.prune import Amount, Garbage
+    from artifactfs.repository.repository import Repository
+    from artifactfs.repository.usage import Repacking
+
+    from .session import Session
 
 
 @click.command("prune", cls=Command)
-@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
-def command(*, dry_run: bool) -> None:
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted, and which packs written again.")
+@click.option("--no-repack", is_flag=True, help="Leave packs as they are, though little of them is needed.")
+def command(*, dry_run: bool, no_repack: bool) -> None:
     """Delete stored content that no version reaches: of removed versions, and of commits that did not end well.
 
     It lists what it found, and asks. Versions that are live, pinned by a staging directory, or removed but still
     mounted by this user are kept whole. Commits may go on meanwhile; where they cannot, it says so and deletes nothing.
+
+    Packs of which less than half is needed, and small packs once there are eight of them, are repacked: what is needed
+    is written again, which takes as much free space for a time, and the old packs are deleted.
     """
     from artifactfs.repository.prune import Amount, delete_garbage, find_garbage
+    from artifactfs.repository.usage import Repacking, choose_packs
 
     session = current_session()
     with session.open_repository() as repository:
         shown = shown_versions(session, repository)
         with show_progress(session, "looking for what is not needed") as progress:
             garbage = find_garbage(repository, shown, progress=progress)
+        repacking = Repacking() if no_repack else choose_packs(repository.store, garbage.usage)
         if not session.json:
             _print_garbage(garbage)
+            _print_repacking(session, repacking)
         total = garbage.total
-        deleted = Amount()
-        if total.count and not dry_run:
-            session.confirm(f"Delete {format_count(total.count, 'object')} ({format_size(total.size)})?")
+        deleted, moved = Amount(), 0
+        if (total.count or repacking.packs) and not dry_run:
+            session.confirm(_question(total, repacking))
         if not dry_run:  # even if nothing was found: temporary files of killed processes go, too
+            if repacking.packs:
+                moved = _repack(session, repository, garbage, repacking)
+                garbage = find_garbage(repository, shown)
             with show_progress(session, "prune") as progress:
                 deleted = delete_garbage(repository, garbage, shown, progress=progress)
     if session.json:
-        print_json({"dry_run": dry_run, **_garbage_fields(garbage), "deleted": _amount_fields(deleted)})
+        fields = {"packs": len(repacking.packs), "size": repacking.size, "live": repacking.live, "versions": moved}
+        answer = {"dry_run": dry_run, **_garbage_fields(garbage), "deleted": _amount_fields(deleted)}
+        print_json({**answer, "repacked": fields})
     for name in garbage.kept:
         session.note(f"kept {name}, which was removed, because it is in use")
     if not dry_run:
         session.note(f"deleted {format_count(deleted.count, 'object')} ({format_size(deleted.size)})")
+
+
+def _question(total: Amount, repacking: Repacking) -> str:
+    delete = f"delete {format_count(total.count, 'object')} ({format_size(total.size)})"
+    packs = f"repack {format_count(len(repacking.packs), 'pack')} (frees {format_size(repacking.freed)})"
+    parts = ([delete] if total.count else []) + ([packs] if repacking.packs else [])
+    question = " and ".join(parts)
+    return f"{question[0].upper()}{question[1:]}?"
+
+
+def _repack(session: Session, repository: Repository, garbage: Garbage, repacking: Repacking) -> int:
+    """Repack, and return how many versions lie elsewhere now; without room it is left for later."""
+    from artifactfs.errors import StorageFullError
+    from artifactfs.repository.repack import repack
+
+    try:
+        with show_progress(session, "repack") as progress:
+            result = repack(repository, repacking, garbage.roots, progress=progress)
+    except StorageFullError as error:
+        session.note(f"nothing was repacked: {error.message}; prune again when there is room")
+        return 0
+    for name in result.skipped:
+        session.note(f"{name} was not repacked: a page of it cannot be read; `artifactfs check` says more")
+    session.note(f"repacked {format_count(len(repacking.packs), 'pack')}: {format_size(result.size)} written again")
+    return result.versions
+
+
+def _print_repacking(session: Session, repacking: Repacking) -> None:
+    if repacking.packs:
+        packs = format_count(len(repacking.packs), "pack")
+        sizes = f"{format_size(repacking.live)} of {format_size(repacking.size)} is needed"
+        session.note(f"to repack: {packs}, of which {sizes}")
 
 
 def _print_garbage(garbage: Garbage) -> None:

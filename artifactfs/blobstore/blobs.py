@@ -124,7 +124,8 @@ class BlobStore:
 class BlobBatch:
     """Stores many blobs. A context manager: what was not flushed is discarded. Threads may share it."""
 
-    def __init__(self, blobs: BlobStore, batch: ObjectBatch) -> None:
+    def __init__(self, blobs: BlobStore, batch: ObjectBatch, *, avoid: Iterable[bytes] = ()) -> None:
+        """Store where blobs go, and which packs are taken as missing."""
         self._blobs = blobs
         self._store = blobs.store
         self._batch = batch
@@ -135,7 +136,7 @@ class BlobBatch:
         self._fresh: dict[bytes, Place] = {}
         self._previous: dict[bytes, Place] = {}
         self._looked_up: dict[bytes, list[tuple[bytes, PackPlace]]] = {}
-        self._names: dict[bytes, PackName | None] = {}
+        self._names: dict[bytes, PackName | None] = dict.fromkeys(avoid)
         self._completed: set[bytes] = set()
 
     def __enter__(self) -> Self:

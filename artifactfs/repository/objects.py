@@ -20,7 +20,7 @@ from artifactfs.manifest import decode_stored, encode_stored
 from artifactfs.repository.treepacks import TreePacker, as_placement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from types import TracebackType
 
     from artifactfs.blobstore.base import Store
@@ -66,9 +66,9 @@ class ContentStore(BlobStore):
         self.treepacks = PackFiles(store, verified, key=treepack_key)
         self.finder: PlaceFinder | None = None
 
-    def begin(self) -> ContentBatch:
-        """Return a new batch."""
-        return ContentBatch(self)
+    def begin(self, *, avoid: Collection[bytes] = ()) -> ContentBatch:
+        """Return a new batch; what lies in the packs and tree packs `avoid` (raw digests) is stored again."""
+        return ContentBatch(self, avoid=avoid)
 
     @property
     def in_place(self) -> InPlace:
@@ -140,10 +140,10 @@ class ContentBatch(BlobBatch):
     blobs that are there, whatever happened.
     """
 
-    def __init__(self, content: ContentStore) -> None:
-        super().__init__(content, content.store.begin_batch())
+    def __init__(self, content: ContentStore, *, avoid: Collection[bytes] = ()) -> None:
+        super().__init__(content, content.store.begin_batch(), avoid=avoid)
         self._trees = content.store.begin_batch()
-        self._treepacker = TreePacker(content, self._trees) if content.packed_below else None
+        self._treepacker = TreePacker(content, self._trees, avoid=avoid) if content.packed_below else None
         self._tree_count = 0
         self._tree_guard = threading.RLock()
         self._pack_count = 0

@@ -3,6 +3,8 @@
     garbage = find_garbage(repository, shown)         # reads all logs and trees; holds nothing, changes nothing
     result = delete_garbage(repository, garbage)      # excludes commits, reads the logs again, deletes
 
+What is reached may lie in packs that are dead otherwise: `repack` goes before, and then garbage is looked for again.
+
 Used by the command line. Threading: functions over a Repository; several prunes may run at once, anywhere.
 
 Source: docs/format.md section 9; docs/design.md, "Check, expire, prune".
@@ -20,14 +22,16 @@ from artifactfs.paths import check_collection_name
 from artifactfs.repository.condemning import ListExclusion, forget_prunes
 from artifactfs.repository.format import find_format
 from artifactfs.repository.progress import NoProgress
-from artifactfs.repository.reach import PREFIXES, ObjectSet, Reach, find_object
+from artifactfs.repository.reach import PREFIXES, ObjectSet, find_object
 from artifactfs.repository.roots import Keeping, iter_roots
+from artifactfs.repository.usage import PackUsage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from artifactfs.model import Collection
     from artifactfs.repository.progress import Progress
+    from artifactfs.repository.repack import KeptRoot
     from artifactfs.repository.repository import Repository
 
 DELETED_AT_ONCE: Final = 1000
@@ -60,14 +64,17 @@ class Garbage:
         amounts: how much in each folder that has some, by its name such as `blobs`.
         reached: how many objects are reached.
         kept: deleted versions that are kept for now, as `NAME:vN`.
+        roots: collection, number and root of all versions that are kept whole.
+        usage: what is reached, and which parts of packs.
     """
 
     objects: ObjectSet
     amounts: dict[str, Amount]
     reached: int
     kept: tuple[str, ...]
+    roots: tuple[KeptRoot, ...]
+    usage: PackUsage
     _states: dict[str, Collection]
-    _reach: Reach
 
     @property
     def total(self) -> Amount:
@@ -95,8 +102,9 @@ def find_garbage(
     _check_known(repository)
     states = _read_logs(repository, {})
     keeping = _make_keeping(repository, shown)
-    reach = Reach(repository.blobs.in_place)
-    _add_roots(reach, states.values(), keeping)
+    reach = PackUsage(repository.blobs.in_place)
+    roots = _list_roots(states.values(), keeping)
+    _add_roots(reach, roots)
     garbage, amounts, reached = ObjectSet(), dict[str, Amount](), 0
     for prefix in PREFIXES:
         for key in repository.store.iter_keys(prefix):
@@ -110,8 +118,8 @@ def find_garbage(
                 garbage.add(*found)
                 folder = prefix.rstrip("/")
                 amounts[folder] = amounts.get(folder, Amount()) + Amount(1, size)
-    kept = tuple(_iter_kept(states.values(), keeping))
-    return Garbage(garbage, amounts, reached, kept, states, reach)
+    kept = tuple(f"{name}:v{number}" for name, number, _ in roots if number not in states[name].versions)
+    return Garbage(garbage, amounts, reached, kept, roots, reach, states)
 
 
 def delete_garbage(
@@ -149,8 +157,8 @@ def delete_garbage(
     with exclusion.deleting(garbage.objects) as may_delete:
         _check_known(repository)
         states = _read_logs(repository, garbage._states)  # noqa: SLF001 (one module, one concern)
-        reach = garbage._reach  # noqa: SLF001
-        _add_roots(reach, states.values(), _make_keeping(repository, shown))
+        reach = garbage.usage
+        _add_roots(reach, _list_roots(states.values(), _make_keeping(repository, shown)))
         for prefix in PREFIXES:
             left = (digest for digest in garbage.objects.iter_sorted(prefix) if not reach.objects.has(prefix, digest))
             while some := list(islice(left, DELETED_AT_ONCE)):
@@ -202,19 +210,15 @@ def _make_keeping(repository: Repository, shown: Callable[[], Shown]) -> Keeping
     return Keeping(repository.clock.now_ns() - grace_ns if grace_ns else None, shown())
 
 
-def _add_roots(reach: Reach, states: Iterable[Collection], keeping: Keeping) -> None:
-    for state in states:
-        for number, root in iter_roots(state, keeping):
-            try:
-                reach.add_root(root)
-            except IntegrityError as error:
-                msg = f"{state.name}:v{number} cannot be read: {error.message}"
-                hint = "nothing was deleted; `artifactfs check` says more"
-                raise type(error)(msg, hint=hint, subject=error.subject) from error
+def _list_roots(states: Iterable[Collection], keeping: Keeping) -> tuple[KeptRoot, ...]:
+    return tuple((state.name, number, root) for state in states for number, root in iter_roots(state, keeping))
 
 
-def _iter_kept(states: Iterable[Collection], keeping: Keeping) -> Iterable[str]:
-    for state in states:
-        for number, _ in iter_roots(state, keeping):
-            if number not in state.versions:
-                yield f"{state.name}:v{number}"
+def _add_roots(reach: PackUsage, roots: Iterable[KeptRoot]) -> None:
+    for name, number, root in roots:
+        try:
+            reach.add_root(root)
+        except IntegrityError as error:
+            msg = f"{name}:v{number} cannot be read: {error.message}"
+            hint = "nothing was deleted; `artifactfs check` says more"
+            raise type(error)(msg, hint=hint, subject=error.subject) from error

@@ -22,7 +22,7 @@ from artifactfs.manifest import SELF, encode_stored
 from artifactfs.model import Placement
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from artifactfs.blobstore.base import ObjectBatch
     from artifactfs.manifest import Page
@@ -67,15 +67,15 @@ class TreePacker:
         has_written: whether a tree pack was completed.
     """
 
-    def __init__(self, content: ContentStore, batch: ObjectBatch) -> None:
-        """Store what pages are compared with, and where new ones go."""
+    def __init__(self, content: ContentStore, batch: ObjectBatch, *, avoid: Iterable[bytes] = ()) -> None:
+        """Store what pages are compared with, where new ones go, and which tree packs are taken as missing."""
         self._content = content
         self._batch = batch
         self._packer = Packer(batch, key=treepack_key, size=TREEPACK_SIZE)
         self._waiting: deque[tuple[Page, Sequence[AnyPlace], PagePlace]] = deque()
         self._fresh: dict[bytes, Place] = {}
         self._known: dict[bytes, Place] = {}
-        self._packs: dict[bytes, PackName | None] = {}
+        self._packs: dict[bytes, PackName | None] = dict.fromkeys(avoid)
         self.has_written = False
 
     @property

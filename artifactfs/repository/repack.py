@@ -1,0 +1,197 @@
+"""Repacking: what is still reached in some packs is written again, so that a prune can delete these.
+
+Digests do not change: files and pages are stored at new places, the pages that name them are written again with these
+places, and for each version a `relocate` record says where its top page lies now. Until that record is there the
+version reads from the old packs, and afterwards a reader that still knows the old place finds the new one.
+
+    repack(repository, choose_packs(repository.store, garbage.usage), garbage.roots)
+
+Used by prune. Threading: functions over a Repository; it runs beside commits and other prunes.
+
+Source: docs/format.md sections 4.4, 5 and 7; docs/design.md, "Check, expire, prune".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from artifactfs.digest import Digest, hash_bytes
+from artifactfs.errors import IntegrityError, PrunedError
+from artifactfs.model import DirectoryEntry, FileEntry, PageRef
+from artifactfs.repository import changes
+from artifactfs.repository.progress import NoProgress
+from artifactfs.repository.treepacks import as_placement
+from artifactfs.repository.trees import root_placement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from artifactfs.manifest import StoredPage
+    from artifactfs.model import Collection, Placement, Root
+    from artifactfs.repository.exclusion import Writing
+    from artifactfs.repository.objects import ContentBatch
+    from artifactfs.repository.progress import Progress
+    from artifactfs.repository.records import Body
+    from artifactfs.repository.repository import Repository
+    from artifactfs.repository.treepacks import AnyPlace
+    from artifactfs.repository.usage import Repacking
+
+Key = tuple[bytes, "Placement | None"]
+KeptRoot = tuple[str, int, "Root"]
+
+
+@dataclass(frozen=True, slots=True)
+class RepackResult:
+    """What a repacking did.
+
+    Attributes:
+        versions: how many lie elsewhere now.
+        skipped: versions of which a page could not be read, as `NAME:vN`; they are as they were.
+        files: how many were written again.
+        size: their bytes.
+    """
+
+    versions: int
+    skipped: tuple[str, ...]
+    files: int
+    size: int
+
+
+def repack(
+    repository: Repository, repacking: Repacking, roots: Iterable[KeptRoot], *, progress: Progress | None = None
+) -> RepackResult:
+    """Write what is reached in some packs again, and say in the logs where it lies now.
+
+    When it is ended in the middle, nothing is lost: what was written is garbage, or used already.
+
+    Args:
+        repository: where.
+        repacking: which packs.
+        roots: collection, number and root of all versions that are kept, as prune knows them.
+        progress: is told of files and bytes.
+
+    Raises:
+        StorageFullError: there is no room; all versions are as they were, or lie elsewhere as a whole.
+        NewerFormatError: the repository may not be written to.
+    """
+    repository.check_writable()
+    progress = progress or NoProgress()
+    progress.begin(files=0, size=repacking.live)
+    moved: list[tuple[KeptRoot, AnyPlace]] = []
+    skipped: list[str] = []
+    with repository.exclusion.writing() as writing:
+        with repository.blobs.begin(avoid=repacking.packs) as batch:
+            rewriter = _Rewriter(repository, batch, repacking.packs, progress)
+            for kept in roots:
+                try:
+                    moved.append((kept, rewriter.rewrite(kept[2])))
+                except IntegrityError:
+                    skipped.append(f"{kept[0]}:v{kept[1]}")  # as it is: `check` says more, and its packs stay
+            batch.flush()
+        count = sum(_relocate(repository, writing, kept, place) for kept, place in moved)
+    return RepackResult(count, tuple(skipped), rewriter.files, rewriter.size)
+
+
+def _relocate(repository: Repository, writing: Writing, kept: KeptRoot, place: AnyPlace) -> bool:
+    """Record where the top page of a version lies now, and return whether that is somewhere else."""
+    name, number, root = kept
+    placement = as_placement(place)
+    if placement == root_placement(root):
+        return False
+    stated = None if placement is None else (str(Digest(placement.pack)), placement.offset, placement.size)
+
+    def change(state: Collection) -> Body:
+        body = changes.relocate(state, version=number, placement=stated)
+        writing.look(msgspec.structs.replace(root, placement=stated))
+        return body
+
+    try:
+        repository.append(name, change, message="repacked")
+    except PrunedError:
+        return False  # another prune was faster: the version stays where it is
+    return True
+
+
+@dataclass(slots=True)
+class _Frame:
+    """A page on the way down, and the items below it that were not looked at yet."""
+
+    key: Key
+    stored: StoredPage
+    left: list[Key] = field(default_factory=list)
+
+
+class _Rewriter:
+    """Stores pages anew where they, or something below them, lie in packs that are to go. Belongs to one thread."""
+
+    def __init__(
+        self, repository: Repository, batch: ContentBatch, packs: frozenset[bytes], progress: Progress
+    ) -> None:
+        self._blobs = repository.blobs
+        self._batch = batch
+        self._packs = packs
+        self._progress = progress
+        self._places: dict[Key, AnyPlace] = {}
+        self.files = 0
+        self.size = 0
+
+    def rewrite(self, root: Root) -> AnyPlace:
+        """Return where the top page will lie.
+
+        Raises:
+            IntegrityError: a page is missing or damaged.
+        """
+        # A stack instead of recursion: directories nest deeper than Python's stack.
+        top = (root.as_entry().tree, root_placement(root))
+        frames = [self._enter(top)] if top not in self._places else []
+        while frames:
+            frame = frames[-1]
+            while frame.left and frame.left[-1] in self._places:
+                frame.left.pop()
+            if frame.left:
+                frames.append(self._enter(frame.left.pop()))
+            else:
+                self._places[frame.key] = self._leave(frame)
+                frames.pop()
+        return self._places[top]
+
+    def _enter(self, key: Key) -> _Frame:
+        stored = self._blobs.in_place.read_tree(Digest(key[0]), key[1])
+        below = [
+            (item.tree, place)
+            for item, place in zip(stored.page.items, stored.placements, strict=True)
+            if isinstance(item, DirectoryEntry | PageRef)
+        ]
+        return _Frame(key, stored, below[::-1])
+
+    def _leave(self, frame: _Frame) -> AnyPlace:
+        page = frame.stored.page
+        places = [self._move(item, place) for item, place in zip(page.items, frame.stored.placements, strict=True)]
+        placement = frame.key[1]
+        is_in_chosen = placement is not None and placement.pack in self._packs
+        if not is_in_chosen and all(new is old for new, old in zip(places, frame.stored.placements, strict=True)):
+            return placement
+        return self._batch.store_tree(page, places if any(place is not None for place in places) else ())
+
+    def _move(self, item: object, place: Placement | None) -> AnyPlace:
+        if isinstance(item, DirectoryEntry | PageRef):
+            found = self._places[item.tree, place]
+            return place if found == place else found
+        if not isinstance(item, FileEntry) or place is None or place.pack not in self._packs:
+            return place
+        stored = self._batch.find_stored(item)
+        if stored is None:
+            try:
+                part = self._blobs.packs.open_part(place)
+            except IntegrityError:
+                return place
+            data = part.read_at(0, place.size)
+            if len(data) != item.size or hash_bytes(data).raw != item.sha256:
+                return place  # damaged: it stays where it is, for `check` to find
+            stored = self._batch.store_bytes(data)
+            self.files, self.size = self.files + 1, self.size + len(data)
+            self._progress.advance(files=1, size=len(data))
+        return stored.place

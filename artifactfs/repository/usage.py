@@ -1,0 +1,92 @@
+"""How much of each pack is still reached, and which packs are worth writing again.
+
+Used by prune and `repack`. Threading: a PackUsage belongs to one thread; a Repacking is an immutable value.
+
+Source: docs/design.md, "Check, expire, prune".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from artifactfs.blobstore.keys import PACKS_PREFIX, TREEPACKS_PREFIX, digest_key
+from artifactfs.repository.reach import Reach
+
+if TYPE_CHECKING:
+    from artifactfs.blobstore.base import ObjectReader
+    from artifactfs.manifest import StoredPage
+    from artifactfs.model import FileEntry, Placement
+    from artifactfs.repository.trees import PageReader
+
+SMALL: Final = {PACKS_PREFIX: 16 << 20, TREEPACKS_PREFIX: 4 << 20}
+"""Packs below so many bytes are merged."""
+MERGE_FROM: Final = 8
+"""Once there are so many small ones: each merge writes a record for every version that they hold something of."""
+
+
+class PackUsage(Reach):
+    """Collects what is reached, and which parts of packs. Belongs to one thread."""
+
+    def __init__(self, reader: PageReader) -> None:
+        super().__init__(reader)
+        # By prefix and pack, the size of each part by its offset: versions share parts.
+        self._parts: dict[str, dict[bytes, dict[int, int]]] = {PACKS_PREFIX: {}, TREEPACKS_PREFIX: {}}
+
+    def enter_page(self, tree: bytes, placement: Placement | None) -> StoredPage | None:
+        """Return a stored page the first time that it is met, and note where it lies."""
+        if placement is not None:
+            self._note(TREEPACKS_PREFIX, placement)
+        return super().enter_page(tree, placement)
+
+    def take_file(self, entry: FileEntry, placement: Placement | None) -> None:
+        """Add a file's blob or pack, its sums, and its part of the pack."""
+        if placement is not None:
+            self._note(PACKS_PREFIX, placement)
+        super().take_file(entry, placement)
+
+    def live_sizes(self, prefix: str) -> dict[bytes, int]:
+        """Return by pack how many of its bytes are reached."""
+        return {pack: sum(parts.values()) for pack, parts in self._parts[prefix].items()}
+
+    def _note(self, prefix: str, placement: Placement) -> None:
+        self._parts[prefix].setdefault(placement.pack, {})[placement.offset] = placement.size
+
+
+@dataclass(frozen=True, slots=True)
+class Repacking:
+    """Packs that are worth writing again.
+
+    Attributes:
+        packs: raw digests of packs and tree packs.
+        size: bytes of these now.
+        live: bytes of these that are reached, and are written again.
+    """
+
+    packs: frozenset[bytes] = frozenset()
+    size: int = 0
+    live: int = 0
+
+    @property
+    def freed(self) -> int:
+        """Bytes that writing them again frees."""
+        return max(0, self.size - self.live)
+
+
+def choose_packs(store: ObjectReader, usage: PackUsage) -> Repacking:
+    """Return the packs of which most is reached by nothing, and the small ones when there are many of these."""
+    chosen: set[bytes] = set()
+    size = live_size = 0
+    for prefix in SMALL:
+        found = [
+            (pack, pack_size, live)
+            for pack, live in usage.live_sizes(prefix).items()
+            if (pack_size := store.find_size(digest_key(prefix, pack))) is not None
+        ]
+        small = [pack for pack, pack_size, _ in found if pack_size < SMALL[prefix]]
+        merged = frozenset(small if len(small) >= MERGE_FROM else ())
+        for pack, pack_size, live in found:
+            if 2 * live < pack_size or pack in merged:
+                chosen.add(pack)
+                size, live_size = size + pack_size, live_size + live
+    return Repacking(frozenset(chosen), size, live_size)
