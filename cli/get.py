@@ -50,8 +50,11 @@ def command(ref: str, dest: bytes | None, *, globs: tuple[str, ...], replace: bo
     else:
         print_path(target)
     amount = f"{format_count(result.files, 'file')}, {format_size(result.size)}"
+    shared = (
+        f", {format_count(result.cloned, 'file')} of it sharing blocks with the repository" if result.cloned else ""
+    )
     kept = f"; {format_count(result.kept, 'file')} had been copied before" if result.kept else ""
-    session.note(f"copied {ref} to {printable(target)} ({amount}{kept})")
+    session.note(f"copied {ref} to {printable(target)} ({amount}{shared}{kept})")
 
 
 def _copy(

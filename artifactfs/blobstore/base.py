@@ -129,6 +129,17 @@ class ObjectBatch(Protocol):
             StorageFullError: there is no room; nothing is left of it.
         """
 
+    def clone(self, descriptor: int) -> tuple[object, ObjectFile] | None:
+        """Write an object that has no name yet, by sharing the blocks of a whole open file.
+
+        Returns:
+            A handle for it, and the object itself, open for reading: what it holds is not yet known to be what the
+            file has now. None where the place cannot do that.
+
+        Raises:
+            StorageFullError: there is no room; nothing is left of it.
+        """
+
     def name(self, handle: object, key: str) -> None:
         """Decide that this object appears under `key`, at the latest when the batch is flushed.
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 import hashlib
 import threading
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, Self
 
 from artifactfs.blobstore.base import Published
-from artifactfs.blobstore.hashing import BLOCK_SIZE, StreamHasher, hash_file
+from artifactfs.blobstore.hashing import BLOCK_SIZE, ObjectStream, StreamHasher, hash_file
 from artifactfs.blobstore.keys import BLOBS_PREFIX, PACKS_PREFIX, blob_key, pack_key, sums_key
 from artifactfs.blobstore.packing import Packer, PackName, Place
 from artifactfs.blobstore.packs import PackFiles
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from artifactfs.blobstore.packs import PackPlace
     from artifactfs.blobstore.places import PlaceLog
 
+LISTED_LIMIT: Final = 512
+"""Of folders with so many loose blobs no list is kept."""
 SMALL: Final = BLOCK_SIZE
 """A file up to this size is read whole before it is hashed and written; each thread holds one."""
 
@@ -136,6 +139,7 @@ class BlobBatch:
         self._fresh: dict[bytes, Place] = {}
         self._previous: dict[bytes, Place] = {}
         self._looked_up: dict[bytes, list[tuple[bytes, PackPlace]]] = {}
+        self._loose: dict[str, frozenset[str]] = {}
         self._names: dict[bytes, PackName | None] = dict.fromkeys(avoid)
         self._completed: set[bytes] = set()
 
@@ -183,6 +187,32 @@ class BlobBatch:
                 return self._store_stream(source, head)
         return self.store_bytes(head)
 
+    def store_clone(self, descriptor: int, *, tell: Callable[[int], None] | None = None) -> StoredBlob | None:
+        """Store a whole open file, over 1 MiB, by sharing its blocks, and return its digest; None where that cannot be.
+
+        What is hashed is the copy, which nobody can change, not the file.
+
+        Args:
+            descriptor: of the file.
+            tell: called with numbers of bytes as they are hashed.
+
+        Raises:
+            StorageFullError: there is no room; nothing is left of it.
+        """
+        cloned = self._batch.clone(descriptor)
+        if cloned is None:
+            return None
+        handle, file = cloned
+        try:
+            with StreamHasher(ObjectStream(file)) as hasher:
+                for block in hasher.iter_blocks():
+                    if tell is not None:
+                        tell(len(block))
+                sha256, sums = hasher.finish()
+        finally:
+            file.close()
+        return self._name_stream(handle, hasher.size, sha256, sums)
+
     def find_stored(self, blob: BlobName) -> StoredBlob | None:
         """Return a blob that is stored already, with its sums, or None; flush makes its name durable too."""
         with self._packing:
@@ -213,7 +243,9 @@ class BlobBatch:
             return StoredBlob(sha256, len(data))
         with self._packing:
             place = self._find_place(sha256, len(data))
-            if place is None and not self._is_stored(blob_key(sha256), sha256, len(data)):
+            if place is None and not (
+                self._may_be_loose(sha256) and self._is_stored(blob_key(sha256), sha256, len(data))
+            ):
                 place = self._fresh[sha256] = self._packer.add(data)
                 if self._packer.is_full:
                     self.seal_pack()
@@ -265,6 +297,17 @@ class BlobBatch:
                     places.add_places(FILES, ((sha256, known),))
                 return Place(name, known.offset, known.size)
         return None
+
+    def _may_be_loose(self, sha256: bytes) -> bool:
+        """Return whether a blob may be an object of its own; its folder is listed once instead of asking for each."""
+        if self._store.keeps_checksums:
+            return True
+        key = blob_key(sha256)
+        folder = key[: key.rindex("/") + 1]
+        names = self._loose.get(folder)
+        if names is None:
+            names = self._loose[folder] = frozenset(islice(self._store.iter_keys(folder), LISTED_LIMIT))
+        return len(names) == LISTED_LIMIT or key in names
 
     def _iter_known(self, sha256: bytes) -> Iterator[tuple[bytes, PackPlace]]:
         for table in (FILES, SEEN):
@@ -330,7 +373,9 @@ class BlobBatch:
         with StreamHasher(source) as hasher:
             handle = self._batch.write(hasher.iter_blocks(head))
             sha256, sums = hasher.finish()
-        size = hasher.size
+        return self._name_stream(handle, hasher.size, sha256, sums)
+
+    def _name_stream(self, handle: object, size: int, sha256: bytes, sums: bytes) -> StoredBlob:
         if self._is_stored(blob_key(sha256), sha256, size):
             self._batch.discard(handle)
         else:

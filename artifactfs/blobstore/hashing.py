@@ -9,6 +9,7 @@ Used by `blobs.py`. Threading: a value of these classes belongs to the thread th
 from __future__ import annotations
 
 import hashlib
+import io
 from collections import deque
 from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
@@ -88,7 +89,7 @@ class StreamHasher:
         size: bytes read.
     """
 
-    def __init__(self, source: BinaryIO) -> None:
+    def __init__(self, source: BinaryIO | io.RawIOBase) -> None:
         # Most commands hash no large file, and this import costs them 8 ms.
         from concurrent.futures import ThreadPoolExecutor, wait  # noqa: PLC0415
 
@@ -146,10 +147,31 @@ class StreamHasher:
         return block
 
 
-def _read_into(source: BinaryIO, buffer: bytearray) -> int:
+class ObjectStream(io.RawIOBase):
+    """A stored object as a file that is read from start to end. Belongs to one thread."""
+
+    def __init__(self, file: ObjectFile) -> None:
+        super().__init__()
+        self._file = file
+        self._offset = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        """Read into `buffer` and return the number of bytes; 0 at the end."""
+        view = memoryview(buffer)  # type: ignore[arg-type]
+        data = self._file.read_at(self._offset, len(view))
+        view[: len(data)] = data
+        self._offset += len(data)
+        return len(data)
+
+
+def _read_into(source: BinaryIO | io.RawIOBase, buffer: bytearray) -> int:
     readinto = getattr(source, "readinto", None)
     if readinto is not None:
         return int(readinto(buffer) or 0)
-    data = source.read(len(buffer))
+    data = source.read(len(buffer)) or b""
     buffer[: len(data)] = data
     return len(data)

@@ -179,6 +179,15 @@ class LocalStore:
         except OSError as error:
             raise translate_os_error(error, doing="storing data in the repository", subject=self.root) from error
 
+    def clone_temporary(self, descriptor: int) -> tuple[str, int] | None:
+        """Return path and size of a new temporary file that shares the blocks of an open one; None where it cannot."""
+        path = self._scratch.new_path()
+        try:
+            size = self.disk.clone_file(path, descriptor)
+        except OSError as error:
+            raise translate_os_error(error, doing="storing data in the repository", subject=self.root) from error
+        return None if size is None else (path, size)
+
     def make_parents(self, key: str) -> None:
         """Make the directories above a key."""
         parent = key.rpartition("/")[0]
@@ -287,6 +296,19 @@ class LocalBatch:
         written = _Written(*self._store.write_temporary(chunks))
         self._unnamed.add(written.path)
         return written
+
+    def clone(self, descriptor: int) -> tuple[object, ObjectFile] | None:
+        """Return a handle for an object that shares the blocks of an open file, and that object, open for reading.
+
+        Raises:
+            StorageFullError: there is no room; nothing is left of it.
+        """
+        made = self._store.clone_temporary(descriptor)
+        if made is None:
+            return None
+        written = _Written(*made)
+        self._unnamed.add(written.path)
+        return written, self._store.disk.open_file(written.path)
 
     def name(self, handle: object, key: str) -> None:
         """Decide that this object appears under `key`, at the latest when the batch is flushed."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import TracebackType
 
+    from artifactfs.blobstore.base import ObjectFile
+
 
 class MemoryFile:
     """An object in memory, open for reading. Immutable."""
@@ -140,6 +142,9 @@ class MemoryBatch:
     def write(self, chunks: Iterable[bytes | memoryview]) -> object:
         """Return the bytes, which are the handle."""
         return b"".join(chunks)
+
+    def clone(self, descriptor: int) -> tuple[object, ObjectFile] | None:
+        """Return None: there are no blocks to share."""
 
     def name(self, handle: object, key: str) -> None:
         """Decide that this object appears under `key`."""

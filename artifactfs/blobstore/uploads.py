@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
+    from artifactfs.blobstore.base import ObjectFile
     from artifactfs.blobstore.remote import RemoteObjects
 
 IN_MEMORY: Final = 4 << 20
@@ -88,6 +89,9 @@ class UploadBatch:
             if size > IN_MEMORY:
                 return self._write_file(parts, rest)
         return _Written(b"".join(parts), None, size)
+
+    def clone(self, descriptor: int) -> tuple[object, ObjectFile] | None:
+        """Return None: there are no blocks to share."""
 
     def name(self, handle: object, key: str) -> None:
         """Decide that this object appears under `key`, at the latest when the batch is flushed."""

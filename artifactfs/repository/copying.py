@@ -7,12 +7,12 @@ Source: ioctl_ficlone(2), copy_file_range(2), sendfile(2).
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import sys
 from typing import TYPE_CHECKING, Final
 
+from artifactfs.blobstore.disk import CANNOT_CLONE, FICLONE
 from artifactfs.blobstore.fetching import FetchedFile
 from artifactfs.digest import CHUNK_SIZE
 from artifactfs.errors import DigestMismatchError
@@ -22,12 +22,7 @@ if TYPE_CHECKING:
 
     from artifactfs.blobstore.verifying import ReadableFile
 
-FICLONE: Final = 0x40049409
-"""_IOW(0x94, 9, int), linux/fs.h."""
 _STEP: Final = 64 << 20
-_NOT_SUPPORTED = frozenset(
-    {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM, errno.EBADF, errno.ETXTBSY}
-)
 
 
 class Copier:
@@ -69,7 +64,7 @@ class Copier:
         try:
             fcntl.ioctl(target, FICLONE, descriptor)
         except OSError as error:
-            if error.errno not in _NOT_SUPPORTED:
+            if error.errno not in CANNOT_CLONE:
                 raise
             self._can_clone = False
             return False
@@ -84,7 +79,7 @@ class Copier:
             try:
                 count = os.copy_file_range(descriptor, target, min(_STEP, size - done), start + done, done)
             except OSError as error:
-                if done or error.errno not in _NOT_SUPPORTED:
+                if done or error.errno not in CANNOT_CLONE:
                     raise
                 self._can_copy_range = False
                 return False

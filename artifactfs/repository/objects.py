@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 TREES_LIMIT: Final = 4096
 """So many loose trees are held back; then blobs and trees are flushed, in that order."""
+LOOK_EVERY: Final = 64
+"""After so many pages those are written that wait for nothing."""
 PACKS_LIMIT: Final = 64
 """After so many packs everything is flushed, so that a killed writer has something to go on from."""
 
@@ -160,7 +162,10 @@ class ContentBatch(BlobBatch):
         """
         if self._treepacker is not None:
             with self._tree_guard:
-                return self._treepacker.add(page, places)
+                place = self._treepacker.add(page, places)
+                if self._treepacker.waiting_count % LOOK_EVERY == 0:
+                    self._treepacker.write_ready()  # nothing completes a pack where all files are stored already
+                return place
         data = encode_stored(page, [as_placement(place) for place in places])
         key = tree_key(page.tree)
         if not self._trees.reuse(key, len(data)) or self._is_damaged(key, page):

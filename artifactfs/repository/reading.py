@@ -58,6 +58,9 @@ class Sink(Protocol):
     def store_blob(self, source: BinaryIO, *, size_hint: int = 0) -> StoredBlob:
         """Store all bytes that `source` still has."""
 
+    def store_clone(self, descriptor: int, *, tell: Callable[[int], None] | None = None) -> StoredBlob | None:
+        """Store a whole open file by sharing its blocks; None where that cannot be done."""
+
     def store_tree(self, page: Page, places: Sequence[AnyPlace] = ()) -> AnyPlace:
         """Store one page of a directory, and return where it lies."""
 
@@ -84,6 +87,9 @@ class HashingSink:
                 pass
             sha256, sums = hasher.finish()
         return StoredBlob(sha256, hasher.size, hashlib.sha256(sums).digest() if hasher.size > CHUNK_SIZE else None)
+
+    def store_clone(self, descriptor: int, *, tell: Callable[[int], None] | None = None) -> StoredBlob | None:
+        """Return None: nothing is stored."""
 
     def store_tree(self, page: Page, places: Sequence[AnyPlace] = ()) -> AnyPlace:
         """Do nothing."""
@@ -225,6 +231,8 @@ class FileReader:
             if len(data) == size:
                 return StoredBlob(hashlib.sha256(data).digest(), size), data
             os.lseek(descriptor, 0, os.SEEK_SET)
+        elif (cloned := self._sink.store_clone(descriptor, tell=self._tell)) is not None:
+            return cloned, None
         with io.FileIO(descriptor, closefd=False) as file:
             return self._sink.store_blob(counting(file, self._tell), size_hint=size), None
 

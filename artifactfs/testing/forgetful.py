@@ -132,6 +132,9 @@ class ForgetfulDisk:
         self._files[path] = _Inode(data, number=next(self._numbers))
         return len(data)
 
+    def clone_file(self, path: str, descriptor: int) -> int | None:
+        """Return None: it shares no blocks."""
+
     def make_directory(self, path: str) -> bool:
         """Make a directory and return whether this call made it."""
         self._step()
