@@ -13,7 +13,7 @@ from .committing import in_run, make_options, note_output, print_result, version
 from .completing import complete_name
 from .options import Command
 from .session import Session, current_session
-from .staging import end_staging, find_staging_name, get_staging
+from .staged import end_staging, find_staging_name, get_staging
 
 if TYPE_CHECKING:
     from artifactfs.repository.commit import CommitOptions

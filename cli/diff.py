@@ -73,7 +73,7 @@ def _diff_one(repository: Repository, ref: Ref) -> _Answer:
 def _diff_staging(repository: Repository, ref: Ref) -> _Answer:
     from artifactfs.repository.staging import StagingArea
 
-    from .staging import get_staging
+    from .staged import get_staging
 
     if ref.path:
         msg = f"{ref}: a staging directory is compared as a whole"

@@ -12,7 +12,7 @@ from .completing import complete_name
 from .options import Command
 from .output import format_count, print_json
 from .session import current_session
-from .staging import end_staging, find_staging_name, get_staging
+from .staged import end_staging, find_staging_name, get_staging
 
 if TYPE_CHECKING:
     from artifactfs.repository.staging import Staging, StagingArea

@@ -50,6 +50,7 @@ COMMANDS: Final = {
     "runs": "List runs, or describe one.",
     "show": "Describe a version or an entry.",
     "stage": "Make a directory in which a version can be changed.",
+    "staging": "List staging directories, and break old ones of other machines.",
     "status": "List what was changed in a staging directory.",
     "umount": "Unmount.",
     "verify": "Check stored content against its digests.",

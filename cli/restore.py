@@ -13,7 +13,7 @@ from .completing import complete_name
 from .options import BytesPath, Command
 from .output import name_fields, print_json
 from .session import current_session
-from .staging import find_path, find_staging_name, get_staging
+from .staged import find_path, find_staging_name, get_staging
 
 
 @click.command("restore", cls=Command)

@@ -13,7 +13,7 @@ from .completing import complete_ref
 from .options import Command
 from .output import entry_fields, format_count, format_size, print_json, version_fields
 from .session import current_session
-from .staging import staging_fields
+from .staged import staging_fields
 
 if TYPE_CHECKING:
     from artifactfs.paths import Ref

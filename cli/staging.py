@@ -1,149 +1,153 @@
-"""What the commands on staging directories have in common: finding the one that is meant.
-
-Threading: the main thread.
-"""
+"""`artifactfs staging`: list staging directories, and break the pins of old ones on other machines."""
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
-from artifactfs.errors import BusyError, StagingNotFoundError, UsageError
-from artifactfs.paths import DEFAULT_STAGING, parse_ref
+import click
+
+from artifactfs.errors import NotFoundError, UsageError
+from artifactfs.paths import parse_ref, printable
+
+from .completing import complete_name
+from .durations import Duration, format_age
+from .options import Command
+from .output import format_count, format_moment, print_json, print_table
+from .session import Session, current_session
+from .staged import find_path, staging_fields
 
 if TYPE_CHECKING:
-    from artifactfs.mount.options import MountInfo
+    from artifactfs.repository.pins import PinnedVersion
     from artifactfs.repository.repository import Repository
-    from artifactfs.repository.staging import Staging, StagingArea
+    from artifactfs.repository.staging import Staging
 
-    from .session import Session
-
-
-def find_staging_name(session: Session, ref: str | None) -> tuple[str, str]:
-    """Return collection and name of the staging directory that is meant: by `ref`, else the one we are in.
-
-    Being in one also decides which repository is used, unless --repo was given.
-
-    Raises:
-        UsageError: `ref` names something else, or there is none and the working directory is in no staging directory.
-    """
-    if ref is not None:
-        parsed = parse_ref(ref)
-        if parsed.path or (parsed.selector is not None and parsed.staging is None):
-            msg = f"{ref} does not name a staging directory"
-            raise UsageError(msg, hint=f"write {parsed.collection}, or {parsed.collection}:@NAME", subject=ref)
-        return parsed.collection, parsed.staging or DEFAULT_STAGING
-    found = _find_here(session, _working_directory())
-    if found is None:
-        msg = "this is not inside a staging directory, and none was named"
-        raise UsageError(msg, hint="write NAME, or NAME:@STAGING")
-    info, collection, name = found
-    if session.repo is None:
-        session.use_repository(info.repository)
-    return collection, name
+SHOWN_DIGITS = 12
 
 
-def get_staging(area: StagingArea, collection: str, name: str) -> Staging:
-    """Return a staging directory.
-
-    Raises:
-        StagingNotFoundError: there is none; the hint names those that there are.
-    """
-    try:
-        return area.get(collection, name)
-    except StagingNotFoundError as error:
-        known = ", ".join(str(staging) for staging in area.iter_all())
-        hint = f"there are {known}" if known else f"`artifactfs stage {collection}` makes one"
-        raise StagingNotFoundError(error.message, hint=hint, subject=error.subject) from error
-
-
-def staging_fields(session: Session, repository: Repository, staging: Staging) -> dict[str, Any]:
-    """Return a staging directory as members of a JSON object."""
-    from artifactfs.staging.layout import read_driver
-
-    from .output import name_fields
-
-    info = staging.info
-    path = find_path(session, repository, staging)
-    return {
-        "staging": str(staging),
-        "base": None if info.base is None else f"{info.collection}:v{info.base}",
-        "committed": None if info.committed is None else f"{info.collection}:v{info.committed}",
-        "followed": info.followed,
-        "driver": info.driver,
-        "marks": read_driver(staging.layout),
-        **name_fields("upper", staging.upper),
-        **({"path": None} if path is None else name_fields("path", path)),
-    }
-
-
-def find_path(session: Session, repository: Repository, staging: Staging) -> str | None:
-    """Return where a staging directory can be seen now, or None."""
-    if not os.path.isdir(session.places.runtime):
-        return None  # nothing has ever been mounted since the machine started
-    from artifactfs.mount.api import find_staging_path
-
-    return find_staging_path(session.places, repository.id, collection=staging.collection, name=staging.name)
-
-
-def end_staging(
-    session: Session, repository: Repository, staging: Staging, area: StagingArea, *, unless_changed: bool = False
+@click.command("staging", cls=Command)
+@click.argument("refs", nargs=-1, metavar="[NAME[:@STAGING]]...", shell_complete=complete_name)
+@click.option("--all", "-a", "is_all", is_flag=True, help="Those of all users and machines, by their pins.")
+@click.option("--older-than", type=Duration(), help="Only those made so long ago, such as 30d.")
+@click.option("--pin", "pins", multiple=True, metavar="ID", help="With --all: only this pin; its first digits do.")
+@click.option("--break", "is_break", is_flag=True, help="With --all: break the pins that are listed. It asks first.")
+def command(
+    refs: tuple[str, ...], *, is_all: bool, older_than: int | None, pins: tuple[str, ...], is_break: bool
 ) -> None:
-    """Stop showing a staging directory and remove it.
+    """List staging directories: what they are based on, how old they are, and where they can be seen.
 
-    Args:
-        session: the global options.
-        repository: the repository.
-        staging: which.
-        area: the repository's staging directories.
-        unless_changed: keep it if something was changed since it was committed.
-
-    Raises:
-        BusyError: a process uses it, or something was written to it just now; it is still there.
+    A staging directory pins its base, so that no prune on any machine deletes what it shows. One whose machine is gone
+    pins it for ever: --all lists all pins, --break takes those away that NAME, --older-than or --pin choose. Nothing
+    that was written in a staging directory is touched by that, but its base may be pruned once it is removed.
     """
-    from artifactfs.mount.api import attach_staging, detach_staging, refresh_name
-
-    os.chdir("/")  # standing inside would keep it in use
-    try:
-        detach_staging(session.places, repository, staging=staging)
-    except BusyError as error:
-        raise BusyError(error.message, hint="leave it (cd elsewhere), then try again", subject=error.subject) from error
-    try:
-        if unless_changed and area.changes(staging):
-            msg = f"something was written to {staging} after the commit"
-            raise BusyError(msg, hint="commit again")
-        area.remove(staging)
-    except BaseException:
-        attach_staging(session.places, repository, staging=staging, author=repository.author)
-        raise
-    refresh_name(session.places, repository.id, collection=staging.collection, name=f"@{staging.name}")
+    session = current_session()
+    if (is_break or pins) and not is_all:
+        msg = "--break and --pin need --all"
+        raise UsageError(msg, hint="`artifactfs discard` removes a staging directory of this machine")
+    if is_break and not (refs or pins or older_than):
+        msg = "--break takes away the pins that are chosen, and none was chosen"
+        raise UsageError(msg, hint="choose by NAME:@STAGING, --pin or --older-than")
+    with session.open_repository() as repository:
+        before_ns = None if older_than is None else repository.clock.now_ns() - older_than
+        if is_all:
+            _all(session, repository, _choose(repository, refs, pins, before_ns), is_break=is_break)
+        else:
+            _here(session, repository, refs, before_ns)
 
 
-def _working_directory() -> str:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:
-        return "/"
+def _here(session: Session, repository: Repository, refs: tuple[str, ...], before_ns: int | None) -> None:
+    from artifactfs.repository.staging import StagingArea
+
+    found = [
+        staging
+        for staging in StagingArea(repository).iter_all()
+        if _is_named(refs, staging.collection, staging.name)
+        and (before_ns is None or staging.info.created_ns <= before_ns)
+    ]
+    now_ns = repository.clock.now_ns()
+    if session.json:
+        members = [
+            {**staging_fields(session, repository, staging), "created_ns": staging.info.created_ns} for staging in found
+        ]
+        print_json({"staging": members})
+        return
+    print_table(_row(session, repository, staging, now_ns) for staging in found)
 
 
-def _find_here(session: Session, directory: str) -> tuple[MountInfo, str, str] | None:
-    if not os.path.isdir(session.places.runtime):
-        return None
-    from artifactfs.mount.api import iter_mounts
-
-    for info in iter_mounts(session.places):
-        rest = _below(directory, info.mountpoint)
-        if rest is None:
-            continue
-        if info.collection is not None and info.staging is not None:
-            return info, info.collection, info.staging
-        if info.kind == "repository" and len(rest) > 1 and rest[1].startswith("@"):
-            return info, rest[0], rest[1][1:]
-    return None
+def _row(session: Session, repository: Repository, staging: Staging, now_ns: int) -> tuple[str, ...]:
+    info = staging.info
+    base = "nothing" if info.base is None else f"v{info.base}"
+    path = find_path(session, repository, staging)
+    place = "not mounted" if path is None else printable(path.encode())
+    return str(staging), f"on {base}", format_age(now_ns - info.created_ns), place
 
 
-def _below(directory: str, mountpoint: str) -> list[str] | None:
-    """Return the names that lead from a mount point to a directory in it; None when it is elsewhere."""
-    if directory != mountpoint and not directory.startswith(mountpoint.rstrip("/") + "/"):
-        return None
-    return [name for name in directory[len(mountpoint) :].split("/") if name]
+def _choose(
+    repository: Repository, refs: tuple[str, ...], pins: tuple[str, ...], before_ns: int | None
+) -> list[PinnedVersion]:
+    from artifactfs.repository.pins import iter_pins
+
+    found = [
+        pinned
+        for pinned in iter_pins(repository)
+        if _is_named(refs, pinned.collection, _staging_of(pinned))
+        and (not pins or pinned.id.startswith(pins))
+        and (before_ns is None or pinned.time_ns <= before_ns)
+    ]
+    for pin in pins:
+        if not any(pinned.id.startswith(pin) for pinned in found):
+            msg = f"there is no pin {pin}"
+            raise NotFoundError(msg, hint="`artifactfs staging --all` lists all pins", subject=pin)
+    return found
+
+
+def _all(session: Session, repository: Repository, found: list[PinnedVersion], *, is_break: bool) -> None:
+    from artifactfs.repository.pins import break_pin
+
+    now_ns = repository.clock.now_ns()
+    if session.json:
+        print_json({"pins": [_pin_fields(pinned) for pinned in found], "broken": is_break})
+    else:
+        print_table(
+            (
+                pinned.id[:SHOWN_DIGITS],
+                f"{pinned.collection}:v{pinned.version}" + (" (removed)" if pinned.is_deleted else ""),
+                printable(pinned.purpose.encode()),
+                printable(pinned.author.encode()) + (" (here)" if pinned.is_here else ""),
+                format_age(now_ns - pinned.time_ns),
+            )
+            for pinned in found
+        )
+    if not is_break or not found:
+        return
+    for pinned in found:
+        if pinned.is_here:
+            name = f"{pinned.collection}:@{_staging_of(pinned)}"
+            msg = f"{name} is a staging directory of this machine"
+            raise UsageError(msg, hint=f"`artifactfs discard {name}` removes it with its pin", subject=name)
+    session.confirm(f"Break {format_count(len(found), 'pin')}?")
+    for pinned in found:
+        break_pin(repository, pinned)
+    session.note(f"broke {format_count(len(found), 'pin')}")
+
+
+def _is_named(refs: tuple[str, ...], collection: str, name: str | None) -> bool:
+    parsed = [parse_ref(ref) for ref in refs]
+    return not parsed or any(ref.collection == collection and ref.staging in (None, name) for ref in parsed)
+
+
+def _staging_of(pinned: PinnedVersion) -> str | None:
+    _, sign, name = pinned.purpose.partition("staging directory @")
+    return name if sign else None
+
+
+def _pin_fields(pinned: PinnedVersion) -> dict[str, Any]:
+    return {
+        "pin": pinned.id,
+        "version": f"{pinned.collection}:v{pinned.version}",
+        "removed": pinned.is_deleted,
+        "purpose": pinned.purpose,
+        "author": pinned.author,
+        "here": pinned.is_here,
+        "created_ns": pinned.time_ns,
+        "created": format_moment(pinned.time_ns),
+    }

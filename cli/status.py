@@ -11,7 +11,7 @@ from .completing import complete_name
 from .options import Command
 from .output import format_count, print_json
 from .session import current_session
-from .staging import find_staging_name, get_staging, staging_fields
+from .staged import find_staging_name, get_staging, staging_fields
 
 
 @click.command("status", cls=Command)

@@ -25,6 +25,7 @@ import msgspec
 from artifactfs.errors import (
     AlreadyExistsError,
     ArtifactFSError,
+    BlobMissingError,
     BusyError,
     ConflictError,
     SourceChangedError,
@@ -37,6 +38,7 @@ from artifactfs.repository import changes
 from artifactfs.repository.commit import DEFAULT_OPTIONS, CommitOptions, CommitResult, check_options, commit_stored
 from artifactfs.repository.diff import Change, diff_trees
 from artifactfs.repository.lower import Lower
+from artifactfs.repository.reach import check_present
 from artifactfs.repository.staged import Freezer, NoFreezer, Staging, StagingCommit
 from artifactfs.repository.treebuilder import make_root
 from artifactfs.repository.trees import Trees
@@ -164,7 +166,7 @@ class StagingArea:
     def _look(self, staging: Staging) -> tuple[StoredDirectory, Trees]:
         for look in range(LOOKS):
             try:
-                return self._build(staging, Comparison(self._repository))[:2]
+                return self._build(staging, staging.info.root, Comparison(self._repository))[:2]
             except (SourceChangedError, SourceNotFoundError):
                 if look == LOOKS - 1:
                     raise
@@ -202,8 +204,9 @@ class StagingArea:
             built: list[UpperTree] = []
 
             def store() -> Root:
+                base = self._find_base(staging)
                 with repository.blobs.begin() as batch:
-                    stored, _, tree = self._build(staging, Storing(batch))
+                    stored, _, tree = self._build(staging, base, Storing(batch))
                     batch.flush()
                 built.append(tree)
                 return make_root(stored)
@@ -358,13 +361,15 @@ class StagingArea:
                     self._take_away_pins(layout, None)
                     remove_all(layout)
 
-    def _build(self, staging: Staging, target: Storing | Comparison) -> tuple[StoredDirectory, Trees, UpperTree]:
+    def _build(
+        self, staging: Staging, base: Root | None, target: Storing | Comparison
+    ) -> tuple[StoredDirectory, Trees, UpperTree]:
         repository = self._repository
         hashes = load_hashes(staging.layout, now_ns=repository.clock.now_ns())
         trees = Trees(target) if isinstance(target, Comparison) else Trees(repository.blobs)
         tree = UpperTree(
             staging.upper,
-            Lower(repository, staging.info.root),
+            Lower(repository, base),
             prefix=staging.prefix,
             target=target,
             trees=trees,
@@ -373,6 +378,30 @@ class StagingArea:
         stored = tree.build()
         hashes.save(staging.layout)
         return stored, trees, tree
+
+    def _find_base(self, staging: Staging) -> Root | None:
+        """Return the root of the base, with its place as the log says it now: a prune may have moved it.
+
+        What did not change is taken from it without being read, so a commit must know that it is there whole.
+
+        Raises:
+            BlobMissingError: its pin was broken, and it was pruned.
+        """
+        info, repository = staging.info, self._repository
+        if info.root is None or info.base is None:
+            return info.root
+        state = repository.load_state(info.collection)
+        version = state.versions.get(info.base)
+        root = version.root if version is not None else state.deleted.get(info.base, (0, info.root))[1]
+        if version is not None or info.pin in state.pins:
+            return root
+        try:
+            check_present(repository.store, repository.blobs.in_place, root)
+        except BlobMissingError as error:
+            msg = f"the pin of {staging} was broken, and v{info.base}, which it is based on, was pruned"
+            hint = f"what was changed is in {printable(staging.upper)}: copy it to a new staging directory"
+            raise BlobMissingError(msg, hint=hint, subject=str(staging)) from error
+        return root
 
     def _record(self, staging: Staging, result: CommitResult) -> Staging:
         version, followed = result.version, staging.info.followed

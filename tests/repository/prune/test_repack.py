@@ -22,6 +22,7 @@ from artifactfs.repository.format import open_format
 from artifactfs.repository.prune import delete_garbage, find_garbage
 from artifactfs.repository.repack import RepackResult, repack
 from artifactfs.repository.repository import Repository
+from artifactfs.repository.staging import StagingArea
 from artifactfs.repository.trees import Trees
 from artifactfs.repository.usage import MERGE_FROM, Repacking, choose_packs
 from artifactfs.testing.forgetful import CountingScratch, CrashError, ForgetfulDisk
@@ -156,6 +157,35 @@ def test_pinned_versions_that_were_deleted_move_too(repository: Repository) -> N
         if place and isinstance(entry, FileEntry)
     }
     assert files == {b"a": b"alpha", b"dir/b": b"beta", b"dir/deep/c": b"gamma"}
+
+
+@pytest.mark.parametrize("changed", [None, b"dir/b", b"new"])
+@pytest.mark.parametrize("is_live", [True, False], ids=["live", "deleted"])
+def test_what_was_staged_before_is_committed_as_it_lies_now(
+    tmp_path: Path, changed: bytes | None, *, is_live: bool
+) -> None:
+    """A commit takes what did not change from its base unread: it must not take places that are gone."""
+    with make_repository(tmp_path, use_index=False) as repository:
+        make_dead(repository)
+        area = StagingArea(repository)
+        staging = area.create("animals", version=repository.get_collection("animals").versions[1])
+        commit_files(repository, "animals", {b"other": b"other"})
+        if not is_live:
+            delete_version(repository, 1)
+        assert repack_and_prune(repository) is not None
+        repository.blobs.forget()
+        if changed is not None:
+            target = Path(os.fsdecode(os.path.join(staging.upper, changed)))
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(b"changed")
+        made = area.commit(staging).result.version
+        assert not check_repository(repository, share=1.0).damage
+        expected = {b"a": b"alpha", b"dir/b": b"beta", b"dir/deep/c": b"gamma"}
+        assert read_placed(repository)[f"animals:{made.name}"] == {
+            **expected,
+            **({changed: b"changed"} if changed else {}),
+        }
+        repack_and_prune(repository)
 
 
 def test_a_damaged_file_stays_where_it_is(tmp_path: Path) -> None:

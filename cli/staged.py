@@ -1,0 +1,149 @@
+"""What the commands on staging directories have in common: finding the one that is meant.
+
+Threading: the main thread.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from artifactfs.errors import BusyError, StagingNotFoundError, UsageError
+from artifactfs.paths import DEFAULT_STAGING, parse_ref
+
+if TYPE_CHECKING:
+    from artifactfs.mount.options import MountInfo
+    from artifactfs.repository.repository import Repository
+    from artifactfs.repository.staging import Staging, StagingArea
+
+    from .session import Session
+
+
+def find_staging_name(session: Session, ref: str | None) -> tuple[str, str]:
+    """Return collection and name of the staging directory that is meant: by `ref`, else the one we are in.
+
+    Being in one also decides which repository is used, unless --repo was given.
+
+    Raises:
+        UsageError: `ref` names something else, or there is none and the working directory is in no staging directory.
+    """
+    if ref is not None:
+        parsed = parse_ref(ref)
+        if parsed.path or (parsed.selector is not None and parsed.staging is None):
+            msg = f"{ref} does not name a staging directory"
+            raise UsageError(msg, hint=f"write {parsed.collection}, or {parsed.collection}:@NAME", subject=ref)
+        return parsed.collection, parsed.staging or DEFAULT_STAGING
+    found = _find_here(session, _working_directory())
+    if found is None:
+        msg = "this is not inside a staging directory, and none was named"
+        raise UsageError(msg, hint="write NAME, or NAME:@STAGING")
+    info, collection, name = found
+    if session.repo is None:
+        session.use_repository(info.repository)
+    return collection, name
+
+
+def get_staging(area: StagingArea, collection: str, name: str) -> Staging:
+    """Return a staging directory.
+
+    Raises:
+        StagingNotFoundError: there is none; the hint names those that there are.
+    """
+    try:
+        return area.get(collection, name)
+    except StagingNotFoundError as error:
+        known = ", ".join(str(staging) for staging in area.iter_all())
+        hint = f"there are {known}" if known else f"`artifactfs stage {collection}` makes one"
+        raise StagingNotFoundError(error.message, hint=hint, subject=error.subject) from error
+
+
+def staging_fields(session: Session, repository: Repository, staging: Staging) -> dict[str, Any]:
+    """Return a staging directory as members of a JSON object."""
+    from artifactfs.staging.layout import read_driver
+
+    from .output import name_fields
+
+    info = staging.info
+    path = find_path(session, repository, staging)
+    return {
+        "staging": str(staging),
+        "base": None if info.base is None else f"{info.collection}:v{info.base}",
+        "committed": None if info.committed is None else f"{info.collection}:v{info.committed}",
+        "followed": info.followed,
+        "driver": info.driver,
+        "marks": read_driver(staging.layout),
+        **name_fields("upper", staging.upper),
+        **({"path": None} if path is None else name_fields("path", path)),
+    }
+
+
+def find_path(session: Session, repository: Repository, staging: Staging) -> str | None:
+    """Return where a staging directory can be seen now, or None."""
+    if not os.path.isdir(session.places.runtime):
+        return None  # nothing has ever been mounted since the machine started
+    from artifactfs.mount.api import find_staging_path
+
+    return find_staging_path(session.places, repository.id, collection=staging.collection, name=staging.name)
+
+
+def end_staging(
+    session: Session, repository: Repository, staging: Staging, area: StagingArea, *, unless_changed: bool = False
+) -> None:
+    """Stop showing a staging directory and remove it.
+
+    Args:
+        session: the global options.
+        repository: the repository.
+        staging: which.
+        area: the repository's staging directories.
+        unless_changed: keep it if something was changed since it was committed.
+
+    Raises:
+        BusyError: a process uses it, or something was written to it just now; it is still there.
+    """
+    from artifactfs.mount.api import attach_staging, detach_staging, refresh_name
+
+    os.chdir("/")  # standing inside would keep it in use
+    try:
+        detach_staging(session.places, repository, staging=staging)
+    except BusyError as error:
+        raise BusyError(error.message, hint="leave it (cd elsewhere), then try again", subject=error.subject) from error
+    try:
+        if unless_changed and area.changes(staging):
+            msg = f"something was written to {staging} after the commit"
+            raise BusyError(msg, hint="commit again")
+        area.remove(staging)
+    except BaseException:
+        attach_staging(session.places, repository, staging=staging, author=repository.author)
+        raise
+    refresh_name(session.places, repository.id, collection=staging.collection, name=f"@{staging.name}")
+
+
+def _working_directory() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return "/"
+
+
+def _find_here(session: Session, directory: str) -> tuple[MountInfo, str, str] | None:
+    if not os.path.isdir(session.places.runtime):
+        return None
+    from artifactfs.mount.api import iter_mounts
+
+    for info in iter_mounts(session.places):
+        rest = _below(directory, info.mountpoint)
+        if rest is None:
+            continue
+        if info.collection is not None and info.staging is not None:
+            return info, info.collection, info.staging
+        if info.kind == "repository" and len(rest) > 1 and rest[1].startswith("@"):
+            return info, rest[0], rest[1][1:]
+    return None
+
+
+def _below(directory: str, mountpoint: str) -> list[str] | None:
+    """Return the names that lead from a mount point to a directory in it; None when it is elsewhere."""
+    if directory != mountpoint and not directory.startswith(mountpoint.rstrip("/") + "/"):
+        return None
+    return [name for name in directory[len(mountpoint) :].split("/") if name]
