@@ -11,14 +11,14 @@ import click
 import msgspec
 
 from artifactfs.clock import format_time_ns
-from artifactfs.paths import parse_ref
+from artifactfs.errors import UsageError
 
 from .options import Command
 from .output import format_moment, format_size, print_json, print_table
 from .session import current_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from artifactfs.repository.repository import Repository
     from artifactfs.runs.history import RunLog
@@ -46,14 +46,18 @@ SHOWN = 50
 @click.option("--author", help="Only runs of this author.")
 @click.option("--uses", metavar="REF", help="Only runs that read this version, or any of a collection NAME.")
 @click.option("--makes", metavar="REF", help="Only runs that made this version, or any of a collection NAME.")
-def command(run: str | None, *, number: int, every: bool, **filters: Any) -> None:
+@click.option("--files", is_flag=True, help="List the files that RUN looked up in its mount, in order.")
+def command(run: str | None, *, number: int, every: bool, files: bool, **filters: Any) -> None:
     """List runs, the newest first; or describe RUN.
 
-    RUN is an id, the beginning of one, or a name.
+    RUN is an id, the beginning of one, or a name. With --files, --uses takes files of one version or collection.
     """
     session = current_session()
     with session.open_repository() as repository:
         log = open_runs(repository)
+        if files:
+            _list_files(repository, log, run, filters["uses"], as_json=session.json)
+            return
         if run is not None:
             _show(log, log.find_run(run), as_json=session.json)
             return
@@ -116,38 +120,41 @@ def _make_filter(  # noqa: PLR0913 (one for each option)
     uses: str | None,
     makes: str | None,
 ) -> Callable[[RunState], bool]:
+    from artifactfs.runs.selecting import select_versions
+
     fixed = {"project": project, "job_type": job_type, "name": name, "author": author}
     equal = {member: value for member, value in fixed.items() if value is not None}
-    read, made = _find_versions(repository, uses), _find_versions(repository, makes)
+    is_read = None if uses is None else select_versions(repository, uses)
+    is_made = None if makes is None else select_versions(repository, makes)
 
     def is_wanted(state: RunState) -> bool:
         return (
             (not states or state.state in states)
             and all(getattr(state, member) == value for member, value in equal.items())
             and set(tags) <= set(state.tags)
-            and (uses is None or any(artifact.startswith(read) for artifact in _ended(state.inputs)))
-            and (makes is None or any(artifact.startswith(made) for artifact in _ended(state.outputs)))
+            and (is_read is None or any(map(is_read, state.inputs)))
+            and (is_made is None or any(map(is_made, state.outputs)))
         )
 
     return is_wanted
 
 
-def _find_versions(repository: Repository, text: str | None) -> str:
-    """Return what the names of the versions begin with that a REF names; NAME alone names all of its versions."""
-    if text is None:
-        return ""
-    if ":" not in text:
-        return f"{parse_ref(text).collection}:"
-    ref = parse_ref(text)
-    if ref.version is not None:
-        return f"{ref.collection}:v{ref.version} "
-    collection, version = repository.resolve(ref)
-    return f"{collection.name}:{version.name} "
+def _list_files(repository: Repository, log: RunLog, run: str | None, uses: str | None, *, as_json: bool) -> None:
+    from artifactfs.runs.inputs import iter_files
+    from artifactfs.runs.selecting import select_versions
 
-
-def _ended(artifacts: tuple[str, ...]) -> Iterator[str]:
-    """Yield names with a mark at their end, so that v1 is no beginning of v10."""
-    return (f"{artifact} " for artifact in artifacts)
+    if run is None:
+        msg = "--files lists the files of one run"
+        raise UsageError(msg, hint="artifactfs runs RUN --files")
+    state = log.find_run(run)
+    is_wanted = select_versions(repository, uses) if uses is not None else None
+    found = iter_files(repository.state_directory, log, state.id)
+    files = [file for file in found if is_wanted is None or is_wanted(file.artifact)]
+    if as_json:
+        print_json({"id": state.id, "files": [msgspec.to_builtins(file) for file in files]})
+        return
+    for file in files:
+        click.echo(f"{file.size:>12}  {file.artifact}/{file.path}")
 
 
 def _row(state: RunState) -> tuple[str, ...]:

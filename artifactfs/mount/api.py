@@ -121,11 +121,21 @@ def iter_mounts(places: Places) -> Iterator[MountInfo]:
             yield info
 
 
-def find_path(places: Places, repository_id: str, *, collection: str, version: int) -> str | None:
-    """Return where a version can be seen inside a live mount, or None."""
-    for info in iter_mounts(places):
-        if info.repository_id != repository_id:
-            continue
+def find_path(places: Places, repository_id: str, *, collection: str, version: int, view: str = "") -> str | None:
+    """Return where a version can be seen inside a live mount, or None.
+
+    Args:
+        places: the user's directories.
+        repository_id: whose mounts are looked at.
+        collection: its collection.
+        version: its number.
+        view: a run's view of one of these mounts, which is preferred to any mount; "" for none.
+    """
+    mounts = [info for info in iter_mounts(places) if info.repository_id == repository_id]
+    for info in mounts:
+        if info.kind == REPOSITORY and info.mountpoint in (view, os.path.dirname(view)) and os.path.isdir(view):
+            return os.path.join(view, collection, f"v{version}")
+    for info in mounts:
         if info.kind == REPOSITORY:
             return os.path.join(info.mountpoint, collection, f"v{version}")
         if info.kind == VERSION and (info.collection, info.version) == (collection, version):

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING
 
 from artifactfs.paths import printable
 from artifactfs.repository.runviews import end_view, iter_looked
+from artifactfs.runs.history import LookedUpFile
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from artifactfs.runs.history import RunLog
 
 
@@ -38,11 +41,28 @@ def close_view(state_directory: str, runs: RunLog, run: str) -> None:
         StorageFullError, ArtifactFSError: it could not be recorded; the view stays, so that it can be later.
     """
     record_inputs(state_directory, runs, run)
-    files = [
-        (found.artifact, printable(found.path), found.size)
-        for found in iter_looked(state_directory, run)
-        if found.size is not None
-    ]
+    files = [(file.artifact, file.path, file.size) for file in _iter_shown(state_directory, run)]
     if files:
         runs.keep_files(run, files)
     end_view(state_directory, run)
+
+
+def iter_files(state_directory: str, runs: RunLog, run: str) -> Iterator[LookedUpFile]:
+    """Yield the files that a run looked up, in order, each once; of a run that goes on here, those so far.
+
+    Raises:
+        MalformedError: the record is damaged.
+    """
+    seen: set[tuple[str, str]] = set()
+    live = list(_iter_shown(state_directory, run))  # before the record: the view ends after it was recorded
+    for files in (runs.iter_files(run), live):
+        for file in files:
+            if (file.artifact, file.path) not in seen:
+                seen.add((file.artifact, file.path))
+                yield file
+
+
+def _iter_shown(state_directory: str, run: str) -> Iterator[LookedUpFile]:
+    for found in iter_looked(state_directory, run):
+        if found.size is not None:
+            yield LookedUpFile(found.artifact, printable(found.path), found.size)

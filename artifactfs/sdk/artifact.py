@@ -18,6 +18,7 @@ from artifactfs.sdk.copies import download_entry, download_version
 from artifactfs.sdk.details import ArtifactDetails
 from artifactfs.sdk.draft import PathLike
 from artifactfs.sdk.entry import ArtifactEntry
+from artifactfs.sdk.workspace import MOUNT_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -154,7 +155,7 @@ class Artifact(ArtifactDetails):
 
     @property
     def path(self) -> str:
-        """The directory in a mount that shows this version.
+        """The directory in a mount that shows this version: in a program of `artifactfs run`, in its own view.
 
         Raises:
             UsageError: it is a draft, or nothing is mounted.
@@ -162,7 +163,10 @@ class Artifact(ArtifactDetails):
         from artifactfs.mount.api import find_path  # noqa: PLC0415 (programs without mounts need not load it)
 
         version, workspace = self.get_version("path"), self.get_workspace()
-        found = find_path(workspace.places, workspace.repository.id, collection=self._name, version=version.number)
+        view = os.environ.get(MOUNT_VARIABLE, "")
+        found = find_path(
+            workspace.places, workspace.repository.id, collection=self._name, version=version.number, view=view
+        )
         if found is None:
             msg = f"no mount shows {self.name}"
             raise UsageError(msg, hint="run `artifactfs mount DIRECTORY`, or use download()", subject=self.name)

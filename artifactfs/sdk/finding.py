@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 from artifactfs.errors import NotFoundError, UsageError
 from artifactfs.paths import parse_ref
+from artifactfs.runs.inputs import iter_files
+from artifactfs.runs.selecting import select_versions
 from artifactfs.sdk.artifact import Artifact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from artifactfs.runs.history import LookedUpFile
     from artifactfs.sdk.workspace import Workspace
 
 
@@ -52,3 +55,23 @@ def find_artifacts(workspace: Workspace, names: Iterable[str]) -> list[Artifact]
         except NotFoundError:
             continue
     return found
+
+
+def find_files(workspace: Workspace, run: str, name: str | None) -> list[LookedUpFile]:
+    """Return the files that a run looked up through its view of a mount, in order, each once.
+
+    Args:
+        workspace: where the run is recorded.
+        run: its id.
+        name: `NAME` for those of each version of a collection, a REF for those of one; None for all.
+
+    Raises:
+        CollectionNotFoundError, AliasNotFoundError: an alias that there is not.
+        InvalidNameError: it is not the name of a version.
+    """
+    repository = workspace.repository
+    found = iter_files(repository.state_directory, workspace.runs, run)
+    if name is None:
+        return list(found)
+    is_wanted = select_versions(repository, name)
+    return [file for file in found if is_wanted(file.artifact)]

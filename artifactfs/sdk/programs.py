@@ -21,6 +21,7 @@ from artifactfs.runs.lease import Heartbeat
 from artifactfs.runs.markers import add_marker, remove_marker
 from artifactfs.runs.secrets import Masker
 from artifactfs.sdk.starting import RUN_VARIABLE, describe_circumstances
+from artifactfs.sdk.workspace import MOUNT_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from artifactfs.runs.events import Started
     from artifactfs.sdk.workspace import Workspace
 
-MOUNT_VARIABLE: Final = "ARTIFACTFS_MOUNT"
 PASSED_ON: Final = frozenset(
     {signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH}
 )

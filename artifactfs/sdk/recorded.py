@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Self
 
 from artifactfs.runs.state import RunState
 from artifactfs.sdk import lineage
-from artifactfs.sdk.finding import find_artifacts
+from artifactfs.sdk.finding import find_artifacts, find_files
 
 if TYPE_CHECKING:
+    from artifactfs.runs.history import LookedUpFile
     from artifactfs.runs.machine import Environment
     from artifactfs.sdk.artifact import Artifact
     from artifactfs.sdk.workspace import Workspace
@@ -51,6 +52,22 @@ class RecordedRun(RunState):
     def logged_artifacts(self) -> list[Artifact]:
         """Return the versions that it made, in order, without those that were deleted."""
         return find_artifacts(self.workspace, self.outputs)
+
+    def looked_up(self, name: str | None = None) -> list[LookedUpFile]:
+        """Return the files that it looked up through its view of a mount (`artifactfs run`), in order, each once.
+
+        Args:
+            name: `NAME` for those of each version of a collection, `NAME:vN` or `NAME:ALIAS` for those of one; None
+                for all.
+
+        Returns:
+            For each file its version as `NAME:vN`, its path in it, and its size in bytes.
+
+        Raises:
+            CollectionNotFoundError, AliasNotFoundError: an alias that there is not.
+            InvalidNameError: it is not the name of a version.
+        """
+        return find_files(self.workspace, self.id, name)
 
     def ancestors(self) -> list[Artifact | RecordedRun]:
         """Return the runs and versions that it depends on, the nearest first; deleted versions are left out."""

@@ -20,7 +20,7 @@ from artifactfs.runs.lease import Heartbeat
 from artifactfs.runs.markers import remove_marker
 from artifactfs.runs.secrets import Masker
 from artifactfs.sdk.artifact import Artifact
-from artifactfs.sdk.finding import check_type, find_artifact, find_artifacts
+from artifactfs.sdk.finding import check_type, find_artifact, find_artifacts, find_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from artifactfs.repository.commit import CommitResult
     from artifactfs.runs.events import Circumstances
+    from artifactfs.runs.history import LookedUpFile
     from artifactfs.runs.state import RunState
     from artifactfs.sdk.workspace import Workspace
 
@@ -248,6 +249,10 @@ class Run:
     def logged_artifacts(self) -> list[Artifact]:
         """Return the versions that this run made, in order, without those that were deleted."""
         return find_artifacts(self._workspace, self.outputs)
+
+    def looked_up(self, name: str | None = None) -> list[LookedUpFile]:
+        """Return the files looked up so far in the view that `artifactfs run` gave it; see `RecordedRun.looked_up`."""
+        return find_files(self._workspace, self.id, name)
 
     def update_config(self, values: Mapping[str, Any]) -> None:
         """Record more configuration, or other values of what there is. What looks like a secret is masked.

@@ -10,7 +10,7 @@ import getpass
 import os
 import socket
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from artifactfs.blobstore.connecting import RemoteOptions
 from artifactfs.blobstore.locations import is_remote
@@ -23,6 +23,9 @@ from artifactfs.runs.history import RunLog
 if TYPE_CHECKING:
     from artifactfs.places import Places
     from artifactfs.repository.repository import Repository
+
+MOUNT_VARIABLE: Final = "ARTIFACTFS_MOUNT"
+"""Where a program of `artifactfs run` sees its view of the mount."""
 
 
 class Workspace:

@@ -75,6 +75,53 @@ def test_what_is_read_is_recorded_in_order_with_sizes(mounted: Path, bind: bool)
     assert sorted(os.listdir(mounted)) == ["data"]
 
 
+LOOK = """
+import os, sys, artifactfs
+with artifactfs.init() as run:
+    animals = run.use_artifact("data:v0")
+    open(os.path.join(animals.path, "top")).read()
+    open(os.path.join(run.use_artifact("data:v1").path, "sub", "05")).read()
+    print(animals.path)
+    print([(file.artifact, file.path, file.size) for file in run.looked_up()])
+"""
+
+
+@pytest.mark.parametrize("bind", [True, False])
+def test_paths_of_artifacts_lead_into_the_view(mounted: Path, bind: bool) -> None:
+    options = [] if bind else ["--no-bind"]
+    path, files = cli("run", "--name", "sdk", *options, "--", sys.executable, "-c", LOOK).splitlines()
+    run = last_run()
+    assert path == str(mounted / ("" if bind else f"@run-{run.id}") / "data/v0")
+    looked_up = [("data:v0", "top", 3), ("data:v1", "sub/05", 5)]
+    assert files == repr(looked_up)  # known while it ran
+    assert [(file.artifact, file.path, file.size) for file in run.looked_up()] == looked_up
+    assert artifactfs.Api().artifact("data:v0").path == str(mounted / "data/v0")
+
+
+def test_a_view_that_has_ended_leads_nowhere(mounted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARTIFACTFS_MOUNT", str(mounted / "@run-01a20a51-331d-7f0e-b627-4f61c62f1334"))
+    assert artifactfs.Api().artifact("data:v0").path == str(mounted / "data/v0")
+
+
+def test_the_files_of_a_run_are_listed(mounted: Path) -> None:
+    wanted = [str(mounted / path) for path in ("data/latest/sub/07", "data/v0/top", "data/v1/sub/03")]
+    cli("run", "--name", "reader", "--", sys.executable, "-c", READ, *wanted)
+    assert cli("runs", "reader", "--files").split("\n") == [
+        "           7  data:v1/sub/07",
+        "           3  data:v0/top",
+        "           3  data:v1/sub/03",
+        "",
+    ]
+    found = json.loads(cli("runs", "reader", "--files", "--uses", "data:v0", "--json"))
+    assert found["files"] == [{"artifact": "data:v0", "path": "top", "size": 3}]
+    run = last_run()
+    assert found["id"] == run.id
+    assert [file.path for file in run.looked_up("data:latest")] == ["sub/07", "sub/03"]
+    assert len(run.looked_up("data")) == 3
+    assert run.looked_up("dat") == run.looked_up("data:v7") == []
+    cli("runs", "--files", code=2)
+
+
 def test_the_view_lies_over_the_mount_point_for_the_program_alone(mounted: Path) -> None:
     cli("run", "--", sys.executable, "-c", READ, str(mounted / "data/v1/top"))
     assert last_run().inputs == ("data:v1",)
