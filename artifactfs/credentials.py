@@ -16,12 +16,13 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.blobstore.connecting import RemoteOptions
-from artifactfs.errors import ConfigurationError
+from artifactfs.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from artifactfs.places import Settings
+    from artifactfs.reference.references import References
 
 _VARIABLES: Final = {
     "aws_access_key_id": ("AWS_ACCESS_KEY_ID",),
@@ -47,6 +48,26 @@ def find_remote_options(environ: Mapping[str, str], settings: Settings) -> Remot
     if not poll:
         return options
     return RemoteOptions(config=options.config, poll_seconds=_parse_seconds(poll))
+
+
+def find_references(environ: Mapping[str, str], settings: Settings) -> References:
+    """Return what reads references for this user: below the prefixes that the configuration file allows.
+
+    Raises:
+        ConfigurationError: a prefix cannot be one.
+    """
+    # Most commands follow no reference.
+    from artifactfs.reference.policy import DEFAULT_PREFIXES, ReferencePolicy  # noqa: PLC0415
+    from artifactfs.reference.references import References  # noqa: PLC0415
+    from artifactfs.reference.uris import normalize_prefix  # noqa: PLC0415
+
+    prefixes = DEFAULT_PREFIXES if settings.follow_references is None else settings.follow_references
+    try:
+        policy = ReferencePolicy(tuple(map(normalize_prefix, prefixes)))
+    except UsageError as error:
+        msg = f"in the configuration file {settings.path} follow_references: {error.message}"
+        raise ConfigurationError(msg, hint=error.hint, subject=settings.path) from None
+    return References(policy, find_remote_options(environ, settings))
 
 
 def find_file_config(environ: Mapping[str, str]) -> dict[str, str]:

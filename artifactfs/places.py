@@ -57,6 +57,8 @@ class Settings:
         cache: directory that replaces the user's cache directory.
         runtime: directory that replaces the user's runtime directory.
         poll_seconds: how long a collection of a remote repository is taken to be as it was seen.
+        packed_below: size in bytes below which files go into packs.
+        follow_references: URI prefixes below which references are followed.
     """
 
     path: str = ""
@@ -67,9 +69,19 @@ class Settings:
     runtime: str | None = None
     poll_seconds: str | None = None
     packed_below: int | None = None
+    follow_references: tuple[str, ...] | None = None
 
 
-_KEYS: Final = ("repository", "author", "state", "cache", "runtime", "poll_seconds", "packed_below")
+_KEYS: Final = (
+    "repository",
+    "author",
+    "state",
+    "cache",
+    "runtime",
+    "poll_seconds",
+    "packed_below",
+    "follow_references",
+)
 _TEXTS: Final = ("author", "poll_seconds")
 _LARGEST_PACKED: Final = 4 << 20
 PACKED_BELOW: Final = 1 << 20
@@ -102,8 +114,14 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     except OSError as error:
         raise translate_os_error(error, doing=f"reading the configuration file {path}", subject=path) from error
     packed_below = found.pop("packed_below", None)
+    follow = found.pop("follow_references", None)
     texts = {key: _check_setting(path, key, value, environ) for key, value in found.items()}
-    return Settings(path, **texts, packed_below=None if packed_below is None else _check_packed(path, packed_below))
+    return Settings(
+        path,
+        **texts,
+        packed_below=None if packed_below is None else _check_packed(path, packed_below),
+        follow_references=None if follow is None else _check_prefixes(path, follow),
+    )
 
 
 def find_places(
@@ -198,6 +216,13 @@ def _check_packed(path: str, value: object) -> int:
         return value
     msg = f"in the configuration file {path} packed_below is no number of bytes from 0 to {_LARGEST_PACKED}"
     raise ConfigurationError(msg, hint="0 stores each file as an object of its own", subject=path)
+
+
+def _check_prefixes(path: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, list) and all(isinstance(item, str) and "://" in item for item in value):
+        return tuple(value)
+    msg = f"in the configuration file {path} follow_references is no list of URI prefixes"
+    raise ConfigurationError(msg, hint='such as ["s3://bucket/data", "file:///data"]; [] follows none', subject=path)
 
 
 def _choose(environ: Mapping[str, str], variable: str, setting: str | None) -> str | None:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from artifactfs.clock import format_time_ns
-from artifactfs.model import DirectoryEntry, SymlinkEntry
+from artifactfs.model import DirectoryEntry, ReferenceEntry, SymlinkEntry
 from artifactfs.paths import join_path, parse_ref, printable
+from artifactfs.reference.base import is_unverified
+from artifactfs.reference.uris import redact_uri
 
 from .completing import complete_ref
 from .options import Command
@@ -173,4 +175,8 @@ def _entry_row(above: bytes, path: bytes, entry: Entry) -> tuple[str, ...]:
     shown = _shown(above, path)
     if isinstance(entry, SymlinkEntry):
         shown = f"{shown} -> {printable(entry.target)}"
+    if isinstance(entry, ReferenceEntry):
+        shown = (
+            f"{shown} = {printable(redact_uri(entry.uri).encode())}{' (unverified)' if is_unverified(entry) else ''}"
+        )
     return format_mode(entry), str(size_of(entry)), format_moment(entry.mtime_ns), shown

@@ -19,6 +19,8 @@ from artifactfs.clock import format_time_ns
 from artifactfs.digest import Digest
 from artifactfs.model import DirectoryEntry, FileEntry, ReferenceEntry, SymlinkEntry
 from artifactfs.paths import printable
+from artifactfs.reference.base import is_unverified
+from artifactfs.reference.uris import redact_uri
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -76,7 +78,8 @@ def entry_fields(path: bytes, entry: Entry) -> dict[str, Any]:
     if isinstance(entry, DirectoryEntry):
         fields |= {"files": entry.count, "content_digest": str(Digest(entry.content))}
     if isinstance(entry, ReferenceEntry):
-        fields["uri"] = entry.uri
+        validator = {"kind": entry.validator.kind, "value": entry.validator.value}
+        fields |= {"uri": redact_uri(entry.uri), "validator": validator, "unverified": is_unverified(entry)}
     return fields
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from artifactfs.blobstore.connecting import RemoteOptions
     from artifactfs.places import Places
+    from artifactfs.reference.references import References
     from artifactfs.repository.repository import Repository
 
 
@@ -94,6 +95,7 @@ class Session:
             create=create,
             packed_below=find_packed_below(load_settings(os.environ)),
             remote=self.find_remote(),
+            references=_find_references,
         )
         with repository:
             self.explain(f"repository {repository.location}")
@@ -135,6 +137,13 @@ class Session:
 def current_session() -> Session:
     """Return the session of the command that is running."""
     return click.get_current_context().find_root().ensure_object(Session)
+
+
+def _find_references() -> References:
+    from artifactfs.credentials import find_references
+    from artifactfs.places import load_settings
+
+    return find_references(os.environ, load_settings(os.environ))
 
 
 def _user_name() -> str:

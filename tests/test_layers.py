@@ -19,18 +19,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": {"errors", "digest", "paths"},
     "manifest": {"errors", "digest", "paths", "model"},
     "places": VALUES,
-    "credentials": VALUES | {"places", "blobstore"},
+    "credentials": VALUES | {"places", "blobstore", "reference"},
     "blobstore": VALUES,
     "reference": VALUES | {"blobstore"},
     "staging": VALUES,
     "index": VALUES,
     "repository": VALUES | {"blobstore", "reference", "staging", "index"},
     "runs": VALUES | {"index", "repository", "blobstore"},
-    "vfs": VALUES | {"staging", "index", "repository"},
-    "mount": VALUES | {"vfs", "index", "repository", "staging", "places", "_version"},
+    "vfs": VALUES | {"staging", "index", "repository", "reference"},
+    "mount": VALUES | {"vfs", "index", "repository", "reference", "staging", "places", "_version"},
     "sdk": VALUES
     | {"places", "repository", "runs", "mount", "staging", "vfs", "_version"}
-    | {"blobstore", "credentials"},
+    | {"blobstore", "credentials", "reference"},
     "testing": VALUES | {"blobstore", "reference", "staging", "index", "repository", "runs", "vfs", "mount", "places"},
     "": {"_version", "sdk"},
 }

@@ -24,6 +24,7 @@ from artifactfs.mount.sessions import FreezeSession
 from artifactfs.mount.staging_list import StagingList
 from artifactfs.mount.users import command_of
 from artifactfs.paths import parse_ref
+from artifactfs.reference.references import follow_nothing
 from artifactfs.repository.lower import Lower
 from artifactfs.repository.repository import Repository, open_repository
 from artifactfs.repository.staging import Staging, StagingArea
@@ -47,7 +48,13 @@ def build(stack: ExitStack, order: Order, on_ready: Ready) -> Served:
         ArtifactFSError: the repository cannot be opened.
     """
     repository = stack.enter_context(
-        open_repository(order.repository, state=order.state, author=order.author, create=order.kind == REPOSITORY)
+        open_repository(
+            order.repository,
+            state=order.state,
+            author=order.author,
+            create=order.kind == REPOSITORY,
+            references=follow_nothing,
+        )
     )
     if order.kind == STAGING:
         return _build_staging(stack, order, repository, on_ready)

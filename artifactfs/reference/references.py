@@ -25,7 +25,7 @@ from artifactfs.reference.base import changed, missing
 from artifactfs.reference.buckets import BucketSource
 from artifactfs.reference.files import FileSource
 from artifactfs.reference.policy import ReferencePolicy
-from artifactfs.reference.uris import find_bucket_key, normalize_uri, redact_uri
+from artifactfs.reference.uris import MAX_OBJECTS, find_bucket_key, normalize_uri, redact_uri
 from artifactfs.reference.web import WebSource
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from artifactfs.reference.base import Described, Source
 
 MODE: Final = 0o644
-MAX_OBJECTS: Final = 1_000_000
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -138,6 +137,11 @@ class References:
             return self._web
         msg = f"this release does not read {redact_uri(uri)}"
         raise UsageError(msg, subject=redact_uri(uri))
+
+
+def follow_nothing() -> References:
+    """Return what refuses every reference, for whoever reads with his own rights for others."""
+    return References(ReferencePolicy(()))
 
 
 class ReferenceFile:

@@ -20,6 +20,8 @@ BUCKET_SCHEMES: Final = ("s3", "gs", "az")
 WEB_SCHEMES: Final = ("http", "https")
 SCHEMES: Final = (*BUCKET_SCHEMES, *WEB_SCHEMES, "file")
 MAX_LENGTH: Final = 4096
+MAX_OBJECTS: Final = 1_000_000
+"""How many objects a prefix may have, unless more are allowed."""
 REDACTED: Final = "?[redacted]"
 
 _URI = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.DOTALL | re.IGNORECASE)
@@ -79,6 +81,20 @@ def normalize_uri(text: str, *, allow_signed: bool = False) -> str:
     if scheme == "file":
         return _normalize_file(text, rest)
     return _normalize_web(text, allow_signed=allow_signed)
+
+
+def normalize_prefix(text: str) -> str:
+    """Return a prefix below which references are followed, in its one spelling; `https://` alone is one.
+
+    Raises:
+        UsageError: it cannot be one.
+    """
+    scheme = text.lower().removesuffix("://")
+    if scheme in SCHEMES and scheme != text.lower():
+        return f"{scheme}://"
+    uri = normalize_uri(text)
+    # `https://host` means everything there, as `https://host/` does.
+    return uri.rstrip("/") if uri.startswith(("http", "file:///")) and uri != "file:///" else uri
 
 
 def is_signed(uri: str) -> bool:

@@ -49,12 +49,12 @@ class Copier:
                 file.read_at(offset, CHUNK_SIZE)
         source = file.extent()
         if source is None:
-            self._copy_by_reading(file, target)
+            self.copy_bytes(file, target)
             return False
         if self._can_clone and self._clone(source, target, file.size):
             return True
         if not self._can_copy_range or not self._copy_range(source, target, file.size):
-            self._copy_by_reading(file, target)
+            self.copy_bytes(file, target)
         return False
 
     def _clone(self, source: tuple[int, int], target: int, size: int) -> bool:
@@ -90,7 +90,13 @@ class Copier:
         self._check_size(done, size)
         return True
 
-    def _copy_by_reading(self, file: ReadableFile, target: int) -> None:
+    def copy_bytes(self, file: ReadableFile, target: int) -> None:
+        """Write all of a file's content to an empty file, by reading it once.
+
+        Raises:
+            ArtifactFSError: it cannot be read; what was written must not be used.
+            OSError: from writing.
+        """
         done = 0
         while data := file.read_at(done, CHUNK_SIZE):
             view = memoryview(data)

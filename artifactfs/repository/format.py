@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 FORMAT_NUMBER: Final = 1
 PACKS: Final = "packs"
-KNOWN_FEATURES: Final[frozenset[str]] = frozenset({PACKS})
+REFERENCES: Final = "references"
+KNOWN_FEATURES: Final[frozenset[str]] = frozenset({PACKS, REFERENCES})
 ATTEMPTS: Final = 16
 ID_SIZE: Final = 16
 

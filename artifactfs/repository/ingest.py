@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import stat
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.blobstore.blobs import SMALL
 from artifactfs.errors import UsageError
-from artifactfs.model import FileEntry, SymlinkEntry
+from artifactfs.model import FileEntry, ReferenceEntry, SymlinkEntry
 from artifactfs.paths import printable
 from artifactfs.repository.ignore import Ignored, Patterns, parse_patterns
 from artifactfs.repository.reading import Dropped, FileReader, ReadFile
@@ -26,7 +26,6 @@ from artifactfs.repository.unchanged import Unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from concurrent.futures import Future
 
     from artifactfs.index.sourcetable import KnownSource
     from artifactfs.model import Entry
@@ -47,6 +46,7 @@ WAITING_JOBS: Final = 64
 WAITING_SIZE: Final = 32 << 20
 """So many jobs, or bytes of files, may be on their way."""
 SHOWN: Final = 20
+_Taken = ReadFile | SymlinkEntry | ReferenceEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class _Job:
 
     level: _Level
     size: int = 0
-    files: Future[list[ReadFile | SymlinkEntry]] | None = None
+    files: Future[list[_Taken]] | None = None
 
 
 class Ingest:
@@ -103,6 +103,7 @@ class Ingest:
     Attributes (valid afterwards):
         special: entry paths of sockets, FIFOs and devices, which were left out.
         dropped: extended attributes that were not kept.
+        has_references: whether there was a reference.
     """
 
     def __init__(
@@ -131,6 +132,7 @@ class Ingest:
         self._progress = progress
         self._scanner = Scanner(forbidden=options.forbidden)
         self.dropped = Dropped()
+        self.has_references = False
         tell = None if progress is None else lambda size: progress.advance(size=size)
         self._reader = FileReader(sink, self.dropped, tell=tell)
         self._pool = ThreadPoolExecutor(THREADS, "put")
@@ -166,7 +168,9 @@ class Ingest:
         while True:
             found = next(level.waiting, None)
             if found is not None:
-                if found.planned is not None:
+                if found.reference is not None:
+                    self._take_reference(level, found.reference)
+                elif found.planned is not None:
                     level = self._enter(found.name, found.path, found.planned, level.listing.ignored, level)
                 else:
                     self._take(level, found)
@@ -195,6 +199,16 @@ class Ingest:
         if len(self._collected) >= JOB_FILES or self._collected_size >= JOB_SIZE:
             self._submit(level)
 
+    def _take_reference(self, level: _Level, entry: ReferenceEntry) -> None:
+        """Put a reference, of which nothing is read, in its place after what was collected."""
+        self.has_references = True
+        self._submit(level)
+        read: Future[list[_Taken]] = Future()
+        read.set_result([entry])
+        self._jobs.append(_Job(level, 0, read))
+        if len(self._jobs) > WAITING_JOBS:
+            self._finish_job()
+
     def _submit(self, level: _Level) -> None:
         """Hand what was collected so far, all of it in this directory, to a thread."""
         collected, size = self._collected, self._collected_size
@@ -206,13 +220,15 @@ class Ingest:
         while len(self._jobs) > WAITING_JOBS or (self._waiting_size > WAITING_SIZE and len(self._jobs) > THREADS):
             self._finish_job()
 
-    def _read_files(self, job: list[Found]) -> list[ReadFile | SymlinkEntry]:
+    def _read_files(self, job: list[Found]) -> list[_Taken]:
         if self._unchanged is None:
             return self._look_up([self._read(found) for found in job])
         files = [(found, found.status) for found in job if found.status is not None]
         known = self._unchanged.find([(found.local, status) for found, status in files])
         self._sink.look_up([same.sha256 for same in known if same is not None])
-        read = [self._keep(found, same) or self._read(found) for (found, _), same in zip(files, known, strict=True)]
+        read: list[_Taken] = [
+            self._keep(found, same) or self._read(found) for (found, _), same in zip(files, known, strict=True)
+        ]
         self._unchanged.add(
             [
                 (found.local, item.status, item.file)
@@ -222,7 +238,7 @@ class Ingest:
         )
         return self._look_up(read)
 
-    def _look_up(self, read: list[ReadFile | SymlinkEntry]) -> list[ReadFile | SymlinkEntry]:
+    def _look_up(self, read: list[_Taken]) -> list[_Taken]:
         """Let the sink look for what is to be stored, in this thread."""
         self._sink.look_up([item.file.sha256 for item in read if isinstance(item, ReadFile) and item.data is not None])
         return read
@@ -252,12 +268,12 @@ class Ingest:
         read = job.files.result()
         self._waiting_size -= job.size
         for item in read:
-            if isinstance(item, SymlinkEntry):
+            if isinstance(item, SymlinkEntry | ReferenceEntry):
                 self._add(job.level, item, None)
             else:
                 self._add(job.level, item.file, self._reader.store(item).place)
         if self._progress is not None:
-            files = [item for item in read if not isinstance(item, SymlinkEntry)]
+            files = [item for item in read if isinstance(item, ReadFile)]
             # Of a large file that is read, the bytes were told as they were read.
             told = sum(item.file.size for item in files if item.file.size <= SMALL or item.status is None)
             self._progress.advance(files=len(files), size=told)

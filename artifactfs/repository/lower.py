@@ -148,5 +148,4 @@ class Lower:
         """
         if isinstance(entry, FileEntry):
             return self._repository.open_file(entry, placement)
-        msg = f"this release does not fetch references: {entry.uri}"
-        raise EntryNotFoundError(msg, subject=entry.uri)
+        return self._repository.references.open(entry)

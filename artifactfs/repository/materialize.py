@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.digest import CHUNK_SIZE
-from artifactfs.errors import NewerFormatError
-from artifactfs.model import DirectoryEntry, FileEntry, SymlinkEntry
-from artifactfs.paths import join_path, printable
+from artifactfs.errors import ReferenceChangedError
+from artifactfs.model import DirectoryEntry, FileEntry, ReferenceEntry, SymlinkEntry
+from artifactfs.paths import join_path
+from artifactfs.reference.uris import redact_uri
 from artifactfs.repository.copying import Copier
 
 if TYPE_CHECKING:
-    from artifactfs.model import Entry, Placement, ReferenceEntry
+    from artifactfs.model import Entry, Placement
     from artifactfs.repository.landing import Landing
     from artifactfs.repository.progress import Progress
     from artifactfs.repository.repository import Repository
@@ -186,8 +187,10 @@ class Materializer:
             case SymlinkEntry():
                 landing.make_link(parent, entry.name, target=entry.target, mtime_ns=entry.mtime_ns)
                 self._count(files=1)
+            case ReferenceEntry():
+                self._write_reference(landing, parent, entry)
             case _:
-                raise _no_references(entry)
+                raise AssertionError  # directories are made before
 
     def _write_file(self, landing: Landing, parent: int, entry: FileEntry, place: Placement | None) -> None:
         file = self._repository.open_file(entry, place)
@@ -199,7 +202,18 @@ class Materializer:
             file.close()
         self._count(files=1, size=entry.size, cloned=int(cloned), copied=int(not cloned))
 
-    def _keep_file(self, parent: int, entry: FileEntry) -> bool:
+    def _write_reference(self, landing: Landing, parent: int, entry: ReferenceEntry) -> None:
+        if landing.resumed and entry.has_sha256 and self._keep_file(parent, entry):
+            return
+        file = self._repository.references.open(entry)
+        with landing.new_file(parent, entry.name) as target:
+            self._copier.copy_bytes(file, target)
+            if entry.has_sha256 and _hash_file(target) != entry.content:
+                raise _other_bytes(entry)
+            _finish_file(target, entry)
+        self._count(files=1, size=entry.size, copied=1)
+
+    def _keep_file(self, parent: int, entry: FileEntry | ReferenceEntry) -> bool:
         """Return whether an unfinished call has left this file complete."""
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         try:
@@ -211,7 +225,7 @@ class Materializer:
             if not stat.S_ISREG(status.st_mode) or status.st_size != entry.size or status.st_nlink != 1:
                 return False
             # Not by size and time alone: after a loss of power these can be right and the content missing.
-            if _hash_file(descriptor) != entry.sha256:
+            if _hash_file(descriptor) != entry.digest.raw:
                 return False
             _finish_file(descriptor, entry)
         finally:
@@ -238,7 +252,7 @@ class Materializer:
         self._progress.advance(files=files)
 
 
-def _finish_file(descriptor: int, entry: FileEntry) -> None:
+def _finish_file(descriptor: int, entry: FileEntry | ReferenceEntry) -> None:
     os.fchmod(descriptor, entry.mode)
     os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
 
@@ -252,6 +266,7 @@ def _hash_file(descriptor: int) -> bytes:
     return hasher.digest()
 
 
-def _no_references(entry: ReferenceEntry | DirectoryEntry) -> NewerFormatError:
-    msg = f"{printable(entry.name)} is a reference to content elsewhere, which this release does not fetch"
-    return NewerFormatError(msg, hint="install a newer artifactfs", subject=printable(entry.name))
+def _other_bytes(entry: ReferenceEntry) -> ReferenceChangedError:
+    shown = redact_uri(entry.uri)
+    msg = f"{shown} is not what was recorded: recorded was {entry.digest}; what came hashes to something else"
+    return ReferenceChangedError(msg, hint="add it again, or bring the object back", subject=shown)

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from artifactfs.paths import check_collection_name
 from artifactfs.repository.commit import DEFAULT_OPTIONS, check_options, commit_stored
+from artifactfs.repository.format import REFERENCES
 from artifactfs.repository.ingest import Ingest, IngestOptions, count_plan
 from artifactfs.repository.reading import HashingSink
+from artifactfs.repository.referring import Referred, describe_reference, plan_reference
 from artifactfs.repository.sources import Source, describe_plan, make_plan
 from artifactfs.repository.treebuilder import make_root
 
@@ -26,13 +28,13 @@ if TYPE_CHECKING:
     from artifactfs.repository.repository import Repository
     from artifactfs.repository.sources import Planned
 
-__all__ = ["Source", "hash_plan", "put_paths", "put_plan"]
+__all__ = ["Referred", "Source", "hash_plan", "put_paths", "put_plan"]
 
 
 def put_paths(
     repository: Repository,
     name: str,
-    sources: Sequence[Source],
+    sources: Sequence[Source | Referred],
     options: CommitOptions = DEFAULT_OPTIONS,
     *,
     exclude: Sequence[str | bytes] = (),
@@ -47,7 +49,7 @@ def put_paths(
     Args:
         repository: where to.
         name: of the collection, which need not exist yet.
-        sources: what goes where.
+        sources: local paths, and URIs of which references are made, and where they go.
         options: what to record besides.
         exclude: patterns as in gitignore(5), on entry paths; they come before those of `.artifactignore` files.
         skip_special: leave sockets, FIFOs and devices out instead of refusing them.
@@ -65,17 +67,21 @@ def put_paths(
         ConflictError: the alias of `expect_base` has moved.
         StorageFullError: there is no room.
     """
+    plan = make_plan(local := [source for source in sources if isinstance(source, Source)])
+    referred = [source for source in sources if isinstance(source, Referred)]
+    for item in referred:
+        plan_reference(plan, repository.references, item)
     result = put_plan(
         repository,
         name,
-        make_plan(sources),
+        plan,
         options,
         exclude=exclude,
         skip_special=skip_special,
         rehash=rehash,
         progress=progress,
     )
-    return replace(result, layout=describe_plan(sources))
+    return replace(result, layout=describe_plan(local) + tuple(map(describe_reference, referred)))
 
 
 def put_plan(
@@ -105,6 +111,8 @@ def put_plan(
             now_ns = repository.clock.now_ns()
             ingests.append(Ingest(batch, ingest_options, now_ns=now_ns, progress=progress, sources=sources))
             stored = ingests[-1].store(plan)
+            if ingests[-1].has_references:
+                repository.announce(REFERENCES)
             batch.flush()
         return make_root(stored)
 

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from artifactfs.clock import Clock
     from artifactfs.model import Collection, Placement, Version
     from artifactfs.paths import Ref
+    from artifactfs.reference.references import References
     from artifactfs.repository.exclusion import Exclusion
     from artifactfs.repository.format import Format
     from artifactfs.repository.records import Body, Record
@@ -132,6 +133,7 @@ class Repository:
         index: RepositoryIndex | None,
         exclusion: Exclusion | None = None,
         packed_below: int = PACKED_BELOW,
+        references: Callable[[], References] | None = None,
     ) -> None:
         self.id = repository_format.repository
         self.location = location
@@ -157,6 +159,8 @@ class Repository:
             FetchingBlobs(store, self.blobs) if isinstance(store, RangeReader) else VerifyingBlobs(self.blobs, verified)
         )
         self.polling = Polling(0.0)
+        self._find_references = references
+        self._references: References | None = None
         self._states: dict[str, Collection] = {}
 
     def __enter__(self) -> Self:
@@ -292,6 +296,16 @@ class Repository:
                 raise
             return found
 
+    @property
+    def references(self) -> References:
+        """What reads references; made when it is first needed, by the process that reads."""
+        if self._references is None:
+            # Most commands follow none.
+            from artifactfs.reference.references import References  # noqa: PLC0415
+
+            self._references = self._find_references() if self._find_references else References()
+        return self._references
+
     def learn_places(self) -> None:
         """Look through versions that others stored, so that what they have is not stored again."""
         if self.blobs.packed_below:
@@ -384,6 +398,7 @@ def open_repository(  # noqa: PLR0913 (all that a repository depends on)
     packed_below: int = PACKED_BELOW,
     random: Callable[[int], bytes] = os.urandom,
     remote: RemoteOptions = DEFAULT_REMOTE,
+    references: Callable[[], References] | None = None,
 ) -> Repository:
     """Return the repository at a place, which is made if need be.
 
@@ -397,6 +412,7 @@ def open_repository(  # noqa: PLR0913 (all that a repository depends on)
         packed_below: files below this size are put into packs, up to 4 MiB; 0 writes no packs.
         random: source of change ids.
         remote: how to speak to object stores.
+        references: returns what reads references; None follows those that everybody may.
 
     Raises:
         NotFoundError: there is no repository and `create` is False.
@@ -419,6 +435,7 @@ def open_repository(  # noqa: PLR0913 (all that a repository depends on)
             index=_open_index(directory, found.repository) if use_index else None,
             exclusion=None if is_remote(spelled) else LockExclusion(os.path.join(spelled, LOCK), clock=clock),
             packed_below=packed_below,
+            references=references,
         )
         if repository.is_remote:
             repository.polling = Polling(remote.poll_seconds)

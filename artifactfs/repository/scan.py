@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from artifactfs.errors import AlreadyExistsError, SourceChangedError, UsageError, translate_os_error
+from artifactfs.model import ReferenceEntry
 from artifactfs.paths import check_name, join_path, printable
 from artifactfs.repository.ignore import IGNORE_FILE, Ignored
 from artifactfs.repository.sources import Planned
@@ -39,6 +40,7 @@ class Found:
         local: its local path; b"" for a directory that sources lay out and that exists nowhere.
         status: what lstat(2) says; None for such a directory.
         planned: of a directory, what lies in it.
+        reference: of a reference, its entry.
     """
 
     name: bytes
@@ -46,6 +48,7 @@ class Found:
     local: bytes
     status: os.stat_result | None
     planned: Planned | None = None
+    reference: ReferenceEntry | None = None
 
 
 @dataclass(slots=True)
@@ -172,12 +175,16 @@ class Scanner:
         except OSError as error:
             raise source_failed(error, local) from error
 
-    def _merge(self, there: Found | None, name: bytes, path: bytes, child: Planned | bytes) -> Found:
+    def _merge(self, there: Found | None, name: bytes, path: bytes, child: Planned | ReferenceEntry | bytes) -> Found:
         below = join_path(path, check_name(name))
         if isinstance(child, bytes):
             if there is not None:
                 raise _double(below, child)
             return Found(name, below, child, _lstat(child))
+        if isinstance(child, ReferenceEntry):
+            if there is not None:
+                raise _double(below, there.local)
+            return Found(name, below, b"", None, None, child)
         if there is None:
             return Found(name, below, b"", None, child)
         if there.planned is None or child.contents:

@@ -13,11 +13,16 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from artifactfs.errors import AlreadyExistsError, UsageError, translate_os_error
 from artifactfs.paths import join_path, printable, split_path
+from artifactfs.reference.uris import redact_uri
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from artifactfs.model import ReferenceEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +53,12 @@ class Planned:
 
     Attributes:
         contents: local directories whose contents lie in it; the first gives permission bits and time.
-        children: what sources put there by name: a directory, or the local path of anything else.
+        children: what sources put there by name: a directory, a reference, or the local path of anything else.
         hidden: names in `contents` that do not count.
     """
 
     contents: list[bytes] = field(default_factory=list)
-    children: dict[bytes, Planned | bytes] = field(default_factory=dict)
+    children: dict[bytes, Planned | ReferenceEntry | bytes] = field(default_factory=dict)
     hidden: set[bytes] = field(default_factory=set)
 
     @property
@@ -98,9 +103,23 @@ def add_source(root: Planned, source: Source) -> None:
         _descend(root, names[:-1]).children[names[-1]] = source.path
 
 
-def find_planned(root: Planned, path: bytes) -> Planned | bytes | None:
+def add_reference(root: Planned, path: bytes, entry: ReferenceEntry) -> None:
+    """Add a reference to a plan, under an entry path. When it raises, the plan is as it was.
+
+    Raises:
+        AlreadyExistsError: a source gives the same name.
+        InvalidPathError, NameTooLongError: it is no entry path.
+    """
+    names = split_path(path)
+    source = Source(redact_uri(entry.uri).encode(), path)
+    if not names or _find_planned(root, names, source) is not None:
+        raise _double(path, source)
+    _descend(root, names[:-1]).children[names[-1]] = replace(entry, name=names[-1])
+
+
+def find_planned(root: Planned, path: bytes) -> Planned | ReferenceEntry | bytes | None:
     """Return what sources put at a path by its name, or None."""
-    found: Planned | bytes | None = root
+    found: Planned | ReferenceEntry | bytes | None = root
     for name in split_path(path):
         found = found.children.get(name) if isinstance(found, Planned) else None
     return found
@@ -144,11 +163,11 @@ def _is_directory(source: Source) -> bool:
         raise translate_os_error(error, doing=f"reading {shown}", subject=os.fsdecode(source.path)) from error
 
 
-def _find_planned(root: Planned, names: tuple[bytes, ...], source: Source) -> Planned | bytes | None:
-    found: Planned | bytes | None = root
+def _find_planned(root: Planned, names: tuple[bytes, ...], source: Source) -> Planned | ReferenceEntry | bytes | None:
+    found: Planned | ReferenceEntry | bytes | None = root
     path = b""
     for name in names:
-        if isinstance(found, bytes):
+        if found is not None and not isinstance(found, Planned):
             raise _double(path, source)  # a file where a directory is needed
         path = join_path(path, name)
         found = found.children.get(name) if found is not None else None

@@ -18,7 +18,7 @@ from artifactfs.blobstore.hashing import BLOCK_SIZE, ChunkHasher
 from artifactfs.blobstore.keys import sums_key
 from artifactfs.digest import CHUNK_SIZE, Digest
 from artifactfs.errors import ArtifactFSError, translate_os_error
-from artifactfs.model import DirectoryEntry, FileEntry, Root, SymlinkEntry, Version
+from artifactfs.model import DirectoryEntry, FileEntry, ReferenceEntry, Root, SymlinkEntry, Version
 from artifactfs.paths import join_path
 from artifactfs.repository.ignore import Ignored
 from artifactfs.repository.progress import NoProgress
@@ -103,12 +103,24 @@ class _Audit:
                     yield problem
                 elif isinstance(entry, FileEntry):
                     waiting.append((path, entry, place))
+                elif isinstance(entry, ReferenceEntry):
+                    yield from self._check_reference(path, entry)
+                    self._progress.advance(files=1, size=entry.size)
                 else:
                     self._progress.advance(files=0 if isinstance(entry, DirectoryEntry) else 1)
                 if len(waiting) >= AT_ONCE:
                     yield from self._check_files(pool, waiting)
                     waiting = []
             yield from self._check_files(pool, waiting)
+
+    def _check_reference(self, path: bytes, entry: ReferenceEntry) -> Iterator[Problem]:
+        """Ask whether the object is still the same; only a local file is read."""
+        try:
+            drift = self._repository.references.find_drift(entry)
+        except ArtifactFSError as error:
+            drift = error.message
+        if drift is not None:
+            yield Problem(path, drift)
 
     def _walk(self, root: Root) -> Iterator[tuple[bytes, Entry, Placement | None, Problem | None]]:
         """Yield everything; a directory that cannot be read with its problem, and nothing below it."""

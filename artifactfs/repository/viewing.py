@@ -53,6 +53,8 @@ class Viewed:
             BlobMissingError, DigestMismatchError, MalformedError: the content is missing or damaged.
         """
         entry, place = self.trees.find_placed(self.root, path)
+        if isinstance(entry, ReferenceEntry):
+            return self._repository.references.open(entry)
         if not isinstance(entry, FileEntry):
             msg = f"{self.ref}/{printable(path)} is a {_kind(entry)}, not a file"
             raise UsageError(msg, hint="`artifactfs ls` lists a directory", subject=printable(path))

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from artifactfs.errors import DigestMismatchError, UsageError
 from artifactfs.model import DirectoryEntry
 from artifactfs.paths import format_path, parse_path
+from artifactfs.reference.uris import MAX_OBJECTS
 from artifactfs.repository import changes
+from artifactfs.repository.referring import Referred
 from artifactfs.sdk import lineage
 from artifactfs.sdk.copies import download_entry, download_version
 from artifactfs.sdk.details import ArtifactDetails
 from artifactfs.sdk.draft import PathLike
 from artifactfs.sdk.entry import ArtifactEntry
-from artifactfs.sdk.workspace import MOUNT_VARIABLE
+from artifactfs.sdk.workspace import MOUNT_VARIABLE, find_own_references
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -90,6 +93,41 @@ class Artifact(ArtifactDetails):
             AlreadyExistsError: the path is taken.
         """
         self.get_draft("add a directory").add_dir(local_path, name)
+
+    def add_reference(
+        self,
+        uri: str,
+        name: str | None = None,
+        *,
+        checksum: bool = True,
+        max_objects: int = MAX_OBJECTS,
+        allow_signed: bool = False,
+    ) -> list[ArtifactEntry]:
+        """Add what lies at a URI without copying it, and return the entries: one, or one for each object of a prefix.
+
+        What is there is recorded with size and validator now, and read when an entry is read.
+
+        Args:
+            uri: `s3://`, `gs://`, `az://`, `http://`, `https://` or `file:///`. `s3://bucket/images` keeps its name, so
+                that its files are `images/...`; of `s3://bucket/images/` the contents go to the root.
+            name: the path that it gets; "" is the root.
+            checksum: whether to record what tells one content from another; without it entries are unverified.
+            max_objects: how many objects there may be.
+            allow_signed: whether the query of a URL may hold a signature, which whoever reads the version can then use.
+
+        Raises:
+            ReadOnlyError: the artifact is logged.
+            UsageError: there are more than `max_objects`, or no reference can have this URI.
+            SourceNotFoundError: there is nothing.
+            AccessDeniedError, RemoteError: it may not be read, is under no prefix that is followed, or is out of reach.
+            InvalidPathError: `name` leaves the artifact, or an object has a name that no file can have.
+            AlreadyExistsError: a path is taken.
+        """
+        draft = self.get_draft("add a reference")
+        at = None if name is None else parse_path(name)
+        referred = Referred(uri, at, checksum, max_objects, allow_signed)
+        paths = draft.add_reference(find_own_references(), referred)
+        return [ArtifactEntry(path, partial(draft.find, path), None) for path in paths]
 
     @contextmanager
     def new_file(self, name: str, mode: str = "x", encoding: str | None = None) -> Iterator[IO[Any]]:

@@ -16,10 +16,12 @@ from typing import IO, TYPE_CHECKING, Any
 
 from artifactfs.errors import AlreadyExistsError, EntryNotFoundError, InvalidPathError, UsageError, translate_os_error
 from artifactfs.manifest import StoredPage
+from artifactfs.model import ReferenceEntry
 from artifactfs.paths import format_path, join_path, parse_path, printable, split_path
 from artifactfs.repository.ignore import Ignored
 from artifactfs.repository.put import hash_plan
 from artifactfs.repository.reading import Dropped, FileReader, HashingSink
+from artifactfs.repository.referring import plan_reference
 from artifactfs.repository.scan import Scanner
 from artifactfs.repository.sources import Planned, Source, add_source, drop_path, find_planned, hide_path
 from artifactfs.repository.treebuilder import StoredDirectory, make_root
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from artifactfs.digest import Digest
     from artifactfs.manifest import Page
     from artifactfs.model import DirectoryEntry, Entry, Placement
+    from artifactfs.reference.references import References
+    from artifactfs.repository.referring import Referred
     from artifactfs.repository.scan import Found
     from artifactfs.repository.treepacks import AnyPlace
 
@@ -83,6 +87,14 @@ class Draft:
         at = Source(given).target if name is None else parse_path(name)
         self._add(Source(os.path.join(os.path.abspath(given), b""), at), overwrite=False)
         return at
+
+    def add_reference(self, references: References, referred: Referred) -> tuple[bytes, ...]:
+        """Add what a URI names, and return the entry paths. When it raises, the draft is as it was.
+
+        Raises:
+            ArtifactFSError: see `plan_reference`.
+        """
+        return plan_reference(self.plan, references, referred)
 
     @contextmanager
     def new_file(self, name: str, mode: str, encoding: str | None) -> Iterator[IO[Any]]:
@@ -176,7 +188,7 @@ class Draft:
         return found
 
     def _add(self, source: Source, *, overwrite: bool) -> None:
-        if overwrite and isinstance(find_planned(self.plan, source.target), bytes):
+        if overwrite and isinstance(find_planned(self.plan, source.target), bytes | ReferenceEntry):
             drop_path(self.plan, source.target)
         add_source(self.plan, source)
 
@@ -205,6 +217,8 @@ def _stat(path: bytes) -> os.stat_result:
 
 
 def _read(reader: FileReader, found: Found) -> Entry:
+    if found.reference is not None:
+        return found.reference
     is_link = found.status is not None and stat.S_ISLNK(found.status.st_mode)
     return reader.read_link(found) if is_link else reader.read_file(found).file
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from artifactfs.errors import ReadOnlyError
 from artifactfs.model import FileEntry, ReferenceEntry, SymlinkEntry
 from artifactfs.paths import format_path
+from artifactfs.reference.base import is_unverified
+from artifactfs.reference.uris import redact_uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +82,16 @@ class ArtifactEntry:
     def target(self) -> str | None:
         """Where a link points; None for anything else."""
         return os.fsdecode(self._entry.target) if isinstance(self._entry, SymlinkEntry) else None
+
+    @property
+    def uri(self) -> str | None:
+        """Where a reference's bytes are, without what is secret; None for anything else."""
+        return redact_uri(self._entry.uri) if isinstance(self._entry, ReferenceEntry) else None
+
+    @property
+    def is_unverified(self) -> bool:
+        """Whether a reference may read as something else than was recorded without anybody noticing."""
+        return isinstance(self._entry, ReferenceEntry) and is_unverified(self._entry)
 
     def download(self, root: str | os.PathLike[str] | None = None) -> str:
         """Write this entry below a local directory, under its path, and return where it is.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from artifactfs.blobstore.connecting import RemoteOptions
 from artifactfs.blobstore.locations import is_remote
-from artifactfs.credentials import find_remote_options
+from artifactfs.credentials import find_references, find_remote_options
 from artifactfs.places import PACKED_BELOW, find_author, find_packed_below, find_places, load_settings
 from artifactfs.repository.repository import open_repository
 from artifactfs.repository.trees import Trees
@@ -22,6 +22,7 @@ from artifactfs.runs.history import RunLog
 
 if TYPE_CHECKING:
     from artifactfs.places import Places
+    from artifactfs.reference.references import References
     from artifactfs.repository.repository import Repository
 
 MOUNT_VARIABLE: Final = "ARTIFACTFS_MOUNT"
@@ -59,6 +60,7 @@ class Workspace:
                     author=self.author,
                     packed_below=self._packed_below,
                     remote=self._find_remote(),
+                    references=find_own_references,
                 )
                 self._pid = os.getpid()
             return self._repository
@@ -106,3 +108,12 @@ def find_user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())  # a container's user need not have a name
+
+
+def find_own_references() -> References:
+    """Return what reads references for this user.
+
+    Raises:
+        ConfigurationError: the configuration file has a prefix that cannot be one.
+    """
+    return find_references(os.environ, load_settings(os.environ))

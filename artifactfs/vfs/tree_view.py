@@ -20,6 +20,7 @@ from artifactfs.errors import (
     InvalidPathError,
 )
 from artifactfs.paths import printable
+from artifactfs.reference.uris import redact_uri
 from artifactfs.repository.trees import Trees
 from artifactfs.vfs.attributes import StatFs
 from artifactfs.vfs.base import IsADirectoryNodeError
@@ -101,8 +102,9 @@ class TreeView:
         if isinstance(record, FileNode):
             return self._contents.read(record, offset=offset, size=size)
         if isinstance(record, ReferenceNode):
-            msg = f"this release does not fetch references: {record.uri}"
-            raise BlobMissingError(msg, subject=record.uri)
+            shown = redact_uri(record.uri)
+            msg = f"mounts do not fetch references yet: {shown}"
+            raise BlobMissingError(msg, hint="artifactfs get and cat do", subject=shown)
         if isinstance(record, LinkNode):
             msg = "a symbolic link is not read but followed"
             raise InvalidPathError(msg)

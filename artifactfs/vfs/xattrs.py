@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from artifactfs.clock import format_time_ns
 from artifactfs.digest import Digest
+from artifactfs.reference.uris import redact_uri
 from artifactfs.vfs.base import XATTR_PREFIX, NoAttributeError
 from artifactfs.vfs.nodes import CollectionNode, DirectoryNode, FileNode, ReferenceNode
 
@@ -32,7 +33,7 @@ def describe_node(record: Record, *, source: str, collection: Collection | None)
         case FileNode():
             found = {"digest": str(Digest(record.sha256)), "state": "local"}
         case ReferenceNode():
-            found = {"digest": str(Digest(record.content)), "state": "reference", "uri": record.uri}
+            found = {"digest": str(Digest(record.content)), "state": "reference", "uri": redact_uri(record.uri)}
         case DirectoryNode():
             found = {
                 "version": f"{record.collection}:v{record.version}",

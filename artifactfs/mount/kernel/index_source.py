@@ -25,6 +25,7 @@ from artifactfs.mount.kernel.pages import copy_records
 from artifactfs.mount.kernel.prepared import PreparedDirectories, encode_listing, node_attributes
 from artifactfs.mount.kernel.run_views import RunViews
 from artifactfs.mount.kernel.source import Space
+from artifactfs.reference.uris import redact_uri
 from artifactfs.repository.runviews import NAME_PREFIX
 from artifactfs.repository.trees import Trees
 from artifactfs.vfs.base import NoAttributeError
@@ -146,8 +147,9 @@ class IndexSource:
         if isinstance(record, FileNode):
             return self._repository.open_file(record, record.placement)
         if isinstance(record, ReferenceNode):
-            msg = f"this release does not fetch references: {record.uri}"
-            raise BlobMissingError(msg, subject=record.uri)
+            shown = redact_uri(record.uri)
+            msg = f"mounts do not fetch references yet: {shown}"
+            raise BlobMissingError(msg, hint="artifactfs get and cat do", subject=shown)
         msg = "only files can be read"
         raise InvalidPathError(msg)
 

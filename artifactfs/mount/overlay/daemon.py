@@ -29,6 +29,7 @@ from artifactfs.mount.overlay import mounted
 from artifactfs.mount.overlay.choice import choose_driver
 from artifactfs.mount.overlay.session import Freeze, OverlaySession
 from artifactfs.mount.registry import held_slot
+from artifactfs.reference.references import follow_nothing
 from artifactfs.repository.repository import open_repository
 from artifactfs.repository.staging import StagingArea
 from artifactfs.staging.layout import AUTO, OVERLAY, UNION, read_driver, serving
@@ -63,7 +64,9 @@ class OverlayDaemon(Daemon):
     def _begin(self, stack: ExitStack) -> Lower | None:
         """Mount, or find what is mounted, and answer; return None when the union is to serve."""
         order = self._order
-        repository = stack.enter_context(open_repository(order.repository, state=order.state, author=order.author))
+        repository = stack.enter_context(
+            open_repository(order.repository, state=order.state, author=order.author, references=follow_nothing)
+        )
         staging = StagingArea(repository).get(order.collection or "", order.staging or "")
         if choose_driver(staging) == UNION:
             return None

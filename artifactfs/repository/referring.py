@@ -1,0 +1,91 @@
+"""Putting references: which entries a URI gives, and where they go.
+
+As with local paths, `s3://bucket/images` keeps its name, and of `s3://bucket/images/` the contents go to the root.
+
+Used by put and the SDK. Threading: functions; a plan belongs to one thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
+
+from artifactfs.errors import ArtifactFSError, UsageError
+from artifactfs.paths import join_path, printable
+from artifactfs.reference.uris import BUCKET_SCHEMES, MAX_OBJECTS, redact_uri
+from artifactfs.repository.sources import Planned, add_reference, drop_path
+
+if TYPE_CHECKING:
+    from artifactfs.reference.references import References
+
+
+@dataclass(frozen=True, slots=True)
+class Referred:
+    """A URI, and where what it names goes.
+
+    Attributes:
+        uri: of an object, or of a prefix.
+        at: the entry path that it gets; b"" puts what lies below a prefix at the root; None decides by how `uri` is
+            written.
+        checksum: whether to record what tells one content from another.
+        max_objects: how many objects there may be.
+        allow_signed: whether the query may hold a signature.
+    """
+
+    uri: str
+    at: bytes | None = None
+    checksum: bool = True
+    max_objects: int = MAX_OBJECTS
+    allow_signed: bool = False
+
+    @property
+    def target(self) -> bytes:
+        """The entry path that it gets."""
+        if self.at is not None:
+            return self.at
+        scheme, _, rest = self.uri.partition("://")
+        if scheme.lower() in BUCKET_SCHEMES:
+            return rest.partition("/")[2].rpartition("/")[2].encode()
+        path = rest.partition("?")[0].partition("/")[2]
+        return unquote_to_bytes(path.rpartition("/")[2])
+
+
+def plan_reference(root: Planned, references: References, referred: Referred) -> tuple[bytes, ...]:
+    """Add what a URI names to a plan, and return the entry paths. When it raises, the plan is as it was.
+
+    Raises:
+        UsageError: there are too many objects, or no reference can have this URI, or it has no name.
+        SourceNotFoundError: there is nothing.
+        AlreadyExistsError: a name is taken.
+        InvalidPathError, NameTooLongError: an object has a name that no entry can have.
+        RemoteError, AccessDeniedError: it cannot be reached or may not be read.
+    """
+    found = list(
+        references.iter_entries(
+            referred.uri,
+            checksum=referred.checksum,
+            max_objects=referred.max_objects,
+            allow_signed=referred.allow_signed,
+        )
+    )
+    paths: list[bytes] = []
+    try:
+        for below, entry in found:
+            path = join_path(referred.target, below) if below and referred.target else below or referred.target
+            if not path:
+                shown = redact_uri(referred.uri)
+                raise UsageError(f"{shown} has no name that a file could get", hint="give it a name", subject=shown)
+            add_reference(root, path, entry)
+            paths.append(path)
+    except ArtifactFSError:
+        for path in paths:
+            drop_path(root, path)
+        raise
+    return tuple(paths)
+
+
+def describe_reference(referred: Referred) -> str:
+    """Return one line that says what was laid out how."""
+    shown = redact_uri(referred.uri)
+    return f"{shown} as {printable(referred.target)}" if referred.target else f"what lies below {shown} at the root"

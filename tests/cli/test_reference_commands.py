@@ -1,0 +1,152 @@
+"""References by the command line: put, looked at, read, verified; and what is followed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.support import Cli
+from tests.reference.odd_server import Odd, running_odd_server
+
+CHANGED, DENIED, USAGE, MISMATCH = 34, 42, 2, 30
+
+
+@pytest.fixture
+def odd() -> Iterator[Odd]:
+    with running_odd_server() as server:
+        server.files["/data/cat.png"] = b"meow" * 1000
+        yield server
+
+
+@pytest.fixture
+def follow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Return a function that sets `follow_references`."""
+
+    def write(*prefixes: str) -> None:
+        config = tmp_path / "config.toml"
+        config.write_text(f"follow_references = {json.dumps(prefixes)}\n")
+        monkeypatch.setenv("ARTIFACTFS_CONFIG", str(config))
+
+    return write
+
+
+@pytest.fixture
+def put(cli: Cli, odd: Odd, work: Path, follow) -> Cli:
+    """Return the command line with `animals:v0`: a file, a reference to a URL and references to local files."""
+    follow(odd.url, f"file://{work}")
+    cli("put", "animals", "images", f"{odd.url}/data/cat.png", f"file://{work}/images/sub", "--exclude", "link")
+    return cli
+
+
+def test_references_lie_beside_files_and_are_read(put: Cli, odd: Odd, work: Path) -> None:
+    listed = {item["path"]: item for item in put.json("ls", "-R", "animals:v0")["entries"]}
+    assert sorted(listed) == [
+        "cat.png",
+        "images",
+        "images/cat.txt",
+        "images/sub",
+        "images/sub/dog.txt",
+        "sub",
+        "sub/dog.txt",
+    ]
+    assert listed["cat.png"]["kind"] == "reference"
+    assert listed["cat.png"]["validator"] == {"kind": "etag", "value": '"one"'}
+    assert listed["sub/dog.txt"]["digest"] == listed["images/sub/dog.txt"]["digest"]
+    assert put("cat", "animals:v0/cat.png").stdout == "meow" * 1000
+    put("get", "animals:v0", "out")
+    assert (work / "out/cat.png").read_bytes() == odd.files["/data/cat.png"]
+    assert (work / "out/sub/dog.txt").read_text() == "dog\n"
+    assert put("verify", "animals:v0").exit_code == 0
+    assert put("verify", "animals:v0", "out").exit_code == 0
+
+
+def test_only_what_is_referred_to_is_stored_nowhere(put: Cli, tmp_path: Path) -> None:
+    stored = b"".join(path.read_bytes() for path in (tmp_path / "repository").rglob("*") if path.is_file())
+    assert b"meow" not in stored
+    assert b"references" in b"".join(path.read_bytes() for path in (tmp_path / "repository/format").iterdir())
+
+
+def test_a_version_without_references_needs_no_feature(animals: Cli, tmp_path: Path) -> None:
+    texts = [path.read_text() for path in (tmp_path / "repository/format").iterdir()]
+    assert not any("references" in text for text in texts)
+
+
+def test_what_changed_is_not_read_and_verify_lists_it(put: Cli, odd: Odd, work: Path) -> None:
+    odd.etags["/data/cat.png"] = '"two"'
+    (work / "images/sub/dog.txt").write_text("DOG\n")
+    said = put("cat", "animals:v0/cat.png", code=CHANGED).stderr
+    assert 'etag "one"' in said
+    assert 'etag "two"' in said
+    put("get", "animals:v0", "out", code=CHANGED)
+    assert not (work / "out/cat.png").exists()
+    problems = put.json("verify", "animals:v0", code=MISMATCH)["problems"]
+    assert [problem["path"] for problem in problems] == ["cat.png", "sub/dog.txt"]
+    del odd.files["/data/cat.png"]
+    assert "there is nothing" in put("verify", "animals:v0", code=MISMATCH).stdout
+
+
+def test_unverified_references_are_marked_everywhere(cli: Cli, odd: Odd, follow) -> None:
+    follow(odd.url)
+    cli("put", "animals", f"{odd.url}/data/cat.png", "--no-checksum")
+    assert "(unverified)" in cli("ls", "-l", "animals:v0").stdout
+    assert cli.json("show", "animals:v0/cat.png")["unverified"] is True
+    assert "unverified:" in cli("show", "animals:v0/cat.png").stdout
+    assert cli("cat", "animals:v0/cat.png").stdout == "meow" * 1000
+
+
+def test_what_its_owner_does_not_follow_is_neither_added_nor_read(put: Cli, odd: Odd, work: Path, follow) -> None:
+    follow("s3://bucket")
+    odd.requests.clear()
+    for path in ("animals:v0/cat.png", "animals:v0/sub/dog.txt"):
+        assert "follow_references" in put("cat", path, code=DENIED).stderr
+    put("put", "other", f"file://{work}/images", code=DENIED)
+    put("put", "other", f"{odd.url}/data/cat.png", code=DENIED)
+    assert odd.requests == []
+
+
+def test_local_files_and_private_addresses_are_not_followed_by_default(cli: Cli, odd: Odd, work: Path) -> None:
+    assert "follow_references" in cli("put", "animals", f"file://{work}/images", code=DENIED).stderr
+    assert "not public" in cli("put", "animals", f"{odd.url}/data/cat.png", code=DENIED).stderr
+
+
+def test_signed_urls_are_refused_unless_allowed_and_never_printed(cli: Cli, odd: Odd, follow) -> None:
+    follow(odd.url)
+    url = f"{odd.url}/data/cat.png?X-Amz-Signature=topsecret"
+    outputs = [cli("put", "animals", url, code=USAGE)]
+    outputs.append(cli("put", "animals", url, "--allow-signed"))
+    outputs += [
+        cli(*command, "animals:v0/cat.png") for command in (["ls", "-l"], ["show"], ["show", "--json"], ["cat"])
+    ]
+    outputs += [cli("ls", "-lR", "animals:v0"), cli("ls", "-R", "animals:v0", "--json"), cli("log", "animals")]
+    odd.etags["/data/cat.png"] = '"two"'
+    outputs += [cli("cat", "animals:v0/cat.png", code=CHANGED), cli("verify", "animals:v0", code=MISMATCH)]
+    assert [output for output in outputs if "topsecret" in output.stdout + output.stderr] == []
+    assert "[redacted]" in outputs[-1].stdout
+
+
+@pytest.mark.parametrize("value", ['"s3://bucket"', '["bucket"]', '["ftp://host"]', '["https://a:b@host"]'])
+def test_a_prefix_that_cannot_be_one_is_said(cli: Cli, odd: Odd, tmp_path: Path, value: str, monkeypatch) -> None:
+    (tmp_path / "config.toml").write_text(f"follow_references = {value}\n")
+    monkeypatch.setenv("ARTIFACTFS_CONFIG", str(tmp_path / "config.toml"))
+    assert "follow_references" in cli("put", "animals", f"{odd.url}/data/cat.png", code=4).stderr
+
+
+def test_a_name_that_is_taken_and_too_many_objects_make_no_version(put: Cli, odd: Odd, work: Path) -> None:
+    (work / "cat.png").write_text("local")
+    put("put", "animals", "cat.png", f"{odd.url}/data/cat.png", code=14)
+    put("put", "animals", f"file://{work}/images", "--max-objects", "1", code=USAGE)
+    assert [item["version"] for item in put.json("ls", "animals")["versions"]] == ["v0"]
+
+
+def test_a_staging_directory_over_references_keeps_them(put: Cli, odd: Odd) -> None:
+    put("stage", "animals")
+    assert put("cat", "animals:@staging/cat.png").stdout == "meow" * 1000
+    odd.requests.clear()
+    put("commit", "animals", "-m", "nothing new")
+    assert odd.requests == []
+    old, new = (put.json("show", f"animals:v{number}/cat.png") for number in (0, 1))
+    assert old["validator"] == new["validator"]
+    assert put.json("diff", "animals:v0", "animals:v1")["changes"] == []
