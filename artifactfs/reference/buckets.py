@@ -64,8 +64,8 @@ class BucketSource:
     def iter_below(self, uri: str, *, checksum: bool) -> Iterator[Described]:
         """Yield every object below a prefix, in pages.
 
-        Listings tell no version ids. Whether the bucket keeps any is seen at the first object of a page; if so each is
-        asked for its own.
+        obstore adds a slash to the prefix: `images` does not find `images-old`. Listings tell no version ids. Whether
+        the bucket keeps any is seen at the first object of a page; if so each is asked for its own.
         """
         place = self._find(uri)
         client = self._client(place)
@@ -74,9 +74,7 @@ class BucketSource:
         base = f"{uri.rstrip('/')}/"
         with ThreadPoolExecutor(self._options.connections, "references") as threads:
             while (page := self._call(lambda: next(pages, None), uri)) is not None:
-                # The service compares text: `images` also finds `images-old`.
-                metas = [meta for meta in page if not prefix or meta["path"].startswith(prefix + "/")]
-                found = [(base + meta["path"][len(prefix) :].lstrip("/"), meta) for meta in metas]
+                found = [(base + meta["path"][len(prefix) :].lstrip("/"), meta) for meta in page]
                 if checksum and found and self.describe(found[0][0], checksum=True).validator.kind in _VERSIONS:
                     yield from threads.map(lambda item: self.describe(item[0], checksum=True), found)
                 else:
