@@ -14,6 +14,7 @@ import msgspec
 from artifactfs.errors import UsageError
 from artifactfs.paths import printable
 
+from .durations import Duration
 from .output import format_count, format_size, name_fields, print_json, version_fields
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ def version_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--description", default="", help="What the data is."),
             click.option("--metadata", multiple=True, metavar="KEY=VALUE", help="JSON where it parses; repeatable."),
             click.option("--tag", "tags", multiple=True, help="A tag; repeatable."),
+            click.option(
+                "--ttl", type=Duration(), help="Time to live, such as 30d: `expire` may remove it afterwards."
+            ),
             click.option("--if-changed", is_flag=True, help="Make no version if the content is the same."),
         ]
     ):
@@ -53,6 +57,7 @@ def make_options(
     description: str,
     metadata: tuple[str, ...],
     tags: tuple[str, ...],
+    ttl: int | None,
     if_changed: bool,
 ) -> CommitOptions:
     """Return what the options of `version_options` say.
@@ -60,6 +65,7 @@ def make_options(
     Raises:
         UsageError: metadata that is not KEY=VALUE.
     """
+    from artifactfs.clock import SystemClock
     from artifactfs.repository.commit import CommitOptions
 
     return CommitOptions(
@@ -70,6 +76,7 @@ def make_options(
         metadata=parse_metadata(metadata),
         tags=tags,
         if_changed=if_changed,
+        expires_ns=None if ttl is None else SystemClock().now_ns() + ttl,
     )
 
 

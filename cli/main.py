@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "discard": "Remove a staging directory and what was changed in it.",
     "doctor": "Say what would keep a mount from working here.",
     "edit": "Change a version's description, metadata or tags.",
+    "expire": "Remove versions that no rule keeps.",
     "find": "List the versions for which a condition holds.",
     "get": "Copy a version, or a part of it, to a directory.",
     "index": "Look after the index of this machine.",

@@ -115,6 +115,16 @@ class ArtifactDetails:
         return format_time_ns(self.get_version("created_at").time_ns)
 
     @property
+    def expires_at(self) -> str | None:
+        """When `artifactfs expire` may remove it, RFC 3339 in UTC; None for a version without a time to live.
+
+        Raises:
+            UsageError: it is a draft.
+        """
+        expires_ns = self.get_version("expires_at").expires_ns
+        return None if expires_ns is None else format_time_ns(expires_ns)
+
+    @property
     def author(self) -> str:
         """Who logged it.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from artifactfs.clock import format_time_ns
@@ -171,6 +172,7 @@ class Run:
         *,
         message: str = "",
         if_changed: bool = False,
+        ttl: timedelta | None = None,
     ) -> Artifact:
         """Commit an artifact as the next version of its collection, and move `latest` to it.
 
@@ -184,6 +186,7 @@ class Run:
             tags: words, besides those of the artifact.
             message: the log message.
             if_changed: make no version when `latest` has the same content, but return that one.
+            ttl: time to live, after which `artifactfs expire` may remove the version.
 
         Returns:
             The artifact, which is the version now.
@@ -209,6 +212,9 @@ class Run:
             if_changed=if_changed,
             run=self.id,
             inputs=self._find_inputs(),
+            expires_ns=None
+            if ttl is None
+            else self._workspace.repository.clock.now_ns() + ttl // timedelta(microseconds=1) * 1000,
         )
         plan = artifact.get_draft("log it").plan
         result = put_plan(self._workspace.repository, artifact.collection, plan, options)
