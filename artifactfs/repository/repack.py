@@ -104,15 +104,26 @@ def _relocate(repository: Repository, writing: Writing, kept: KeptRoot, place: A
     stated = None if placement is None else (str(Digest(placement.pack)), placement.offset, placement.size)
 
     def change(state: Collection) -> Body:
+        if _find_root(state, number) != root:
+            raise _MovedError
         body = changes.relocate(state, version=number, placement=stated)
         writing.look(msgspec.structs.replace(root, placement=stated))
         return body
 
     try:
         repository.append(name, change, message="repacked")
-    except PrunedError:
+    except (PrunedError, _MovedError):
         return False  # another prune was faster: the version stays where it is
     return True
+
+
+class _MovedError(Exception):
+    """The version does not lie any more where it was read: what was read there may name packs that are gone."""
+
+
+def _find_root(state: Collection, number: int) -> Root | None:
+    version, deleted = state.versions.get(number), state.deleted.get(number)
+    return version.root if version is not None else deleted[1] if deleted is not None else None
 
 
 @dataclass(slots=True)

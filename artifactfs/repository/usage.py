@@ -50,7 +50,9 @@ class PackUsage(Reach):
         return {pack: sum(parts.values()) for pack, parts in self._parts[prefix].items()}
 
     def _note(self, prefix: str, placement: Placement) -> None:
-        self._parts[prefix].setdefault(placement.pack, {})[placement.offset] = placement.size
+        parts = self._parts[prefix].setdefault(placement.pack, {})
+        if placement.size:  # an empty file lies where another one begins
+            parts[placement.offset] = placement.size
 
 
 @dataclass(frozen=True, slots=True)

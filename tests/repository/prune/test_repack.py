@@ -312,3 +312,45 @@ def test_a_key_is_counted_once_however_many_versions_share_it() -> None:
     usage = find_garbage(repository).usage
     for pack, live in usage.live_sizes(PACKS_PREFIX).items():
         assert live == repository.store.find_size(digest_key(PACKS_PREFIX, pack))
+
+
+def test_an_empty_file_does_not_hide_the_one_that_begins_where_it_lies() -> None:
+    """Otherwise the pack seems to be dead, and each prune writes it again."""
+    repository = open_listed(packed_below=1 << 20)
+    commit_files(repository, "animals", {b"z": b"", b"a": b"alpha" * 100})
+    usage = find_garbage(repository).usage
+    (live,) = usage.live_sizes(PACKS_PREFIX).values()
+    assert live == 500
+    assert choose_packs(repository.store, usage).packs == frozenset()
+
+
+def only_pack(repository: Repository, before: set[str]) -> bytes:
+    """Return the raw digest of the pack that came since."""
+    (key,) = (key for key in packs(repository) - before if key.startswith(PACKS_PREFIX))
+    return bytes.fromhex(key[-64:])
+
+
+def test_a_version_that_another_prune_moved_meanwhile_stays_where_that_put_it(tmp_path: Path) -> None:
+    """A prune that waits for its user knows places of before another one, and of packs that this deleted."""
+    with make_repository(tmp_path, use_index=False) as slow, make_repository(tmp_path, use_index=False) as fast:
+        moved: list[bytes] = []
+        for number, name in enumerate((b"x", b"y")):
+            before = packs(slow)
+            commit_files(slow, "old", {name: name * 100, b"junk": b"%d" % number * 5000})
+            moved.append(only_pack(slow, before))
+        slow.learn_places()
+        version = commit_files(slow, "animals", {b"keep": {b"z": b"z" * 900}, b"x": b"x" * 100, b"y": b"y" * 100})
+        slow.append("old", changes.delete_collection)
+        delete_garbage(slow, find_garbage(slow))
+        whole = read_placed(slow)
+        known = find_garbage(slow)
+        placed = Trees(slow.blobs).iter_placed(version.root.as_entry(), b"", root_place(version.root))
+        assert {place.pack for _, _, place in placed if place is not None} >= set(moved)
+        repack(fast, Repacking(frozenset(moved[:1])), find_garbage(fast).roots)
+        assert delete_garbage(fast, find_garbage(fast)).count
+        slow.blobs.forget()  # a prune has not read files before it repacks
+        repack(slow, Repacking(frozenset(moved)), known.roots)
+        delete_garbage(slow, find_garbage(slow))
+        slow.blobs.forget()
+        assert check_repository(slow, share=1.0).damage == ()
+        assert read_placed(slow) == whole
