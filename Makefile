@@ -15,12 +15,12 @@ DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-remote check format bench venv system system-dev system-slow clean
+.PHONY: help demo test test-slow test-remote check format bench bench-million venv system system-dev system-slow clean
 
 help: ## list the targets
 	@echo "artifactfs: make TARGET"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
-		printf '  %-12s %s\n' "$$name" "$$text"; done
+		printf '  %-13s %s\n' "$$name" "$$text"; done
 
 demo: system ## show the main job on real photographs: put, mount, read, stage, commit
 	@$(MAKE) -s $(DEMO_STAMP)
@@ -54,6 +54,10 @@ format: system-dev ## format the code and mend what the linter can mend
 bench: system-dev ## measure against ext4 and print the tables of docs/performance.md
 	@$(MAKE) -s $(DEV_STAMP)
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+bench-million: system-dev ## store, mount, change and delete a million files beside cp, borg, restic and DVC (half an hour)
+	@$(MAKE) -s $(DEV_STAMP)
+	$(BIN)/python -m tests.bench.million --peers $(BENCH_ARGS)
 
 venv: system-dev ## make or renew the virtual environment with everything a developer needs
 	@$(MAKE) -s $(DEV_STAMP)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -12,6 +14,8 @@ import pytest
 from tests.bench.__main__ import Bench
 from tests.bench.chart import draw
 from tests.bench.measures import READING, TARGETS
+from tests.bench.memory import MARK, anonymous_kib
+from tests.bench.million import STEPS, Million, Run
 from tests.bench.systems import PEERS, Commands, missing
 from tests.bench.table import format_systems, format_targets, ratio
 from tests.bench.workload import Shape
@@ -33,6 +37,13 @@ def test_the_table_says_what_was_reached(spent: float, reached: str) -> None:
     assert row.endswith(f"| {reached} |")
     command = next(line for line in table if "artifactfs ls" in line)
     assert command.endswith(f"| {reached} |")
+
+
+@pytest.mark.parametrize(("again", "reached"), [(0.2, "0.10 | at most 0.15 | yes"), (1.0, "0.50 | at most 0.15 | NO")])
+def test_putting_again_is_compared_with_the_first_time(again: float, reached: str) -> None:
+    table = format_targets({"kernel": OURS | {"put-again": [again] * 3}}, PLAIN).splitlines()
+    row = next(line for line in table if "same tree again" in line)
+    assert row.endswith(f"| {reached} |")
 
 
 def test_all_systems_stand_in_one_table() -> None:
@@ -71,3 +82,28 @@ def test_half_of_each_figure_is_reached() -> None:
         for target in TARGETS
     }
     assert {title: part for title, part in reached.items() if part < 0.5} == {}
+
+
+def test_memory_is_that_of_marked_processes_with_their_children() -> None:
+    mark = f"test-{os.getpid()}"
+    program = "data = bytearray(b'x') * (40 << 20); print(len(data), flush=True); input()"
+    command = [sys.executable, "-c", program]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, env={**os.environ, MARK: mark}, **pipes) as marked:  # type: ignore[call-overload]
+        marked.stdout.readline()
+        found = anonymous_kib(mark)
+        marked.communicate(b"\n")
+    assert 40 << 10 <= found < 80 << 10
+    assert anonymous_kib(mark) == 0
+
+
+def test_a_small_million_is_measured_to_its_end(tmp_path: Path) -> None:
+    run = Run(tmp_path, count=20, limit_seconds=60)
+    run.make_tree()
+    peer = Million("sh", "sh", (), ("true", "true && true", "", "false"))
+    run.measure_peer(peer)
+    assert run.results["sh"][STEPS[3]] == "failed with 1"
+    assert STEPS[2] not in run.results["sh"]
+    lines = run.report().splitlines()
+    assert lines[-1].startswith("| sh | 0.")
+    assert lines[-1].endswith("| - | failed with 1 |")

@@ -11,8 +11,10 @@ Source: docs/format.md section 7.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 from cachetools import LRUCache
@@ -32,6 +34,12 @@ KEPT_PACKS: Final = 128
 """Packs that stay open."""
 LOOK_AGAIN_SECONDS: Final = 1.0
 """For so long a pack is taken to be what it was."""
+
+
+WINDOW_SIZE: Final = 2 << 20
+"""When a second file is read of so many bytes of a pack, all of them are asked for from the disk."""
+WINDOW_SECONDS: Final = 30.0
+"""After so long that is done again: they may have left memory."""
 
 
 class PackPlace(Protocol):
@@ -60,7 +68,7 @@ class OpenPack:
         looked_at: when it was last compared with what lies under its name.
     """
 
-    __slots__ = ("extent", "file", "is_whole", "looked_at", "signature")
+    __slots__ = ("_windows", "_windows_since", "extent", "file", "is_whole", "looked_at", "signature")
 
     def __init__(self, file: ObjectFile, *, is_whole: bool, looked_at: float) -> None:
         self.file = file
@@ -68,6 +76,26 @@ class OpenPack:
         self.signature = file.signature()
         self.is_whole = is_whole
         self.looked_at = looked_at
+        self._windows: dict[int, int | None] = {}
+        self._windows_since = looked_at
+
+    def read_ahead(self, offset: int, *, now: float) -> None:
+        """Have the neighbours of a file brought into memory, if this is the second of them that is read.
+
+        Files are read one by one and in any order, so the kernel sees no sequence. A lone file brings nothing along.
+        """
+        if self.extent is None or not hasattr(os, "posix_fadvise"):  # macOS
+            return
+        if now - self._windows_since > WINDOW_SECONDS:
+            self._windows, self._windows_since = {}, now
+        window = offset // WINDOW_SIZE
+        first = self._windows.setdefault(window, offset)
+        if first is None or first == offset:
+            return
+        self._windows[window] = None
+        descriptor, start = self.extent
+        with suppress(OSError):
+            os.posix_fadvise(descriptor, start + window * WINDOW_SIZE, WINDOW_SIZE, os.POSIX_FADV_WILLNEED)
 
     def __del__(self) -> None:
         """Close: counting references costs less than counting readers, and never forgets one."""
@@ -172,6 +200,7 @@ class PackFiles:
             digest = Digest(place.pack)
             msg = f"the pack {digest} has {pack.file.size} bytes, and one of its files ends later"
             raise DigestMismatchError(msg, subject=str(digest))
+        pack.read_ahead(place.offset, now=self._now())
         return PackPart(pack, place.offset, place.size)
 
     def forget(self) -> None:

@@ -62,6 +62,7 @@ class Bench:
         os.sync()
         self._warm()
         add(seconds, "put", system.store)
+        add(seconds, "put-again", system.put)
         workload.drop_caches()
         with system.mounted() as root:
             read_all(root, seconds)

@@ -156,6 +156,10 @@ class ArtifactFS:
         """Store the tree, in a new repository."""
         for name in ("repo", "state", "cache"):
             shutil.rmtree(self._work / name, ignore_errors=True)
+        self.put()
+
+    def put(self) -> None:
+        """Store the tree once more."""
         self.run("put", "data", f"{self._tree}/")
 
     @contextmanager

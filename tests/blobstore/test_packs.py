@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,7 +19,7 @@ from artifactfs.blobstore.keys import blob_key, pack_key
 from artifactfs.blobstore.local import open_local_store
 from artifactfs.blobstore.memory import MemoryStore
 from artifactfs.blobstore.packing import Packer, Place
-from artifactfs.blobstore.packs import LOOK_AGAIN_SECONDS, PackFiles
+from artifactfs.blobstore.packs import LOOK_AGAIN_SECONDS, WINDOW_SECONDS, WINDOW_SIZE, PackFiles
 from artifactfs.blobstore.places import KnownPlace
 from artifactfs.blobstore.verifying import MemoryVerified, VerifyingBlobs
 from artifactfs.errors import BlobMissingError, DigestMismatchError, StorageFullError
@@ -199,6 +200,33 @@ def test_a_pack_is_opened_once_and_looked_at_again_later(tmp_path: Path) -> None
         packs.forget()
         with pytest.raises(BlobMissingError):
             packs.open_part(place)
+
+
+def test_the_second_file_of_a_window_has_the_whole_window_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_local_store(str(tmp_path))
+    data = bytes(2 * WINDOW_SIZE)
+    name = hashlib.sha256(data).digest()
+    store.create(pack_key(name), data)
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda _, start, size, advice: asked.append((start, size)))
+    now = Now()
+    packs = PackFiles(store, MemoryVerified(), now=now)
+
+    def open_at(offset: int) -> None:
+        packs.open_part(KnownPlace(name, offset, 10))
+
+    open_at(WINDOW_SIZE + 10)
+    open_at(WINDOW_SIZE + 10)
+    open_at(30)
+    assert asked == []  # a lone file brings nothing along
+    open_at(WINDOW_SIZE + 500)
+    open_at(WINDOW_SIZE + 900)
+    assert asked == [(WINDOW_SIZE, WINDOW_SIZE)]
+    now.seconds += WINDOW_SECONDS + 1
+    open_at(WINDOW_SIZE + 10)
+    open_at(WINDOW_SIZE + 500)
+    assert len(asked) == 2
+    store.close()
 
 
 def test_parts_outlive_the_pack_that_is_closed_under_them(tmp_path: Path) -> None:
