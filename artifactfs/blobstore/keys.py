@@ -2,6 +2,7 @@
 
     format/<n>.json                          blobs/ab/<sha256>       collections/<name>/log/<seq>
     runs/<utc-day>/<uuid7>/<n>               sums/ab/<sha256>        collections/<name>/checkpoint/<seq>
+    runs/<utc-day>/resumed-<uuid7>-<time>
     runs/environment/<sha256>                packs/ab/<sha256>       trees/ab/<sha256>
     prune/<id>/<step>                        treepacks/ab/<sha256>
 
@@ -22,6 +23,8 @@ TREES_PREFIX: Final = "trees/"
 PACKS_PREFIX: Final = "packs/"
 TREEPACKS_PREFIX: Final = "treepacks/"
 RUNS_PREFIX: Final = "runs/"
+RESUMED: Final = "resumed-"
+RUN_FILES: Final = "files-"
 DRAFTS_PREFIX: Final = "drafts/"
 PRUNE_PREFIX: Final = "prune/"
 CONDEMNED: Final = "condemned"
@@ -122,6 +125,11 @@ def run_key(day: str, run: str, number: int) -> str:
     return f"{run_prefix(day, run)}{number:0{SEQ_DIGITS}}"
 
 
+def run_resumed_key(day: str, run: str, time_ns: int) -> str:
+    """Return the key of the note that a run was resumed: on a day, `YYYY-MM-DD` in UTC, at a time."""
+    return f"{RUNS_PREFIX}{day}/{RESUMED}{run}-{time_ns}"
+
+
 def run_environment_key(sha256: bytes) -> str:
     """Return the key of the description of what runs ran with."""
     return f"{RUNS_PREFIX}environment/{sha256.hex()}"
@@ -145,4 +153,4 @@ def is_prune_id(name: str) -> bool:
 
 def run_files_key(day: str, run: str, number: int) -> str:
     """Return the key of a list of files that a run looked up."""
-    return f"{run_prefix(day, run)}files-{number}"
+    return f"{run_prefix(day, run)}{RUN_FILES}{number}"

@@ -19,6 +19,7 @@ from artifactfs.blobstore.keys import (
     DONE,
     FORMAT_PREFIX,
     PRUNE_PREFIX,
+    RUN_FILES,
     RUNS_PREFIX,
     VERDICT,
     checkpoint_prefix,
@@ -171,8 +172,11 @@ class LogAudit:
             self._try(key, lambda data: decode(data, key))
 
 
+_decode_lines = msgspec.json.Decoder().decode_lines
+
+
 def _check_event(data: bytes, *, key: str) -> None:
-    """Return if an event of a run, or the description of what runs ran with, is what was written."""
+    """Return if what is stored of a run (an event, a list of files, what it ran with, a note) is what was written."""
     sha256 = hashlib.sha256(data).digest()
     if key.startswith(run_environment_key(b"")):
         if key != run_environment_key(sha256):
@@ -180,7 +184,10 @@ def _check_event(data: bytes, *, key: str) -> None:
             raise MalformedError(msg)
         return
     try:
-        msgspec.json.decode(open_if_sealed(data, key=key))
+        if key.rpartition("/")[2].startswith(RUN_FILES):
+            _decode_lines(data)
+        else:
+            msgspec.json.decode(open_if_sealed(data, key=key))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         msg = f"{key} does not decode: {error}"
         raise MalformedError(msg) from error

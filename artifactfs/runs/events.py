@@ -216,5 +216,9 @@ def is_day(text: str) -> bool:
 
 def run_day(run: str) -> str:
     """Return the UTC day on which a run began, `YYYY-MM-DD`, from its id."""
-    milliseconds = int(run[:8] + run[9:13], 16)
-    return f"{datetime.fromtimestamp(milliseconds // 1000, tz=UTC):%Y-%m-%d}"
+    return find_day(int(run[:8] + run[9:13], 16) * MILLISECOND_NS)
+
+
+def find_day(time_ns: int) -> str:
+    """Return the UTC day of a time, `YYYY-MM-DD`."""
+    return f"{datetime.fromtimestamp(time_ns // 10**9, tz=UTC):%Y-%m-%d}"

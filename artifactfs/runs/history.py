@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from artifactfs.blobstore.keys import RUNS_PREFIX, run_environment_key, run_files_key, run_key
+from artifactfs.blobstore.keys import (
+    RESUMED,
+    RUNS_PREFIX,
+    run_environment_key,
+    run_files_key,
+    run_key,
+    run_resumed_key,
+)
 from artifactfs.digest import hash_bytes
 from artifactfs.errors import (
     AlreadyExistsError,
@@ -22,6 +29,7 @@ from artifactfs.errors import (
     MalformedError,
     NotFoundError,
 )
+from artifactfs.repository.sealed import seal
 from artifactfs.runs.events import (
     Alive,
     Circumstances,
@@ -36,6 +44,7 @@ from artifactfs.runs.events import (
     check_run_id,
     decode_event,
     encode_event,
+    find_day,
     is_day,
     is_run_id,
     new_run_id,
@@ -140,10 +149,17 @@ class RunLog:
         return event
 
     def resume(self, state: RunState, *, author: str, circumstances: Circumstances | None = None) -> int:
-        """Record that a run goes on in this process, and return its lease."""
+        """Record that a run goes on in this process, and return its lease.
+
+        Who has seen its end looks at it no more, so a note on the day of now says that there is more.
+        """
         now_ns = self._clock.now_ns()
         lease_ns = find_lease_ns(now_ns - state.started_ns)
         self._append(Resumed(state.id, now_ns, author, lease_ns, circumstances or Circumstances()), first=2)
+        note = seal(_encode({"run": state.id, "time_ns": now_ns}))
+        number = now_ns
+        while not self._store.create(run_resumed_key(find_day(now_ns), state.id, number), note):
+            number += 1
         return lease_ns
 
     def configure(self, run: str, config: dict[str, Any]) -> None:
@@ -281,6 +297,15 @@ class RunLog:
         for each in [day] if day is not None else sorted(self.iter_days(), reverse=True):
             found = self._store.iter_children(f"{RUNS_PREFIX}{each}/")
             yield from sorted((run for run in found if is_run_id(run)), reverse=True)
+
+    def list_day(self, day: str) -> tuple[list[str], dict[str, str]]:
+        """Return the ids of the runs that began on a day, and of those resumed then, by the names of the notes."""
+        names = list(self._store.iter_children(f"{RUNS_PREFIX}{day}/"))
+        notes = {name: name[len(RESUMED) :].rpartition("-")[0] for name in names if name.startswith(RESUMED)}
+        return (
+            [name for name in names if is_run_id(name)],
+            {name: run for name, run in notes.items() if is_run_id(run)},
+        )
 
     def has_event(self, run: str, number: int) -> bool:
         """Return whether a run has an event of this number."""

@@ -246,11 +246,14 @@ class Lineage:
         stamp = self._find_stamp(f"{RUNS_PREFIX}{day}/")
         if stamp and self._graph.find_mark(f"day {day}") == stamp:
             return
-        ids = list(self._runs.iter_ids(day))
+        ids, resumed = self._runs.list_day(day)
         known = self._graph.find_values(ids)
         self._add_runs(run for run in ids if run not in known)
-        if stamp:
-            self._graph.add(Additions(marks={f"day {day}": stamp}))
+        new = {name: run for name, run in resumed.items() if self._graph.find_mark(name) is None}
+        self._add_runs(sorted(set(new.values())))
+        marks = dict.fromkeys(new, b"") | ({f"day {day}": stamp} if stamp else {})
+        if marks:
+            self._graph.add(Additions(marks=marks))
 
     def _find_stamp(self, prefix: str) -> bytes:
         """Return what changes when a name comes directly below a prefix, or b"" where nothing says it for certain."""

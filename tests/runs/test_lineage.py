@@ -102,12 +102,31 @@ def test_what_a_run_records_later_is_seen(repository: Repository, runs: RunLog, 
     assert node.state == "failed"
 
 
+def test_a_run_that_goes_on_after_its_end_is_seen(repository: Repository, runs: RunLog, lineage: Lineage) -> None:
+    commit(repository, "data")
+    commit(repository, "data")
+    run = step(repository, runs, "train", ["data:v0"], [])
+    assert run in lineage.find("data:v0", "down").distances
+    for number in range(2):  # each time that it is resumed
+        runs.resume(runs.get_run(run), author="a")
+        node = lineage.find(run, "up").nodes[run]
+        assert isinstance(node, RunNode)
+        assert node.state == "running"
+        runs.use(run, f"data:v{number}")
+        assert run in lineage.find(f"data:v{number}", "down").distances
+        runs.finish(run, exit_code=number)
+        node = lineage.find(run, "up").nodes[run]
+        assert isinstance(node, RunNode)
+        assert node.state == ("failed" if number else "finished")
+    assert list(runs.iter_ids()) == [run]
+
+
 def test_a_day_is_listed_again_until_it_is_settled(
     repository: Repository, runs: RunLog, lineage: Lineage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed: list[str | None] = []
-    original = RunLog.iter_ids
-    monkeypatch.setattr(RunLog, "iter_ids", lambda self, day=None: listed.append(day) or original(self, day))
+    original = RunLog.list_day
+    monkeypatch.setattr(RunLog, "list_day", lambda self, day: listed.append(day) or original(self, day))
     step(repository, runs, "one", [], ["a"])
     lineage.update()
     lineage.update()

@@ -143,6 +143,20 @@ def test_records_are_checked(repository: Repository) -> None:
     assert report.versions == 3, "what came before the damage is looked at"
 
 
+def test_what_runs_leave_is_no_damage_unless_it_is(repository: Repository) -> None:
+    from artifactfs.runs.history import RunLog
+
+    runs = RunLog(repository.store, clock=repository.clock, random=os.urandom)
+    run = runs.start(author="ann").run
+    runs.keep_files(run, [("animals:v1", "cat", 3), ("animals:v1", "dog", 4)])
+    runs.finish(run, exit_code=0)
+    runs.resume(runs.get_run(run), author="ann")
+    assert check_repository(repository).damage == ()
+    listed = next(key for key in repository.store.iter_keys("runs/") if key.endswith("/files-1"))
+    write(path_of(repository, listed), b'{"artifact":"animals:v1"')
+    assert [damage.key for damage in check_repository(repository).damage] == [listed]
+
+
 def test_a_record_of_another_log_is_found(repository: Repository) -> None:
     """Though its seal is good."""
     source = path_of(repository, "collections/animals/log/00000000000000000001").read_bytes()
