@@ -178,5 +178,7 @@ def _described(uri: str, place: BucketKey, meta: Mapping[str, Any], *, checksum:
     if checksum and version and version != "null":
         validator = Validator("generation" if place.scheme == "gs" else "version", version)
     elif checksum and etag:
+        # Azure's listings leave the quotes out, its other answers do not.
+        etag = etag if etag.endswith('"') else f'"{etag}"'
         validator = Validator("weak-etag" if etag.startswith("W/") else "etag", etag)
     return Described(uri, int(meta["size"]), validator, modified_ns)
