@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import socket
@@ -18,14 +19,17 @@ from .output import format_moment, format_size, print_json, print_table
 from .session import current_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from artifactfs.repository.repository import Repository
     from artifactfs.runs.history import RunLog
+    from artifactfs.runs.lineage import RunNode
     from artifactfs.runs.machine import Environment
     from artifactfs.runs.state import RunState
 
 SHOWN = 50
+IN_INDEX = ("project", "job_type", "name", "author")
+"""Filters that the graph of runs and versions can answer, besides the state of runs that have ended."""
 
 
 @click.command("runs", cls=Command)
@@ -62,8 +66,9 @@ def command(run: str | None, *, number: int, every: bool, files: bool, **filters
             _show(log, log.find_run(run), as_json=session.json)
             return
         wanted = _make_filter(repository, **filters)
-        matching = (state for state in log.iter_runs() if wanted(state))
-        found = list(matching if every else itertools.islice(matching, number))
+        with contextlib.closing(_iter_candidates(repository, log, filters)) as candidates:
+            matching = (state for state in candidates if wanted(state))
+            found = list(matching if every else itertools.islice(matching, number))
     if session.json:
         print_json({"runs": [run_fields(state) for state in found]})
         return
@@ -106,6 +111,28 @@ def run_fields(state: RunState) -> dict[str, Any]:
         "inputs": list(state.inputs),
         "outputs": list(state.outputs),
     }
+
+
+def _iter_candidates(repository: Repository, log: RunLog, filters: dict[str, Any]) -> Generator[RunState, None, None]:
+    """Yield runs, the newest first: those that the index does not rule out, where it can say something."""
+    from artifactfs.errors import ArtifactFSError
+    from artifactfs.runs.lineage import open_lineage
+
+    equal = {member: filters[member] for member in IN_INDEX if filters[member] is not None}
+    states = filters["states"]
+    if not equal and not states:
+        yield from log.iter_runs()
+        return
+
+    def is_possible(node: RunNode) -> bool:
+        return all(getattr(node, member) == value for member, value in equal.items()) and (
+            not states or not node.state or node.state in states
+        )
+
+    with open_lineage(repository, log) as lineage:
+        for run in lineage.iter_runs(is_possible):
+            with contextlib.suppress(ArtifactFSError):  # damaged ones are left out
+                yield log.get_run(run)
 
 
 def _make_filter(  # noqa: PLR0913 (one for each option)

@@ -27,7 +27,7 @@ from artifactfs.repository.records import Commit, DeleteCollection, DeleteVersio
 from artifactfs.runs.events import Logged, Used, is_day, is_run_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from artifactfs.index.graph import Direction as Direction  # noqa: PLC0414 (handed on)
     from artifactfs.index.graph import Graph, Walk
@@ -134,6 +134,27 @@ class Lineage:
     def is_known(self, node: str) -> bool:
         """Return whether there is such a run, or was such a version."""
         return bool(self._graph.find_values([node]))
+
+    def iter_runs(self, is_wanted: Callable[[RunNode], bool]) -> Iterator[str]:
+        """Yield the ids of runs that are wanted, the newest first; also of those of which nothing is known for certain.
+
+        Args:
+            is_wanted: is given what the graph knows of a run; `state` is empty while it goes on.
+
+        Raises:
+            ArtifactFSError: the store cannot be read.
+        """
+        try:
+            self.update()
+        except IndexCorruptError:
+            self.update()  # the graph is empty now, and fills again
+        for day in sorted(filter(is_day, self._list_children(RUNS_PREFIX)), reverse=True):
+            ids = sorted(self._runs.list_day(day)[0], reverse=True)
+            values = self._graph.find_values(ids)
+            for run in ids:
+                node = _decode_run(values[run]) if run in values else None
+                if node is None or not node.started_ns or is_wanted(node):
+                    yield run
 
     def update(self) -> None:
         """Bring the graph up to date.

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import artifactfs
+from artifactfs.runs.history import RunLog
 from tests.cli.support import Cli
 
 
@@ -55,6 +56,28 @@ def test_the_list(cli: Cli, runs: dict[str, str]) -> None:
 )
 def test_filters(cli: Cli, runs: dict[str, str], options: list[str], found: list[str]) -> None:
     assert names(cli, *options) == found
+
+
+def test_filters_read_only_what_the_index_does_not_rule_out(
+    cli: Cli, runs: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert names(cli, "--project", "p") == ["train", "prepare"]
+    read: list[str] = []
+    original = RunLog.get_run
+    monkeypatch.setattr(RunLog, "get_run", lambda self, run: read.append(run) or original(self, run))
+    assert names(cli, "--name", "train") == ["train"]
+    assert names(cli, "--state", "finished", "--job-type", "prepare") == ["prepare"]
+    # A run that goes on is always looked at, by whoever looks for runs that crashed.
+    assert set(read) - {runs["other"]} == {runs["train"], runs["prepare"]}
+    assert read.count(runs["train"]) == read.count(runs["prepare"]) == 1
+
+
+def test_filters_see_a_run_that_was_resumed(cli: Cli, runs: dict[str, str]) -> None:
+    assert names(cli, "--state", "failed") == ["train"]
+    with artifactfs.init(id=runs["train"], resume="must"):
+        assert names(cli, "--state", "running") == ["other", "train"]
+    assert names(cli, "--state", "failed") == []
+    assert names(cli, "--state", "finished") == ["train", "prepare"]
 
 
 def test_one_run(cli: Cli, runs: dict[str, str]) -> None:
