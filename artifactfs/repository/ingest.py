@@ -25,7 +25,7 @@ from artifactfs.repository.treebuilder import TreeBuilder, stored_directory
 from artifactfs.repository.unchanged import Unchanged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from artifactfs.index.sourcetable import KnownSource
     from artifactfs.model import Entry
@@ -215,27 +215,39 @@ class Ingest:
         self._collected, self._collected_size = [], 0
         if not collected or (self._scanner.special and not self._options.skip_special):
             return  # it is refused anyway: walk on only to name everything
-        self._jobs.append(_Job(level, size, self._pool.submit(self._read_files, collected)))
+        self._jobs.append(_Job(level, size, self._begin(collected)))
         self._waiting_size += size
         while len(self._jobs) > WAITING_JOBS or (self._waiting_size > WAITING_SIZE and len(self._jobs) > THREADS):
             self._finish_job()
 
-    def _read_files(self, job: list[Found]) -> list[_Taken]:
+    def _begin(self, collected: list[Found]) -> Future[list[_Taken]]:
+        """Return what becomes of some files: known at once when all are kept, else when a thread has read the others.
+
+        What is known is looked up here: each lstat(2) of the walk gives the interpreter away, and when threads take it
+        for work as short as this, getting it back costs more than the call.
+        """
         if self._unchanged is None:
-            return self._look_up([self._read(found) for found in job])
-        files = [(found, found.status) for found in job if found.status is not None]
-        known = self._unchanged.find([(found.local, status) for found, status in files])
+            return self._pool.submit(self._read_files, collected, [None] * len(collected))
+        known = self._unchanged.find([(found.local, found.status) for found in collected if found.status is not None])
         self._sink.look_up([same.sha256 for same in known if same is not None])
-        read: list[_Taken] = [
-            self._keep(found, same) or self._read(found) for (found, _), same in zip(files, known, strict=True)
-        ]
-        self._unchanged.add(
-            [
-                (found.local, item.status, item.file)
-                for (found, _), item in zip(files, read, strict=True)
-                if isinstance(item, ReadFile) and item.status is not None
-            ]
-        )
+        kept = [self._keep(found, same) for found, same in zip(collected, known, strict=True)]
+        if None in kept:
+            return self._pool.submit(self._read_files, collected, kept)
+        done: Future[list[_Taken]] = Future()
+        done.set_result([item for item in kept if item is not None])
+        return done
+
+    def _read_files(self, job: list[Found], kept: Sequence[ReadFile | None]) -> list[_Taken]:
+        """Return files in the order of the walk, reading those that are not kept; in a thread."""
+        read: list[_Taken] = [item or self._read(found) for found, item in zip(job, kept, strict=True)]
+        if self._unchanged is not None:
+            self._unchanged.add(
+                [
+                    (found.local, item.status, item.file)
+                    for found, item in zip(job, read, strict=True)
+                    if isinstance(item, ReadFile) and item.status is not None
+                ]
+            )
         return self._look_up(read)
 
     def _look_up(self, read: list[_Taken]) -> list[_Taken]:
