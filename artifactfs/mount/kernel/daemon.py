@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from artifactfs.errors import MountError
 from artifactfs.index.epoch import hold_epoch
 from artifactfs.mount.daemon import Daemon, InfoSession, Served, build
+from artifactfs.mount.kernel.apart import call_apart
 from artifactfs.mount.kernel.choice import Prepared, prepare, recall, should_pass_through
 from artifactfs.mount.kernel.control_port import ControlPort
 from artifactfs.mount.kernel.figures import MetricsWriter
@@ -88,7 +89,7 @@ class KernelDaemon(Daemon):
     def _mount(self) -> Mounted:
         """Return the mount with INIT answered, new or handed over."""
         earlier = self._handover
-        prepared = prepare(self._order) if earlier is None else recall(earlier)
+        prepared = call_apart(lambda: prepare(self._order)) if earlier is None else recall(earlier)
         self._prepared = prepared
         # A lock alone: the tables are opened by the workers, after the fork.
         hold_epoch(prepared.state_directory, number=prepared.served.epoch)

@@ -1,0 +1,60 @@
+"""Calling a function in a child: what it opens and starts, threads above all, stays out of the process that forks on.
+
+Used by the server of a mount, which looks into repositories before it forks its workers. A client of an object store
+that was used before a fork hangs in every child.
+
+Threading: the calling process has one thread. Source: fork(2), wait(2).
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from typing import TYPE_CHECKING, TypeVar
+
+from artifactfs.errors import ArtifactFSError, MountError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+def call_apart(function: Callable[[], T]) -> T:
+    """Return what a function returns in a forked child.
+
+    Raises:
+        ArtifactFSError: the function raised it.
+        MountError: the child ended without an answer.
+    """
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(reading)
+        _answer(function, writing)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        data = pipe.read()
+    _, status = os.waitpid(pid, 0)
+    if not data:
+        msg = f"the process that looks into the repository ended with status {os.waitstatus_to_exitcode(status)}"
+        raise MountError(msg, hint="the server's log says why")
+    found = pickle.loads(data)  # noqa: S301 - written by the own child
+    if isinstance(found, ArtifactFSError):
+        raise found
+    return found  # type: ignore[no-any-return]
+
+
+def _answer(function: Callable[[], object], descriptor: int) -> None:
+    """Write what a function returns, or its error, and end this process."""
+    status = 1
+    try:
+        try:
+            found = function()
+        except ArtifactFSError as error:
+            found = error
+        with os.fdopen(descriptor, "wb") as pipe:
+            pickle.dump(found, pipe)
+        status = 0
+    finally:
+        os._exit(status)
