@@ -27,15 +27,21 @@ if TYPE_CHECKING:
 @click.argument("dest", required=False, type=BytesPath())
 @click.option("--path", "globs", multiple=True, metavar="GLOB", help="Only what matches, as in gitignore(5).")
 @click.option("--replace", is_flag=True, help="Put it in the place of what is at DEST.")
-def command(ref: str, dest: bytes | None, *, globs: tuple[str, ...], replace: bool) -> None:
+@click.option("--link", type=click.Choice(["hard"]), help="Link large files instead of copying. Dangerous: see below.")
+def command(ref: str, dest: bytes | None, *, globs: tuple[str, ...], replace: bool, link: str | None) -> None:
     """Copy a version, or the part of it at PATH, to DEST, and print where it is.
 
     DEST is ./artifacts/NAME:vN, with PATH below, unless given. It must be missing or an empty directory. What was
-    interrupted is gone on with by the same command.
+    interrupted is gone on with by the same command. Where the file system can share blocks, large files take no space.
+
+    With --link=hard large files become further names of the repository's own files, with the permission bits and times
+    that they have there. Whoever writes to one damages every version that has it; only readers should get them.
     """
     session = current_session()
     with session.open_repository() as repository:
-        target, result = _copy(session, repository, parse_ref(ref), dest=dest, globs=globs, replace=replace)
+        target, result = _copy(
+            session, repository, parse_ref(ref), dest=dest, globs=globs, replace=replace, hard_links=link == "hard"
+        )
     if session.json:
         print_json(
             {
@@ -45,6 +51,7 @@ def command(ref: str, dest: bytes | None, *, globs: tuple[str, ...], replace: bo
                 "cloned": result.cloned,
                 "copied": result.copied,
                 "kept": result.kept,
+                "linked": result.linked,
             }
         )
     else:
@@ -54,6 +61,8 @@ def command(ref: str, dest: bytes | None, *, globs: tuple[str, ...], replace: bo
         f", {format_count(result.cloned, 'file')} of it sharing blocks with the repository" if result.cloned else ""
     )
     kept = f"; {format_count(result.kept, 'file')} had been copied before" if result.kept else ""
+    if result.linked:
+        session.warn(f"{format_count(result.linked, 'file')} are the repository's own: writing to them damages it")
     session.note(f"copied {ref} to {printable(target)} ({amount}{shared}{kept})")
 
 
@@ -65,6 +74,7 @@ def _copy(
     dest: bytes | None,
     globs: tuple[str, ...],
     replace: bool,
+    hard_links: bool,
 ) -> tuple[bytes, CheckoutResult]:
     from artifactfs.repository.checkout import checkout
     from artifactfs.repository.trees import Trees
@@ -76,7 +86,14 @@ def _copy(
         target = os.path.join(dest, entry.name)  # as cp(1) does
     with show_progress(session, f"get {collection.name}:{version.name}") as progress:
         return target, checkout(
-            repository, version.root, target, path=ref.path, glob=globs, replace=replace, progress=progress
+            repository,
+            version.root,
+            target,
+            path=ref.path,
+            glob=globs,
+            replace=replace,
+            progress=progress,
+            hard_links=hard_links,
         )
 
 

@@ -44,6 +44,7 @@ class CheckoutResult:
         cloned: files that share their blocks with the repository.
         copied: files that were copied.
         kept: files that an unfinished call had left complete.
+        linked: files that are hard links into the repository.
     """
 
     files: int
@@ -51,6 +52,7 @@ class CheckoutResult:
     cloned: int
     copied: int
     kept: int = 0
+    linked: int = 0
 
 
 _NO_PATTERNS: Final = Patterns()
@@ -65,6 +67,7 @@ def checkout(
     glob: Sequence[str | bytes] = (),
     replace: bool = False,
     progress: Progress | None = None,
+    hard_links: bool = False,
 ) -> CheckoutResult:
     """Write a version, or what is at a path in it, to a local path.
 
@@ -81,6 +84,8 @@ def checkout(
             lead there.
         replace: swap the result with what is at the destination, and remove that.
         progress: is told of bytes and files.
+        hard_links: make files that are objects of their own hard links into the repository, with the permission bits
+            and times they have there. Whoever writes to one damages the repository.
 
     Raises:
         EntryNotFoundError: there is no `path`, or nothing that `glob` chooses.
@@ -92,7 +97,7 @@ def checkout(
     """
     trees = Trees(repository.blobs)
     placed = trees.find_placed(root, path)
-    materializer = Materializer(repository, trees, progress or NoProgress())
+    materializer = Materializer(repository, trees, progress or NoProgress(), hard_links=hard_links)
     # Links in the path that the user gave are his own; what is stored cannot add any.
     target = os.path.realpath(destination)
     if not isinstance(placed[0], DirectoryEntry):
@@ -162,7 +167,7 @@ def _checkout_one(materializer: Materializer, placed: Placed, target: bytes, *, 
 
 def _result(materializer: Materializer) -> CheckoutResult:
     counts = materializer.counts
-    return CheckoutResult(counts.files, counts.size, counts.cloned, counts.copied, counts.kept)
+    return CheckoutResult(counts.files, counts.size, counts.cloned, counts.copied, counts.kept, counts.linked)
 
 
 def _beside(target: bytes) -> bytes:

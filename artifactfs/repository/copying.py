@@ -7,6 +7,7 @@ Source: ioctl_ficlone(2), copy_file_range(2), sendfile(2).
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sys
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from artifactfs.blobstore.verifying import ReadableFile
 
 _STEP: Final = 64 << 20
+_CANNOT_LINK: Final = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP, errno.ENOENT)
+"""Another file system, too many links, not the owner of the store, no links there, no /proc."""
 
 
 class Copier:
@@ -45,8 +48,7 @@ class Copier:
             return False
         if self._can_clone and file.extent() is None and not isinstance(file, FetchedFile):
             # Read it once to verify it; then nothing has to be written.
-            for offset in range(0, file.size, CHUNK_SIZE):
-                file.read_at(offset, CHUNK_SIZE)
+            self._verify(file)
         source = file.extent()
         if source is None:
             self.copy_bytes(file, target)
@@ -56,6 +58,36 @@ class Copier:
         if not self._can_copy_range or not self._copy_range(source, target, file.size):
             self.copy_bytes(file, target)
         return False
+
+    def link(self, file: ReadableFile, make: Callable[[int], None]) -> bool:
+        """Let a hard link to a whole stored file be made, and return whether it was: it must not lie in a pack.
+
+        Args:
+            file: the content, which is verified first.
+            make: makes the link, given a descriptor.
+
+        Raises:
+            DigestMismatchError: what is stored is damaged.
+        """
+        if isinstance(file, FetchedFile):
+            return False
+        if file.extent() is None:
+            self._verify(file)
+        source = file.extent()
+        if source is None or source[1] or os.fstat(source[0]).st_size != file.size:
+            return False
+        try:
+            make(source[0])
+        except OSError as error:
+            if error.errno not in _CANNOT_LINK:
+                raise
+            return False
+        self._tell(file.size)
+        return True
+
+    def _verify(self, file: ReadableFile) -> None:
+        for offset in range(0, file.size, CHUNK_SIZE):
+            file.read_at(offset, CHUNK_SIZE)
 
     def _clone(self, source: tuple[int, int], target: int, size: int) -> bool:
         descriptor, start = source

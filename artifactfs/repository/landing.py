@@ -124,6 +124,12 @@ class Landing:
             os.unlink(temporary, dir_fd=self._work)
             raise
 
+    def make_hard_link(self, parent: int, name: bytes, *, source: int) -> None:
+        """Make another name of an open file."""
+        temporary = self._temporary()
+        os.link(f"/proc/self/fd/{source}", temporary, dst_dir_fd=self._work, follow_symlinks=True)
+        os.rename(temporary, name, src_dir_fd=self._work, dst_dir_fd=parent)
+
     def make_link(self, parent: int, name: bytes, *, target: bytes, mtime_ns: int) -> None:
         """Make a symbolic link."""
         temporary = self._temporary()

@@ -25,6 +25,7 @@ from artifactfs.reference.uris import redact_uri
 from artifactfs.repository.copying import Copier
 
 if TYPE_CHECKING:
+    from artifactfs.blobstore.verifying import ReadableFile
     from artifactfs.model import Entry, Placement
     from artifactfs.repository.landing import Landing
     from artifactfs.repository.progress import Progress
@@ -65,6 +66,7 @@ class Counts:
     cloned: int = 0
     copied: int = 0
     kept: int = 0
+    linked: int = 0
 
 
 class Materializer:
@@ -75,8 +77,10 @@ class Materializer:
         counts: what was written so far.
     """
 
-    def __init__(self, repository: Repository, trees: Trees, progress: Progress) -> None:
+    def __init__(self, repository: Repository, trees: Trees, progress: Progress, *, hard_links: bool = False) -> None:
+        """Store where from, whom to tell, and whether loose files become hard links into the store."""
         self._repository = repository
+        self._hard_links = hard_links
         self._progress = progress
         self._copier = Copier(lambda size: progress.advance(size=size))
         self._guard = threading.Lock()
@@ -195,12 +199,26 @@ class Materializer:
     def _write_file(self, landing: Landing, parent: int, entry: FileEntry, place: Placement | None) -> None:
         file = self._repository.open_file(entry, place)
         try:
+            if self._hard_links and place is None and self._link_file(landing, parent, entry, file):
+                return
             with landing.new_file(parent, entry.name) as target:
                 cloned = self._copier.copy(file, target)
                 _finish_file(target, entry)
         finally:
             file.close()
         self._count(files=1, size=entry.size, cloned=int(cloned), copied=int(not cloned))
+
+    def _link_file(self, landing: Landing, parent: int, entry: FileEntry, file: ReadableFile) -> bool:
+        """Make a hard link into the store, and return whether it was made.
+
+        A link has the permission bits and the time of the stored file, so what is to be executed is copied.
+        """
+        if not file.size or entry.mode & 0o111:
+            return False
+        if not self._copier.link(file, lambda source: landing.make_hard_link(parent, entry.name, source=source)):
+            return False
+        self._count(files=1, size=entry.size, linked=1)
+        return True
 
     def _write_reference(self, landing: Landing, parent: int, entry: ReferenceEntry) -> None:
         if landing.resumed and entry.has_sha256 and self._keep_file(parent, entry):
@@ -242,13 +260,16 @@ class Materializer:
         except OSError as error:
             raise landing.failed(error, path) from error
 
-    def _count(self, *, files: int, size: int = 0, cloned: int = 0, copied: int = 0, kept: int = 0) -> None:
+    def _count(
+        self, *, files: int, size: int = 0, cloned: int = 0, copied: int = 0, kept: int = 0, linked: int = 0
+    ) -> None:
         with self._guard:
             self.counts.files += files
             self.counts.size += size
             self.counts.cloned += cloned
             self.counts.copied += copied
             self.counts.kept += kept
+            self.counts.linked += linked
         self._progress.advance(files=files)
 
 
