@@ -31,7 +31,7 @@ def open_on(disk: ForgetfulDisk) -> Repository:
         store,
         repository_format=found,
         location="/r",
-        state_directory="/nowhere",
+        state_directory="/dev/null",
         author="tester",
         clock=SystemClock(),
         random=os.urandom,

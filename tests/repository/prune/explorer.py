@@ -100,8 +100,7 @@ class World:
     def take(self, choice: str) -> None:
         self.time += 1
         if choice.startswith(KILL):
-            actor = self._get(choice.removeprefix(KILL))
-            actor.is_killed = True
+            self._get(choice.removeprefix(KILL)).is_killed = True
         else:
             actor = self._get(choice)
             actor.go.release()
@@ -151,7 +150,7 @@ class ActorStore:
         return self._store.open(key)
 
     def find_size(self, key: str) -> int | None:
-        if key.startswith("blobs/"):
+        if key.startswith(("blobs/", "packs/")):
             self._actor.window = -1.0  # a commit that looks for blobs has not come to its last look
         if self._actor.name.startswith("prune") and _may_go(key):
             return self._store.find_size(key)  # for what it tells the user: it decides nothing
@@ -162,7 +161,7 @@ class ActorStore:
         return found
 
     def iter_keys(self, prefix: str) -> Iterator[str]:
-        if prefix not in ("format/", "drafts/", "sums/", "packs/", "treepacks/"):  # where nobody here writes
+        if prefix not in ("format/", "drafts/", "sums/"):  # where nobody here writes
             self._actor.step()
         found = sorted(self._store.iter_keys(prefix))
         self._actor.note((prefix, found))
@@ -208,7 +207,7 @@ class ActorStore:
 
 
 def _may_go(key: str) -> bool:
-    return key.startswith(("blobs/", "trees/", "sums/"))
+    return key.startswith(("blobs/", "trees/", "packs/", "treepacks/"))
 
 
 @dataclass
@@ -264,7 +263,15 @@ def explore(
     return found
 
 
-def _follow(world, prefix, check, least, waiting, preemptions, found) -> None:
+def _follow(
+    world: World,
+    prefix: list[str],
+    check: Callable[[World], None],
+    least: dict[tuple[bytes, str], int],
+    waiting: list[list[str]],
+    preemptions: int,
+    found: Explored,
+) -> None:
     """Make the choices of `prefix`, then the first one everywhere; the others are left for later."""
     taken: list[str] = []
     spent = 0

@@ -53,7 +53,7 @@ def open_listed(
         store,
         repository_format=found,
         location="/nowhere",
-        state_directory="/nowhere",
+        state_directory="/dev/null",
         author="tester",
         clock=clock,
         random=random,

@@ -11,22 +11,26 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from artifactfs.blobstore.memory import MemoryStore
-from artifactfs.errors import ArtifactFSError, ConflictError
-from artifactfs.model import Collection, Root
+from artifactfs.errors import ArtifactFSError, ConflictError, PrunedError
 from artifactfs.repository import prune as prune_module
 from artifactfs.repository.condemning import ListExclusion, Look
 from artifactfs.repository.format import find_format
-from artifactfs.repository.prune import _read_logs, delete_garbage, find_garbage
-from artifactfs.repository.reach import check_present
+from artifactfs.repository.prune import delete_garbage, find_garbage
+from artifactfs.repository.prune_steps import Verdict
+from artifactfs.repository.reach import ObjectSet, check_present
+from artifactfs.repository.repack import repack
 from artifactfs.repository.repository import Repository
 from artifactfs.repository.roots import iter_roots
+from artifactfs.repository.usage import choose_packs
 from artifactfs.testing.repositories import TIME_NS, Content, commit_files
 from tests.repository.prune.explorer import Actor, ActorStore, World, explore
 from tests.repository.prune.support import Numbers, delete_version, open_listed
 
 FILES: dict[bytes, Content] = {b"a": b"alpha"}
+PACKED_BELOW = 1 << 20
 NOTHING: dict[bytes, Content] = {}
 """One object, the empty directory: enough where a commit and a prune alone were tried with more."""
 
@@ -66,7 +70,7 @@ def _is_in_window(actor: Actor, begun: float) -> bool:
     return live and actor.name.startswith("commit") and 0 <= actor.window <= begun
 
 
-def open_as(actor: Actor, start: int) -> Repository:
+def open_as(actor: Actor, start: int, *, packed_below: int = 0) -> Repository:
     store = ActorStore(actor)
     found = find_format(actor.world.store)
     assert found is not None
@@ -74,12 +78,12 @@ def open_as(actor: Actor, start: int) -> Repository:
         store,  # type: ignore[arg-type]
         repository_format=found,
         location="/nowhere",
-        state_directory="/nowhere",
+        state_directory="/dev/null",
         author=actor.name,
         clock=ActorClock(actor),
         random=Numbers(start << 64),
         index=None,
-        packed_below=0,
+        packed_below=packed_below,
     )
     forget_grace(repository)
     return repository
@@ -90,10 +94,12 @@ def forget_grace(repository: Repository) -> None:
     repository.exclusion.timing = replace(repository.exclusion.timing, grace_seconds=0)
 
 
-def commit(collection: str, start: int, files: dict[bytes, Content]) -> Callable[[Actor], None]:
+def commit(
+    collection: str, start: int, files: dict[bytes, Content], *, packed_below: int = 0
+) -> Callable[[Actor], None]:
     def act(actor: Actor) -> None:
         actor.collection = collection
-        commit_files(open_as(actor, start), collection, files)
+        commit_files(open_as(actor, start, packed_below=packed_below), collection, files)
 
     return act
 
@@ -148,7 +154,7 @@ def check_whole(world: World) -> None:
     for actor in world.actors:
         assert actor.error is None, (actor.name, actor.error)
     repository = open_listed(world.store, packed_below=0)
-    for name in ("animals", "plants"):
+    for name in ("animals", "plants", "old"):
         for _, root in iter_roots(repository.log.load(name)):
             try:
                 check_present(world.store, repository.blobs, root)
@@ -173,55 +179,115 @@ def test_a_commit_and_a_prune_in_any_order() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("commits", "prunes", "files", "have_looked", "preemptions"),
+    ("commits", "prunes", "have_looked", "preemptions"),
     [
-        pytest.param(2, 2, FILES, True, 1, id="two-commits-two-prunes"),
-        pytest.param(2, 2, NOTHING, False, 1, id="two-commits-two-prunes-from-their-first-look"),
-        pytest.param(2, 1, NOTHING, True, 2, id="two-commits-one-prune"),
-        pytest.param(1, 2, NOTHING, True, 2, id="one-commit-two-prunes"),
+        pytest.param(2, 1, True, 2, id="two-commits-one-prune"),
+        pytest.param(1, 2, True, 2, id="one-commit-two-prunes"),
+        pytest.param(2, 2, True, 1, id="two-commits-two-prunes"),
+        pytest.param(2, 2, False, 1, id="two-commits-two-prunes-from-their-first-look"),
     ],
 )
-def test_commits_and_prunes_in_any_order(
-    commits: int, prunes: int, files: dict[bytes, Content], have_looked: bool, preemptions: int
+def test_commits_and_prunes_in_any_order_of_few_preemptions(
+    commits: int, prunes: int, have_looked: bool, preemptions: int
 ) -> None:
-    actors = actors_of(commits, prunes, files, have_looked=have_looked)
-    found = explore(make_world(files, actors), check_whole, limit=20_000, preemptions=preemptions)
+    actors = actors_of(commits, prunes, NOTHING, have_looked=have_looked)
+    found = explore(make_world(NOTHING, actors), check_whole, limit=20_000, preemptions=preemptions)
     assert found.finished > 300
 
 
-def _no_look(self: Look, root: Root) -> None:
-    """A commit that does not look at lists before its record."""
+def never_look(patch: pytest.MonkeyPatch) -> None:
+    """Commits write their records without a last look at the lists."""
+    patch.setattr(Look, "look", lambda _self, _root: None)
 
 
-def _no_second_reading(repository: Repository, known: dict[str, Collection]) -> dict[str, Collection]:
-    """A prune that believes what the logs said when it looked for garbage."""
-    return known or _read_logs(repository, known)
+def delete_against_the_verdict(patch: pytest.MonkeyPatch) -> None:
+    """A prune does not read who took the verdict first."""
+    real = ListExclusion.find_verdict
+
+    def find_verdict(self: ListExclusion, prune: str) -> Verdict | None:
+        found = real(self, prune)
+        is_own = self._author.startswith("prune")
+        return structs.replace(found, delete=True, until_ns=10**30) if found is not None and is_own else found
+
+    patch.setattr(ListExclusion, "find_verdict", find_verdict)
 
 
-def _no_wait(self: ActorClock, seconds: float) -> None:
-    """A prune's hour that is over at once."""
-    self._actor.window = -1.0
-    self._actor.step()
+def trust_the_logs_of_before(patch: pytest.MonkeyPatch) -> None:
+    """A prune deletes what it found without reading the logs again."""
+    real = prune_module._read_logs
+    patch.setattr(prune_module, "_read_logs", lambda repository, known: known or real(repository, known))
 
 
-def _no_verdict(self: ListExclusion, prune: str) -> int:
-    """A prune that deletes though a commit cancelled it."""
-    return 1 << 62
+def do_not_wait_for_commits(patch: pytest.MonkeyPatch) -> None:
+    """A prune takes its verdict at once."""
+    patch.setattr(ActorClock, "sleep", lambda _self, _seconds: None)
+
+
+def do_not_wait_for_prunes(patch: pytest.MonkeyPatch) -> None:
+    """A commit that finds a verdict to delete goes on at once."""
+    patch.setattr(ListExclusion, "is_over", lambda _self, _prune: True)
+
+
+def take_back_no_object(patch: pytest.MonkeyPatch) -> None:
+    """A commit that has waited does not look for what was deleted meanwhile."""
+
+    def settle(self: Look, prune: str, _needed: ObjectSet) -> bool:
+        exclusion = self._exclusion
+        verdict = exclusion.find_verdict(prune) or exclusion.cancel(prune)
+        while verdict.delete and not exclusion.is_over(prune):
+            exclusion.clock.sleep(exclusion.timing.poll_seconds)
+        self._over.add(prune)
+        return verdict.delete
+
+    patch.setattr(Look, "_settle", settle)
 
 
 @pytest.mark.parametrize(
-    ("where", "name", "broken"),
+    "mutate",
     [
-        pytest.param(Look, "look", _no_look, id="a-commit-does-not-look"),
-        pytest.param(prune_module, "_read_logs", _no_second_reading, id="a-prune-does-not-read-again"),
-        pytest.param(ActorClock, "sleep", _no_wait, id="a-prune-does-not-wait"),
-        pytest.param(ListExclusion, "_take_verdict", _no_verdict, id="a-prune-does-not-decide"),
+        never_look,
+        delete_against_the_verdict,
+        trust_the_logs_of_before,
+        do_not_wait_for_commits,
+        do_not_wait_for_prunes,
+        take_back_no_object,
     ],
 )
-def test_every_part_of_the_protocol_is_needed(
-    monkeypatch: pytest.MonkeyPatch, where: object, name: str, broken: Callable[..., object]
+def test_a_protocol_without_one_of_its_rules_loses_an_object(
+    mutate: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(where, name, broken)
-    actors = actors_of(1, 1, FILES, have_looked=True)
-    with pytest.raises(AssertionError, match="after"):
-        explore(make_world(FILES, actors), check_whole, limit=5_000)
+    mutate(monkeypatch)
+    actors = actors_of(1, 1, NOTHING, have_looked=True)
+    with pytest.raises(AssertionError, match="after") as caught:
+        explore(make_world(NOTHING, actors), check_whole, limit=5_000)
+    assert "the repository has no object" in str(caught.value.__cause__)
+
+
+@pytest.mark.slow
+def test_a_commit_and_a_prune_that_repacks_in_any_order_of_few_preemptions() -> None:
+    """The commit stores a file anew whose pack the prune empties and deletes."""
+    prepared = MemoryStore()
+    repository = open_listed(prepared, packed_below=PACKED_BELOW)
+    commit_files(repository, "old", {b"a": b"alpha", b"b": bytes(1000)})
+    commit_files(repository, "old", {b"a": b"alpha"})
+    delete_version(repository, 0, "old")
+
+    def act(actor: Actor) -> None:
+        pruning = open_as(actor, 3, packed_below=PACKED_BELOW)
+        garbage = find_garbage(pruning)
+        repacking = choose_packs(pruning.store, garbage.usage)
+        assert repacking.packs
+        with suppress(ConflictError, PrunedError):
+            repack(pruning, repacking, garbage.roots)
+            delete_garbage(pruning, find_garbage(pruning))
+
+    def make() -> World:
+        store = MemoryStore()
+        store.objects = dict(prepared.objects)
+        world = World(store)
+        world.add("commit animals", commit("animals", 1, {b"b": b"alpha"}, packed_below=PACKED_BELOW))
+        world.add("prune", act)
+        return world
+
+    found = explore(make, check_whole, limit=20_000, preemptions=2)
+    assert found.finished > 50

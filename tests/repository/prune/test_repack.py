@@ -240,7 +240,7 @@ def open_on(request: pytest.FixtureRequest, tmp_path: Path):
             store,
             repository_format=found,
             location="/r",
-            state_directory="/nowhere",
+            state_directory="/dev/null",
             author="tester",
             clock=clock,
             random=os.urandom,
