@@ -26,6 +26,8 @@ Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 DEFAULT_TYPE: Final = "dataset"
 FILE, DIRECTORY, SYMLINK, REFERENCE = 1, 2, 3, 4
+EXECUTABLE: Final = 0o100
+"""The bit of a mode by which content differs: the owner may execute the file."""
 
 
 class _Entry(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -51,7 +53,7 @@ class FileEntry(_Entry, frozen=True, tag=FILE):
     @property
     def is_executable(self) -> bool:
         """Whether the owner may execute the file."""
-        return bool(self.mode & 0o100)
+        return bool(self.mode & EXECUTABLE)
 
 
 class DirectoryEntry(_Entry, frozen=True, tag=DIRECTORY):
@@ -105,7 +107,7 @@ class ReferenceEntry(_Entry, frozen=True, tag=REFERENCE):
     @property
     def is_executable(self) -> bool:
         """Whether the owner may execute the file."""
-        return bool(self.mode & 0o100)
+        return bool(self.mode & EXECUTABLE)
 
 
 Entry = FileEntry | DirectoryEntry | SymlinkEntry | ReferenceEntry

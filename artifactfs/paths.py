@@ -15,9 +15,12 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from artifactfs.errors import InvalidNameError, InvalidPathError, NameTooLongError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NAME_MAX: Final = 255
 PATH_MAX: Final = 4096
@@ -45,6 +48,17 @@ def check_name(name: bytes) -> bytes:
         msg = f"the name {format_path(name)[:40]!r}... has {len(name)} bytes, over the limit of {NAME_MAX}"
         raise NameTooLongError(msg, subject=format_path(name))
     return name
+
+
+def are_names(names: Sequence[bytes]) -> bool:
+    """Return whether `check_name` takes each of `names`; for many it is much quicker."""
+    joined = b"/".join(names)
+    return (
+        joined.count(b"/") == max(len(names) - 1, 0)
+        and b"\0" not in joined
+        and not {b"", b".", b".."} & set(names)
+        and max(map(len, names), default=0) <= NAME_MAX
+    )
 
 
 def split_path(path: bytes) -> tuple[bytes, ...]:

@@ -131,10 +131,11 @@ class ObjectAudit:
             if objects.add(BLOBS_PREFIX, entry.sha256):
                 self._take(BLOBS_PREFIX, entry.sha256, entry.size)
             return
-        if objects.add(PACKS_PREFIX, placement.pack):
-            self._take(PACKS_PREFIX, placement.pack, None)
         end = placement.offset + placement.size
-        if end > self._ends.get(placement.pack, 0):
+        known = self._ends.get(placement.pack)
+        if known is None and objects.add(PACKS_PREFIX, placement.pack):
+            self._take(PACKS_PREFIX, placement.pack, None)
+        if known is None or end > known:
             self._ends[placement.pack] = end
 
     def check_ends(self) -> None:

@@ -37,6 +37,7 @@ from artifactfs.model import Entry, FileEntry, Placement, SymlinkEntry
 from artifactfs.paths import (
     check_alias_name,
     check_collection_name,
+    are_names,
     check_name,
     parse_path,
     parse_ref,
@@ -158,6 +159,23 @@ def test_limits_of_names_and_paths() -> None:
     assert check_name(b"x" * 255)
     with pytest.raises(NameTooLongError):
         check_name(b"x" * 256)
+
+
+def is_name(name: bytes) -> bool:
+    try:
+        check_name(name)
+    except InvalidNameError:
+        return False
+    return True
+
+
+@given(
+    st.lists(
+        st.one_of(st.binary(max_size=3), st.sampled_from([b"", b".", b"..", b"a/b", b"\0", b"x" * 255, b"x" * 256]))
+    )
+)
+def test_many_names_are_checked_like_each(names: list[bytes]) -> None:
+    assert are_names(names) == all(map(is_name, names))
     assert len(split_path(b"x/" * 2047 + b"xx")) == 2048
     with pytest.raises(NameTooLongError):
         split_path(b"x/" * 2048 + b"x")
