@@ -1,4 +1,4 @@
-"""Trees as bytes: the canonical encoding, the pages of large directories, and stored objects.
+"""Trees as bytes: the canonical encoding and the pages of large directories.
 
 The format is described in docs/format.md and fixed by golden vectors. A page is MessagePack
 `[level, items]`; level 0 holds entries sorted by name, higher levels hold page references. The digest of
@@ -11,7 +11,6 @@ Threading: pure functions.
 from __future__ import annotations
 
 import hashlib
-import struct
 from dataclasses import dataclass
 from operator import attrgetter, lt
 from typing import TYPE_CHECKING, Final
@@ -30,7 +29,6 @@ from artifactfs.model import (
     Entry,
     FileEntry,
     PageRef,
-    Placement,
     ReferenceEntry,
     SymlinkEntry,
 )
@@ -43,18 +41,13 @@ PAGE_LIMIT: Final = 1024
 """A level of up to this many items is one page, whatever their names."""
 BOUNDARY_MASK: Final = 0x1FF
 """Above that, a page ends after an item when these low bits of SHA-256(level byte, name) are zero."""
-MAGIC: Final = b"aft1"
-SELF: Final = b"\0" * 32
-"""Pack digest that stands for the tree pack in which a stored tree lies itself."""
 
-_HEADER = struct.Struct("<4sI")
 _encoder = msgspec.msgpack.Encoder()
 _size_of = attrgetter("size")
 _name_of = attrgetter("name")
 _decode_level = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw])
 _decode_entries = msgspec.msgpack.Decoder(tuple[Entry, ...])
 _decode_pages = msgspec.msgpack.Decoder(tuple[PageRef, ...])
-_decode_places = msgspec.msgpack.Decoder(tuple[tuple[bytes, ...], tuple[tuple[int, int, int] | None, ...]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,81 +218,6 @@ def decode_page(data: bytes) -> Page:
         msg = "a stored tree is not in canonical form"
         raise MalformedError(msg)
     return page
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPage:
-    """A page as an object of the store: the page, and where the content of each item lies.
-
-    `placements` has one element for each item: None for loose content and for symlinks and references.
-    """
-
-    page: Page
-    placements: tuple[Placement | None, ...]
-
-
-def encode_stored(page: Page, placements: Sequence[Placement | None] = ()) -> bytes:
-    """Return the bytes of a stored tree: header, canonical bytes, placement.
-
-    Args:
-        page: what to store.
-        placements: one for each item, or none at all when everything is loose. The pack digest `SELF`
-            means the tree pack in which the stored bytes will lie.
-    """
-    header = _HEADER.pack(MAGIC, len(page.data))
-    if not any(placements):
-        return header + page.data
-    packs: list[bytes] = []
-    places: list[tuple[int, int, int] | None] = []
-    for place in placements:
-        if place is None:
-            places.append(None)
-            continue
-        if place.pack != SELF and place.pack not in packs:
-            packs.append(place.pack)
-        number = 0 if place.pack == SELF else packs.index(place.pack) + 1
-        places.append((number, place.offset, place.size))
-    return header + page.data + _encoder.encode((packs, places))
-
-
-def decode_stored(data: bytes, *, expected: Digest, holder: bytes = SELF) -> StoredPage:
-    """Return what a stored tree holds, after checking that it is the one asked for.
-
-    Args:
-        data: the whole object, or the part of a tree pack that a placement names.
-        expected: the tree digest under which it was asked for.
-        holder: digest of the tree pack it came from, which replaces `SELF` in the placements.
-
-    Raises:
-        DigestMismatchError: the canonical bytes hash to something else.
-        MalformedError: it does not decode.
-    """
-    magic, length = _HEADER.unpack_from(data) if len(data) >= _HEADER.size else (b"", 0)
-    canonical = data[_HEADER.size : _HEADER.size + length]
-    if magic != MAGIC or len(canonical) != length:
-        msg = f"the tree {expected} is damaged: it has no valid header"
-        raise MalformedError(msg, subject=str(expected))
-    if hash_bytes(canonical) != expected:
-        msg = f"the tree {expected} is damaged: its bytes hash to {hash_bytes(canonical)}"
-        raise DigestMismatchError(msg, subject=str(expected))
-    page = decode_page(canonical)
-    return StoredPage(page, _decode_placements(data[_HEADER.size + length :], page, holder))
-
-
-def _decode_placements(data: bytes, page: Page, holder: bytes) -> tuple[Placement | None, ...]:
-    if not data:
-        return (None,) * len(page.items)
-    try:
-        packs, places = _decode_places.decode(data)
-        table = (holder, *packs)
-        found = tuple(place and Placement(table[place[0]], place[1], place[2]) for place in places)
-    except (msgspec.MsgspecError, IndexError) as error:
-        msg = f"the placement of the tree {page.digest} does not decode: {error}"
-        raise MalformedError(msg, subject=str(page.digest)) from error
-    if len(found) != len(page.items):
-        msg = f"the placement of the tree {page.digest} has {len(found)} elements, not {len(page.items)}"
-        raise MalformedError(msg, subject=str(page.digest))
-    return found
 
 
 def encode_sums(chunks: Sequence[bytes]) -> bytes:

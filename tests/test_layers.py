@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "artifactfs"
-VALUES = {"errors", "clock", "digest", "paths", "model", "manifest"}
+VALUES = {"errors", "clock", "digest", "paths", "model", "manifest", "storedpage"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "_version": set(),
@@ -18,6 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "paths": {"errors"},
     "model": {"errors", "digest", "paths"},
     "manifest": {"errors", "digest", "paths", "model"},
+    "storedpage": {"errors", "digest", "model", "manifest"},
     "places": VALUES,
     "credentials": VALUES | {"places", "blobstore", "reference"},
     "blobstore": VALUES,

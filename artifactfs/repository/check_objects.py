@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from artifactfs.blobstore.base import ObjectFile
-    from artifactfs.manifest import StoredPage
     from artifactfs.model import FileEntry, Placement, Root
     from artifactfs.repository.progress import Progress
     from artifactfs.repository.repository import Repository
+    from artifactfs.storedpage import StoredPage
 
 BLOCK_SIZE: Final = 256 << 10
 """Read and hashed at once: it fits into a core's cache."""

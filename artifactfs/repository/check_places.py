@@ -22,9 +22,9 @@ from artifactfs.repository.trees import root_placement
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from artifactfs.manifest import StoredPage
     from artifactfs.model import Entry, Placement, Root
     from artifactfs.repository.objects import ContentStore
+    from artifactfs.storedpage import StoredPage
 
 KEPT_PLACES: Final = 1000
 """So many places of one object are listed; the rest are counted."""

@@ -16,8 +16,8 @@ from artifactfs.blobstore.keys import tree_key, treepack_key
 from artifactfs.blobstore.packs import PackFiles
 from artifactfs.blobstore.places import TREES
 from artifactfs.errors import BlobMissingError, DigestMismatchError, IntegrityError, MalformedError
-from artifactfs.manifest import decode_stored, encode_stored
 from artifactfs.repository.treepacks import TreePacker, as_placement
+from artifactfs.storedpage import decode_stored, encode_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from artifactfs.blobstore.blobs import VerifiedLog
     from artifactfs.blobstore.places import PlaceLog
     from artifactfs.digest import Digest
-    from artifactfs.manifest import Page, StoredPage
+    from artifactfs.manifest import Page
     from artifactfs.model import Placement
     from artifactfs.repository.treepacks import AnyPlace
+    from artifactfs.storedpage import StoredPage
 
 
 TREES_LIMIT: Final = 4096

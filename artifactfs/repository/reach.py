@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from artifactfs.blobstore.base import ObjectReader
-    from artifactfs.manifest import StoredPage
     from artifactfs.model import Placement
     from artifactfs.repository.trees import PageReader
+    from artifactfs.storedpage import StoredPage
 
 PREFIXES: Final = (TREES_PREFIX, TREEPACKS_PREFIX, SUMS_PREFIX, BLOBS_PREFIX, PACKS_PREFIX)
 """Where objects lie that are reached, in the order in which they are deleted: first what names others."""

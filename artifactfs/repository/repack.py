@@ -29,7 +29,6 @@ from artifactfs.repository.trees import root_placement
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from artifactfs.manifest import StoredPage
     from artifactfs.model import Collection, Placement, Root
     from artifactfs.repository.exclusion import Writing
     from artifactfs.repository.objects import ContentBatch
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from artifactfs.repository.repository import Repository
     from artifactfs.repository.treepacks import AnyPlace
     from artifactfs.repository.usage import Repacking
+    from artifactfs.storedpage import StoredPage
 
 Key = tuple[bytes, "Placement | None"]
 KeptRoot = tuple[str, int, "Root"]

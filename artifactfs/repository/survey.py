@@ -22,9 +22,9 @@ from artifactfs.repository.trees import root_placement
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from artifactfs.manifest import StoredPage
     from artifactfs.model import Collection, Entry, Root
     from artifactfs.repository.objects import ContentStore
+    from artifactfs.storedpage import StoredPage
 
 VERSIONS: Final = b"v"
 """Table of versions that were looked through already, by the digest of root and placement."""

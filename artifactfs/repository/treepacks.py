@@ -18,8 +18,8 @@ from artifactfs.blobstore.keys import tree_key, treepack_key
 from artifactfs.blobstore.packing import Packer, PackName, Place
 from artifactfs.blobstore.places import TREES
 from artifactfs.errors import ArtifactFSError, BlobMissingError
-from artifactfs.manifest import SELF, encode_stored
 from artifactfs.model import Placement
+from artifactfs.storedpage import SELF, encode_stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

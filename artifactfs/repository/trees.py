@@ -22,8 +22,8 @@ from artifactfs.paths import join_path, printable, split_path
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from artifactfs.manifest import StoredPage
     from artifactfs.model import Entry
+    from artifactfs.storedpage import StoredPage
 
 CACHE_SIZE: Final = 16 << 20
 """Canonical bytes of the pages that are kept decoded (decoded, they take about four times as much)."""

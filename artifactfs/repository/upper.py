@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from artifactfs.errors import UsageError, translate_os_error
-from artifactfs.manifest import StoredPage
 from artifactfs.model import FileEntry
 from artifactfs.paths import join_path, printable
 from artifactfs.repository.reading import Dropped, FileReader, HashingSink
@@ -19,6 +18,7 @@ from artifactfs.repository.scan import Found
 from artifactfs.repository.treebuilder import TreeBuilder
 from artifactfs.repository.treepacks import as_placement
 from artifactfs.staging.marks import HIDDEN, has_metacopy, is_whiteout, is_whiteout_file, may_have_whiteout_files
+from artifactfs.storedpage import StoredPage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

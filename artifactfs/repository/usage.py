@@ -15,9 +15,9 @@ from artifactfs.repository.reach import Reach
 
 if TYPE_CHECKING:
     from artifactfs.blobstore.base import ObjectReader
-    from artifactfs.manifest import StoredPage
     from artifactfs.model import FileEntry, Placement
     from artifactfs.repository.trees import PageReader
+    from artifactfs.storedpage import StoredPage
 
 SMALL: Final = {PACKS_PREFIX: 16 << 20, TREEPACKS_PREFIX: 4 << 20}
 """Packs below so many bytes are merged."""

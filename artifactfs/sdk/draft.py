@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from artifactfs.errors import AlreadyExistsError, EntryNotFoundError, InvalidPathError, UsageError, translate_os_error
-from artifactfs.manifest import StoredPage
 from artifactfs.model import ReferenceEntry
 from artifactfs.paths import format_path, join_path, parse_path, printable, split_path
 from artifactfs.repository.ignore import Ignored
@@ -26,6 +25,7 @@ from artifactfs.repository.scan import Scanner
 from artifactfs.repository.sources import Planned, Source, add_source, drop_path, find_planned, hide_path
 from artifactfs.repository.treebuilder import StoredDirectory, make_root
 from artifactfs.repository.trees import Trees
+from artifactfs.storedpage import StoredPage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

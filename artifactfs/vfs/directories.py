@@ -28,8 +28,8 @@ from artifactfs.vfs.preparation import PagePreparation
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from artifactfs.manifest import StoredPage
     from artifactfs.repository.trees import Trees
+    from artifactfs.storedpage import StoredPage
     from artifactfs.vfs.nodes import DirectoryNode, NodeTable
 
 CACHED_ENTRIES: Final = 100_000

@@ -20,8 +20,8 @@ from artifactfs.vfs.nodes import attributes_of, encode_record, entry_record, sha
 
 if TYPE_CHECKING:
     from artifactfs.index.environment import Writer
-    from artifactfs.manifest import StoredPage
     from artifactfs.model import Entry, Placement
+    from artifactfs.storedpage import StoredPage
     from artifactfs.vfs.attributes import Attributes
     from artifactfs.vfs.nodes import DirectoryNode, NodeTable, TreeRecord
 

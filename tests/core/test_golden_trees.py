@@ -12,7 +12,7 @@ import pytest
 
 from artifactfs.digest import hash_bytes
 from artifactfs.errors import MalformedError
-from artifactfs.manifest import build_directory, decode_page, decode_stored, encode_stored
+from artifactfs.manifest import build_directory, decode_page
 from artifactfs.model import (
     DirectoryEntry,
     Entry,
@@ -24,6 +24,7 @@ from artifactfs.model import (
     Validator,
 )
 from artifactfs.repository.records import Commit, DeleteVersion, Pin, Record, SetAliases, encode_record
+from artifactfs.storedpage import decode_stored, encode_stored
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "format1.json").read_text())
 CAT = hash_bytes(b"cat\n").raw

@@ -24,26 +24,19 @@ from artifactfs.errors import (
     NameTooLongError,
     translate_os_error,
 )
-from artifactfs.manifest import (
-    build_directory,
-    decode_page,
-    decode_stored,
-    decode_sums,
-    encode_stored,
-    encode_sums,
-    is_boundary,
-)
+from artifactfs.manifest import build_directory, decode_page, decode_sums, encode_sums, is_boundary
 from artifactfs.model import Entry, FileEntry, Placement, SymlinkEntry
 from artifactfs.paths import (
+    are_names,
     check_alias_name,
     check_collection_name,
-    are_names,
     check_name,
     parse_path,
     parse_ref,
     printable,
     split_path,
 )
+from artifactfs.storedpage import decode_stored, encode_stored
 
 names = st.binary(min_size=1, max_size=255).filter(
     lambda name: name not in (b".", b"..") and b"/" not in name and b"\0" not in name

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from artifactfs.digest import Digest
 from artifactfs.errors import BlobMissingError
-from artifactfs.manifest import Page, StoredPage, decode_stored, encode_stored
+from artifactfs.manifest import Page
 from artifactfs.model import DirectoryEntry, Entry, FileEntry, Placement, Root, SymlinkEntry
 from artifactfs.repository.treebuilder import StoredDirectory, TreeBuilder, make_root
 from artifactfs.repository.treepacks import AnyPlace, as_placement
 from artifactfs.repository.trees import Trees
+from artifactfs.storedpage import StoredPage, decode_stored, encode_stored
 
 
 class MemoryPages:

@@ -14,13 +14,13 @@ from artifactfs.blobstore import packing
 from artifactfs.blobstore.keys import blob_key, pack_key, treepack_key
 from artifactfs.digest import hash_bytes
 from artifactfs.errors import DigestMismatchError, IntegrityError
-from artifactfs.manifest import encode_stored
 from artifactfs.model import DirectoryEntry, FileEntry, Placement, Root, Version
 from artifactfs.repository import changes
 from artifactfs.repository.checkout import checkout
 from artifactfs.repository.put import Source, put_paths
 from artifactfs.repository.repository import Repository
 from artifactfs.repository.trees import Trees, root_placement
+from artifactfs.storedpage import encode_stored
 from artifactfs.testing.repositories import commit_files, find_stored, make_repository
 from tests.repository.tree.support import TREES, Tree, snapshot, write
 
