@@ -57,17 +57,33 @@ def find_references(environ: Mapping[str, str], settings: Settings) -> Reference
         ConfigurationError: a prefix cannot be one.
     """
     # Most commands follow no reference.
-    from artifactfs.reference.policy import DEFAULT_PREFIXES, ReferencePolicy  # noqa: PLC0415
+    from artifactfs.reference.policy import ReferencePolicy  # noqa: PLC0415
     from artifactfs.reference.references import References  # noqa: PLC0415
+
+    return References(ReferencePolicy(find_followed(settings)), find_remote_options(environ, settings))
+
+
+def find_followed(settings: Settings, *, for_others: bool = False) -> tuple[str, ...]:
+    """Return the URI prefixes below which references are followed, in their one spelling.
+
+    Args:
+        settings: the configuration file.
+        for_others: a server reads for users who have not this user's rights: then nothing is followed unless the file
+            says so.
+
+    Raises:
+        ConfigurationError: a prefix cannot be one.
+    """
+    from artifactfs.reference.policy import DEFAULT_PREFIXES  # noqa: PLC0415
     from artifactfs.reference.uris import normalize_prefix  # noqa: PLC0415
 
-    prefixes = DEFAULT_PREFIXES if settings.follow_references is None else settings.follow_references
+    if settings.follow_references is None:
+        return () if for_others else DEFAULT_PREFIXES
     try:
-        policy = ReferencePolicy(tuple(map(normalize_prefix, prefixes)))
+        return tuple(map(normalize_prefix, settings.follow_references))
     except UsageError as error:
         msg = f"in the configuration file {settings.path} follow_references: {error.message}"
         raise ConfigurationError(msg, hint=error.hint, subject=settings.path) from None
-    return References(policy, find_remote_options(environ, settings))
 
 
 def find_file_config(environ: Mapping[str, str]) -> dict[str, str]:

@@ -75,6 +75,8 @@ def command(  # noqa: PLR0913 - one argument for each option
 
             repository.resolve(parse_ref(artifact))  # a wrong name is answered here, with near misses
     options = MountOptions(
+        follow_references=session.find_followed(for_others=allow_other),
+        poll_seconds=session.find_remote().poll_seconds,
         artifact=artifact,
         allow_other=allow_other,
         uid=uid,

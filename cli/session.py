@@ -76,6 +76,13 @@ class Session:
         os.environ.update({name.upper(): value for name, value in options.config.items()})
         return options
 
+    def find_followed(self, *, for_others: bool) -> tuple[str, ...]:
+        """Return the URI prefixes below which a server of this user follows references."""
+        from artifactfs.credentials import find_followed
+        from artifactfs.places import load_settings
+
+        return find_followed(load_settings(os.environ), for_others=for_others)
+
     @contextmanager
     def open_repository(self, *, create: bool = False) -> Iterator[Repository]:
         """Open the repository, and close it afterwards.

@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "repository": VALUES | {"blobstore", "reference", "staging", "index"},
     "runs": VALUES | {"index", "repository", "blobstore"},
     "vfs": VALUES | {"staging", "index", "repository", "reference"},
-    "mount": VALUES | {"vfs", "index", "repository", "reference", "staging", "places", "_version"},
+    "mount": VALUES | {"blobstore", "vfs", "index", "repository", "reference", "staging", "places", "_version"},
     "sdk": VALUES
     | {"places", "repository", "runs", "mount", "staging", "vfs", "_version"}
     | {"blobstore", "credentials", "reference"},

@@ -72,6 +72,8 @@ def mount(places: Places, mountpoint: str, *, options: MountOptions) -> MountInf
         cache=places.cache,
         runtime=places.runtime,
         author=options.author,
+        follow_references=options.follow_references,
+        poll_seconds=options.poll_seconds,
         artifact=options.artifact,
         allow_other=options.allow_other,
         uid=options.uid,

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from artifactfs.errors import ArtifactFSError, MountError, UsageError
 from artifactfs.index.epoch import Epoch, open_epoch
 from artifactfs.mount.daemon import InfoSession, Served
+from artifactfs.mount.following import references_of, remote_of
 from artifactfs.mount.fusepy.reading import LowerOperations, ReadOperations
 from artifactfs.mount.fusepy.transport import read_only_options, writable_options
 from artifactfs.mount.fusepy.writing import WriteOperations
@@ -24,7 +25,6 @@ from artifactfs.mount.sessions import FreezeSession
 from artifactfs.mount.staging_list import StagingList
 from artifactfs.mount.users import command_of
 from artifactfs.paths import parse_ref
-from artifactfs.reference.references import follow_nothing
 from artifactfs.repository.lower import Lower
 from artifactfs.repository.repository import Repository, open_repository
 from artifactfs.repository.staging import Staging, StagingArea
@@ -53,7 +53,8 @@ def build(stack: ExitStack, order: Order, on_ready: Ready) -> Served:
             state=order.state,
             author=order.author,
             create=order.kind == REPOSITORY,
-            references=follow_nothing,
+            remote=remote_of(order),
+            references=references_of(order),
         )
     )
     if order.kind == STAGING:

@@ -163,6 +163,8 @@ class Daemon:
             version=served.version,
             staging=order.staging,
             allow_other=order.allow_other,
+            follow_references=order.follow_references,
+            poll_seconds=order.poll_seconds,
         )
 
     def _report(self, message: Message) -> None:

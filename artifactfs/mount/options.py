@@ -62,6 +62,8 @@ class MountOptions:
         gid: group of everything in the mount; None is the mounting user's.
         foreground: serve in this very process (it is replaced) until it is unmounted or ended by a signal.
         author: who staging directories' records are by.
+        follow_references: URI prefixes below which references are read, with the rights of who serves.
+        poll_seconds: how long a collection of a remote repository is taken to be as it was seen.
         transport: `kernel`, `fusepy`, or `auto`: the kernel transport where it works.
         passthrough: whether large files are handed to the kernel; None decides by what is mounted.
         freeze_aliases: whether aliases stay as they are now.
@@ -79,6 +81,8 @@ class MountOptions:
     gid: int | None = None
     foreground: bool = False
     author: str = ""
+    follow_references: tuple[str, ...] = ()
+    poll_seconds: float = 5.0
     transport: str = "auto"
     passthrough: bool | None = None
     freeze_aliases: bool = False
@@ -108,6 +112,7 @@ class MountInfo:
         version: number of the one version; None otherwise.
         staging: name of the staging directory, without `@`; None otherwise.
         allow_other: whether other users are let in.
+        follow_references, poll_seconds: as in `MountOptions`.
     """
 
     mountpoint: str
@@ -124,6 +129,8 @@ class MountInfo:
     version: int | None = None
     staging: str | None = None
     allow_other: bool = False
+    follow_references: tuple[str, ...] = ()
+    poll_seconds: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 REPOSITORY: Final = "repository"
 VERSION: Final = "version"
 STAGING: Final = "staging"
@@ -37,6 +39,7 @@ class Order:
         foreground: the process was not detached from its terminal.
         ready_descriptor: file descriptor on which the server says that it is ready, or why it cannot be.
         staging_links: show staging directories as symbolic links, because nothing can be bound over them.
+        follow_references, poll_seconds: as in `MountOptions`.
         transport, passthrough, freeze_aliases, workers, debug, quick_wakeups, metrics, descriptor: as in
             `MountOptions`.
     """
@@ -58,6 +61,8 @@ class Order:
     foreground: bool = False
     ready_descriptor: int | None = None
     staging_links: bool = False
+    follow_references: tuple[str, ...] = ()
+    poll_seconds: float = 5.0
     transport: str = "fusepy"
     passthrough: bool | None = None
     freeze_aliases: bool = False
@@ -74,4 +79,4 @@ class Order:
     @staticmethod
     def decode(text: str) -> Order:
         """Return what `encode` wrote."""
-        return Order(**json.loads(text))
+        return msgspec.convert(json.loads(text), Order)

@@ -26,6 +26,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+import msgspec
+
 from artifactfs.errors import BusyError, MountError
 from artifactfs.mount.options import MountInfo, Places
 from artifactfs.places import make_runtime_directory
@@ -152,8 +154,8 @@ def read_record(path: str) -> MountInfo | None:
     """Return what a record says; None when it is gone or was written by another release."""
     try:
         with open(path, encoding="ascii") as file:
-            return MountInfo(**json.load(file))
-    except (OSError, ValueError, TypeError):
+            return msgspec.convert(json.load(file), MountInfo)
+    except (OSError, ValueError, msgspec.MsgspecError):
         return None
 
 

@@ -109,12 +109,12 @@ def attach(places: Places, key: StagingKey, *, author: str) -> str | None:
         own = key.own_mountpoint(places)
         with suppress(FileNotFoundError):
             os.unlink(_released_mark(places, key))
-        _serve(places, key, own, allow_other=any(info.allow_other for info in shown_in), author=author)
+        _serve(places, key, own, shown_in=shown_in, author=author)
         paths = [_show(key, own, info.mountpoint) for info in shown_in]
         return paths[0]
 
 
-def _serve(places: Places, key: StagingKey, own: str, *, allow_other: bool, author: str) -> None:
+def _serve(places: Places, key: StagingKey, own: str, *, shown_in: list[MountInfo], author: str) -> None:
     clear_dead(own)
     line = find_mount(own)
     # The kernel's overlay goes on when its server was killed: that is started again, and finds it.
@@ -132,7 +132,9 @@ def _serve(places: Places, key: StagingKey, own: str, *, allow_other: bool, auth
         author=author,
         collection=key.collection,
         staging=key.name,
-        allow_other=allow_other,
+        allow_other=any(info.allow_other for info in shown_in),
+        follow_references=shown_in[0].follow_references,
+        poll_seconds=shown_in[0].poll_seconds,
     )
     start_server(places, order)
 

@@ -139,11 +139,6 @@ class References:
         raise UsageError(msg, subject=redact_uri(uri))
 
 
-def follow_nothing() -> References:
-    """Return what refuses every reference, for whoever reads with his own rights for others."""
-    return References(ReferencePolicy(()))
-
-
 class ReferenceFile:
     """The content of a reference, open for reading. May be shared by threads.
 

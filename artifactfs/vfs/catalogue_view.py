@@ -24,7 +24,7 @@ from artifactfs.vfs.attributes import Attributes, Kind
 from artifactfs.vfs.base import ROOT_NODE, NotADirectoryNodeError, UnknownNodeError
 from artifactfs.vfs.nodes import AliasNode, CollectionNode, DirectoryNode, StagingNode, ViewNode, attributes_of
 from artifactfs.vfs.tree_view import TreeView, find_in, missing_name
-from artifactfs.vfs.xattrs import get_from
+from artifactfs.vfs.xattrs import DRIFT, get_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -158,6 +158,8 @@ class CatalogueView:
 
     def get_xattr(self, node: int, name: bytes) -> bytes:
         """Return the value of an extended attribute."""
+        if name == DRIFT:
+            return self._tree.find_drift(self._tree.nodes.get(node))
         return get_from(self._describe(node), name)
 
     def statfs(self) -> StatFs:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from artifactfs.digest import Digest
 from artifactfs.errors import DigestMismatchError
+from artifactfs.vfs.nodes import ReferenceNode
 
 if TYPE_CHECKING:
     from artifactfs.repository.repository import ReadableFile, Repository
@@ -49,14 +50,14 @@ class Contents:
         """Close."""
         self.close()
 
-    def read(self, blob: FileNode, *, offset: int, size: int) -> bytes:
+    def read(self, blob: FileNode | ReferenceNode, *, offset: int, size: int) -> bytes:
         """Return the overlap of a range with a file, verified.
 
         Raises:
             BlobMissingError, DigestMismatchError, MalformedError: its content is missing or damaged.
         """
         if blob.size <= KEPT_FROM_BYTES:
-            file = self._repository.open_file(blob, blob.placement)
+            file = self._open(blob)
             try:
                 data = file.read_at(offset, size)
             finally:
@@ -77,19 +78,26 @@ class Contents:
             evicted = [self._evict() for _ in range(len(self._kept))]
         _close(evicted)
 
-    def _acquire(self, blob: FileNode) -> _Kept:
+    def _open(self, blob: FileNode | ReferenceNode) -> ReadableFile:
+        if isinstance(blob, ReferenceNode):
+            return self._repository.references.open(blob.as_entry())
+        return self._repository.open_file(blob, blob.placement)
+
+    def _acquire(self, blob: FileNode | ReferenceNode) -> _Kept:
+        # A reference has a node of its own for each URI and validator, and files of equal content share theirs.
+        key = blob.attributes.node.to_bytes(8, "big") if isinstance(blob, ReferenceNode) else blob.sha256
         with self._guard:
-            kept = self._kept.get(blob.sha256)
+            kept = self._kept.get(key)
             if kept is not None:
-                self._kept.move_to_end(blob.sha256)
+                self._kept.move_to_end(key)
                 kept.readers += 1
                 return kept
-        file = self._repository.open_file(blob, blob.placement)
+        file = self._open(blob)
         with self._guard:
-            kept = self._kept.get(blob.sha256)
+            kept = self._kept.get(key)
             spare: list[ReadableFile | None] = []
             if kept is None:
-                kept = self._kept[blob.sha256] = _Kept(file)
+                kept = self._kept[key] = _Kept(file)
             else:
                 spare.append(file)  # another thread was faster
             kept.readers += 1
@@ -111,9 +119,9 @@ class Contents:
         return kept.file if kept.readers == 0 else None
 
 
-def _cut_short(blob: FileNode) -> DigestMismatchError:
+def _cut_short(blob: FileNode | ReferenceNode) -> DigestMismatchError:
     # The kernel takes a short read for the end of the file, and would show zeros after it.
-    digest = Digest(blob.sha256)
+    digest = Digest(blob.content if isinstance(blob, ReferenceNode) else blob.sha256)
     msg = f"the blob {digest} was cut short while it was open"
     return DigestMismatchError(msg, hint="restore it from a copy of the repository", subject=str(digest))
 

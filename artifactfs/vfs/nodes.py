@@ -16,7 +16,16 @@ from msgspec import Struct
 
 from artifactfs.errors import IndexCorruptError
 from artifactfs.index.epoch import NODES, SHARED, Epoch, node_key, read_node
-from artifactfs.model import DirectoryEntry, Entry, FileEntry, Placement, ReferenceEntry, SymlinkEntry, Version
+from artifactfs.model import (
+    DirectoryEntry,
+    Entry,
+    FileEntry,
+    Placement,
+    ReferenceEntry,
+    SymlinkEntry,
+    Validator,
+    Version,
+)
 from artifactfs.vfs.attributes import Attributes, Kind
 
 if TYPE_CHECKING:
@@ -57,11 +66,32 @@ class LinkNode(Struct, frozen=True, array_like=True, tag=3):
 
 
 class ReferenceNode(Struct, frozen=True, array_like=True, tag=4):
-    """A file of a version whose bytes lie elsewhere."""
+    """A file of a version whose bytes lie elsewhere. Epochs of earlier releases say nothing of the last fields."""
 
     attributes: Attributes
     content: bytes
     uri: str
+    validator: Validator | None = None
+    has_sha256: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.attributes.size
+
+    def as_entry(self) -> ReferenceEntry:
+        """Return the entry that it was made from, without its name.
+
+        Raises:
+            IndexCorruptError: an earlier release made the node.
+        """
+        if self.validator is None:
+            msg = "this mount was begun by an earlier release, which did not read references"
+            raise IndexCorruptError(msg, hint="unmount, and mount again")
+        found = self.attributes
+        return ReferenceEntry(
+            b"-", found.mode, found.mtime_ns, found.size, self.uri, self.validator, self.content, self.has_sha256
+        )
 
 
 class CollectionNode(Struct, frozen=True, array_like=True, tag=5):
@@ -229,7 +259,7 @@ def entry_record(
         case SymlinkEntry():
             return LinkNode(attributes, entry.target)
         case ReferenceEntry():
-            return ReferenceNode(attributes, entry.content, entry.uri)
+            return ReferenceNode(attributes, entry.content, entry.uri, entry.validator, entry.has_sha256)
         case DirectoryEntry():
             return DirectoryNode(
                 attributes, entry.tree, entry.content, entry.size, entry.count, placement, collection, version

@@ -13,21 +13,19 @@ from typing import TYPE_CHECKING, Final, Self
 
 from artifactfs.errors import (
     ArtifactFSError,
-    BlobMissingError,
     CollectionNotFoundError,
     EntryNotFoundError,
     IntegrityError,
     InvalidPathError,
 )
 from artifactfs.paths import printable
-from artifactfs.reference.uris import redact_uri
 from artifactfs.repository.trees import Trees
 from artifactfs.vfs.attributes import StatFs
 from artifactfs.vfs.base import IsADirectoryNodeError
 from artifactfs.vfs.content import Contents
 from artifactfs.vfs.directories import Directories
 from artifactfs.vfs.nodes import DirectoryNode, FileNode, LinkNode, NodeTable, ReferenceNode
-from artifactfs.vfs.xattrs import describe_node
+from artifactfs.vfs.xattrs import describe_node, missing_attribute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,12 +97,8 @@ class TreeView:
             InvalidPathError: the node is not a file.
             IsADirectoryNodeError: it is a directory.
         """
-        if isinstance(record, FileNode):
+        if isinstance(record, FileNode | ReferenceNode):
             return self._contents.read(record, offset=offset, size=size)
-        if isinstance(record, ReferenceNode):
-            shown = redact_uri(record.uri)
-            msg = f"mounts do not fetch references yet: {shown}"
-            raise BlobMissingError(msg, hint="artifactfs get and cat do", subject=shown)
         if isinstance(record, LinkNode):
             msg = "a symbolic link is not read but followed"
             raise InvalidPathError(msg)
@@ -131,6 +125,20 @@ class TreeView:
             except (CollectionNotFoundError, IntegrityError):
                 state = None  # the rest is still true
         return describe_node(record, source=self.repository.location, collection=state)
+
+    def find_drift(self, record: Record) -> bytes:
+        """Return what is wrong with a reference, b"none" if nothing is; the service is asked.
+
+        Raises:
+            NoAttributeError: the node is no reference.
+            RemoteError, AccessDeniedError: the service cannot be reached, or it may not be read.
+        """
+        if not isinstance(record, ReferenceNode):
+            raise missing_attribute()
+        entry = record.as_entry()
+        references = self.repository.references
+        references.policy.check(entry.uri)
+        return (references.find_drift(entry) or "none").encode()
 
     def statfs(self) -> StatFs:
         """Return the figures of the disk below the repository."""

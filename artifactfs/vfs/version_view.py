@@ -13,7 +13,7 @@ from artifactfs.repository.trees import root_placement
 from artifactfs.vfs.base import ROOT_NODE, NotADirectoryNodeError, UnknownNodeError
 from artifactfs.vfs.nodes import CatalogueRecord, DirectoryNode, ViewNode, directory_record
 from artifactfs.vfs.tree_view import TreeView, find_in
-from artifactfs.vfs.xattrs import get_from
+from artifactfs.vfs.xattrs import DRIFT, get_from
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,6 +74,8 @@ class VersionView:
 
     def get_xattr(self, node: int, name: bytes) -> bytes:
         """Return the value of an extended attribute."""
+        if name == DRIFT:
+            return self._tree.find_drift(self._record(node))
         return get_from(self._describe(node), name)
 
     def statfs(self) -> StatFs:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from artifactfs.clock import format_time_ns
 from artifactfs.digest import Digest
+from artifactfs.reference.base import UNVERIFIED
 from artifactfs.reference.uris import redact_uri
 from artifactfs.vfs.base import XATTR_PREFIX, NoAttributeError
 from artifactfs.vfs.nodes import CollectionNode, DirectoryNode, FileNode, ReferenceNode
@@ -18,6 +19,10 @@ from artifactfs.vfs.nodes import CollectionNode, DirectoryNode, FileNode, Refere
 if TYPE_CHECKING:
     from artifactfs.model import Collection, Version
     from artifactfs.vfs.nodes import Record
+
+
+DRIFT: Final = XATTR_PREFIX + b"drift"
+"""Of a reference: what differs from what was recorded, or `none`. Not listed."""
 
 
 def describe_node(record: Record, *, source: str, collection: Collection | None) -> dict[bytes, bytes]:
@@ -33,7 +38,7 @@ def describe_node(record: Record, *, source: str, collection: Collection | None)
         case FileNode():
             found = {"digest": str(Digest(record.sha256)), "state": "local"}
         case ReferenceNode():
-            found = {"digest": str(Digest(record.content)), "state": "reference", "uri": redact_uri(record.uri)}
+            found = _describe_reference(record)
         case DirectoryNode():
             found = {
                 "version": f"{record.collection}:v{record.version}",
@@ -53,6 +58,19 @@ def describe_node(record: Record, *, source: str, collection: Collection | None)
         case _:
             pass
     return {XATTR_PREFIX + name.encode(): os.fsencode(value) for name, value in found.items()}
+
+
+def _describe_reference(record: ReferenceNode) -> dict[str, str]:
+    """Return where the bytes are, and by what it is known that they are the recorded ones.
+
+    Whether they still are is the attribute `DRIFT`, which is asked for by name only: a program that copies all
+    attributes, as `cp -a` does, would otherwise ask the service for every file.
+    """
+    found = {"digest": str(Digest(record.content)), "state": "reference", "uri": redact_uri(record.uri)}
+    if record.validator is not None:
+        found["validator"] = f"{record.validator.kind} {record.validator.value}".rstrip()
+        found["verified"] = "no" if record.validator.kind in UNVERIFIED else "yes"
+    return found
 
 
 def _describe_origin(version: Version | None) -> dict[str, str]:
@@ -78,4 +96,9 @@ def get_from(attributes: dict[bytes, bytes], name: bytes) -> bytes:
     try:
         return attributes[name]
     except KeyError:
-        raise NoAttributeError(errno.ENODATA, os.strerror(errno.ENODATA)) from None
+        raise missing_attribute() from None
+
+
+def missing_attribute() -> NoAttributeError:
+    """Return the error of a node that has no attribute of this name."""
+    return NoAttributeError(errno.ENODATA, os.strerror(errno.ENODATA))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from artifactfs.credentials import find_followed
+from artifactfs.places import Settings
 from tests.cli.support import Cli
 from tests.reference.odd_server import Odd, running_odd_server
 
@@ -150,3 +152,23 @@ def test_a_staging_directory_over_references_keeps_them(put: Cli, odd: Odd) -> N
     old, new = (put.json("show", f"animals:v{number}/cat.png") for number in (0, 1))
     assert old["validator"] == new["validator"]
     assert put.json("diff", "animals:v0", "animals:v1")["changes"] == []
+
+
+@pytest.mark.mounted
+def test_a_mount_reads_what_its_owner_follows(put: Cli, odd: Odd, tmp_path: Path, follow) -> None:
+    folder = tmp_path / "mnt"
+    folder.mkdir()
+    follow(odd.url)
+    put("mount", str(folder))
+    try:
+        assert (folder / "animals/v0/cat.png").read_bytes() == odd.files["/data/cat.png"]
+        with pytest.raises(PermissionError):
+            (folder / "animals/v0/sub/dog.txt").read_bytes()
+    finally:
+        put("umount", str(folder))
+
+
+def test_a_server_for_others_follows_nothing_that_the_file_does_not_list() -> None:
+    assert find_followed(Settings(), for_others=True) == ()
+    assert "s3://" in find_followed(Settings())
+    assert find_followed(Settings(follow_references=("s3://lake",)), for_others=True) == ("s3://lake",)

@@ -17,11 +17,12 @@ import msgspec
 from msgspec import Struct
 
 from artifactfs.index.epoch import Epoch, open_epoch, reopen_epoch
+from artifactfs.mount.following import references_of, remote_of
 from artifactfs.mount.kernel.changes import CatalogueChanges
 from artifactfs.mount.kernel.encoding import FOREVER, Owner, Validity
 from artifactfs.mount.kernel.index_source import IndexSource
 from artifactfs.mount.kernel.source import SourceSpec
-from artifactfs.mount.orders import Order
+from artifactfs.mount.orders import REPOSITORY, Order
 from artifactfs.mount.pinned import pinned_version
 from artifactfs.mount.staging_list import StagingList
 from artifactfs.repository.repository import Repository, open_repository
@@ -138,7 +139,19 @@ def describe(served: Served) -> SourceSpec:
 
 
 def _open(served: Served, stack: ExitStack) -> tuple[Repository, Epoch]:
-    repository = stack.enter_context(open_repository(served.repository, state=served.state, author="", create=False))
+    order = (
+        Order.decode(served.order) if served.order else Order(REPOSITORY, "", served.repository, served.state, "", "")
+    )
+    repository = stack.enter_context(
+        open_repository(
+            served.repository,
+            state=served.state,
+            author="",
+            create=False,
+            remote=remote_of(order),
+            references=references_of(order),
+        )
+    )
     directory = repository.state_directory
     epoch = reopen_epoch(directory, number=served.epoch) if served.epoch else open_epoch(directory, random=os.urandom)
     return repository, stack.enter_context(epoch)

@@ -15,6 +15,7 @@ import msgspec
 
 from artifactfs.errors import UsageError
 from artifactfs.index.epoch import open_epoch
+from artifactfs.mount.following import remote_of
 from artifactfs.mount.kernel.catalogue import Served, describe
 from artifactfs.mount.orders import REPOSITORY
 from artifactfs.mount.syscalls import may_mount
@@ -62,7 +63,9 @@ def prepare(order: Order) -> Prepared:
         ArtifactFSError: the repository cannot be opened.
     """
     create = order.kind == REPOSITORY
-    with open_repository(order.repository, state=order.state, author=order.author, create=create) as repository:
+    with open_repository(
+        order.repository, state=order.state, author=order.author, create=create, remote=remote_of(order)
+    ) as repository:
         with open_epoch(repository.state_directory, random=os.urandom) as epoch:
             number = epoch.number
         collection, version, mean = _resolve(order, repository)

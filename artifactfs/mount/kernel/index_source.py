@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from artifactfs.errors import BlobMissingError, InvalidPathError
+from artifactfs.errors import InvalidPathError
 from artifactfs.mount.kernel.codes import ROOT_NODE
 from artifactfs.mount.kernel.encoding import (
     FOREVER,
@@ -25,7 +25,6 @@ from artifactfs.mount.kernel.pages import copy_records
 from artifactfs.mount.kernel.prepared import PreparedDirectories, encode_listing, node_attributes
 from artifactfs.mount.kernel.run_views import RunViews
 from artifactfs.mount.kernel.source import Space
-from artifactfs.reference.uris import redact_uri
 from artifactfs.repository.runviews import NAME_PREFIX
 from artifactfs.repository.trees import Trees
 from artifactfs.vfs.base import NoAttributeError
@@ -147,9 +146,7 @@ class IndexSource:
         if isinstance(record, FileNode):
             return self._repository.open_file(record, record.placement)
         if isinstance(record, ReferenceNode):
-            shown = redact_uri(record.uri)
-            msg = f"mounts do not fetch references yet: {shown}"
-            raise BlobMissingError(msg, hint="artifactfs get and cat do", subject=shown)
+            return self._repository.references.open(record.as_entry())
         msg = "only files can be read"
         raise InvalidPathError(msg)
 

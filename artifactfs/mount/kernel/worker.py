@@ -15,7 +15,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Final
 
-from artifactfs.errors import ArtifactFSError
+from artifactfs.errors import ArtifactFSError, ReferenceChangedError
 from artifactfs.mount.kernel import shared
 from artifactfs.mount.kernel.codes import UNIQUE_RESEND, Opcode
 from artifactfs.mount.kernel.requests import NO_ANSWER, RefusedError
@@ -143,7 +143,8 @@ class Worker:
         except (ArtifactFSError, OSError) as error:
             number = error.errno or errno.EIO
             # A name or node that is gone is an everyday answer; anything else is worth a line.
-            level = logging.DEBUG if number in _EVERYDAY else logging.ERROR
+            is_everyday = number in _EVERYDAY and not isinstance(error, ReferenceChangedError)
+            level = logging.DEBUG if is_everyday else logging.ERROR
             _log.log(level, "%s of node %d: %s", _name(opcode), node, error)
             return 0, number
         except Exception:  # noqa: BLE001 - a bug must not end the worker

@@ -24,12 +24,12 @@ from artifactfs.errors import ArtifactFSError
 from artifactfs.mount.building import renew
 from artifactfs.mount.control import ControlServer
 from artifactfs.mount.daemon import Daemon, Served
+from artifactfs.mount.following import references_of, remote_of
 from artifactfs.mount.mountinfo import find_mount
 from artifactfs.mount.overlay import mounted
 from artifactfs.mount.overlay.choice import choose_driver
 from artifactfs.mount.overlay.session import Freeze, OverlaySession
 from artifactfs.mount.registry import held_slot
-from artifactfs.reference.references import follow_nothing
 from artifactfs.repository.repository import open_repository
 from artifactfs.repository.staging import StagingArea
 from artifactfs.staging.layout import AUTO, OVERLAY, UNION, read_driver, serving
@@ -65,7 +65,13 @@ class OverlayDaemon(Daemon):
         """Mount, or find what is mounted, and answer; return None when the union is to serve."""
         order = self._order
         repository = stack.enter_context(
-            open_repository(order.repository, state=order.state, author=order.author, references=follow_nothing)
+            open_repository(
+                order.repository,
+                state=order.state,
+                author=order.author,
+                remote=remote_of(order),
+                references=references_of(order),
+            )
         )
         staging = StagingArea(repository).get(order.collection or "", order.staging or "")
         if choose_driver(staging) == UNION:

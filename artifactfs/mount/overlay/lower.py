@@ -72,6 +72,8 @@ def start_lower(order: Order, info: StagingInfo) -> Lower:
             cache=order.cache,
             runtime=order.runtime,
             author=order.author,
+            follow_references=order.follow_references,
+            poll_seconds=order.poll_seconds,
             artifact=f"{info.collection}:v{info.base}",
             root=encode_root(info.root),
             transport="auto",

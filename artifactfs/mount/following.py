@@ -1,0 +1,35 @@
+"""What a server may read elsewhere, and how, from its order.
+
+Used by whatever opens a repository in a server.
+
+Threading: pure functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from artifactfs.blobstore.connecting import RemoteOptions
+
+if TYPE_CHECKING:
+    from artifactfs.mount.orders import Order
+    from artifactfs.reference.references import References
+
+
+def remote_of(order: Order) -> RemoteOptions:
+    """Return how a server speaks to object stores. Credentials come with its environment, never in an order."""
+    return RemoteOptions(poll_seconds=order.poll_seconds)
+
+
+def references_of(order: Order) -> Callable[[], References]:
+    """Return what makes the reader of references, in the process that reads."""
+
+    def find() -> References:
+        # Most mounts have none.
+        from artifactfs.reference.policy import ReferencePolicy  # noqa: PLC0415
+        from artifactfs.reference.references import References  # noqa: PLC0415
+
+        return References(ReferencePolicy(order.follow_references), remote_of(order))
+
+    return find
