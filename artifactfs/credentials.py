@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import configparser
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from artifactfs.blobstore.connecting import RemoteOptions
+from artifactfs.blobstore.connecting import RemoteOptions, find_fetched
 from artifactfs.errors import ConfigurationError, UsageError
+from artifactfs.places import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,21 +34,30 @@ _VARIABLES: Final = {
 }
 _OWN_CREDENTIALS: Final = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
 _SECRETS: Final = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+CACHE_SIZE_VARIABLE: Final = "ARTIFACTFS_CACHE_SIZE"
 POLL_VARIABLE: Final = "ARTIFACTFS_POLL_SECONDS"
 LONGEST_POLL_SECONDS: Final = 86_400.0
 
 
-def find_remote_options(environ: Mapping[str, str], settings: Settings) -> RemoteOptions:
+def find_remote_options(environ: Mapping[str, str], settings: Settings, *, cache: str = "") -> RemoteOptions:
     """Return how this user speaks to object stores.
 
+    Args:
+        environ: the environment.
+        settings: the configuration file.
+        cache: the user's cache directory; empty keeps nothing of what is fetched.
+
     Raises:
-        ConfigurationError: a file or the poll interval cannot be used.
+        ConfigurationError: a file, the poll interval or the size of the cache cannot be used.
     """
-    options = RemoteOptions(config=find_file_config(environ))
-    poll = environ.get(POLL_VARIABLE) or settings.poll_seconds
-    if not poll:
-        return options
-    return RemoteOptions(config=options.config, poll_seconds=_parse_seconds(poll))
+    found: dict[str, Any] = {}
+    if poll := environ.get(POLL_VARIABLE) or settings.poll_seconds:
+        found["poll_seconds"] = _parse_seconds(poll)
+    if size := environ.get(CACHE_SIZE_VARIABLE) or settings.cache_size:
+        found["cache_size"] = parse_size(size)
+    if cache:
+        found["cache"] = find_fetched(cache)
+    return RemoteOptions(config=find_file_config(environ), **found)
 
 
 def find_references(environ: Mapping[str, str], settings: Settings) -> References:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 import sys
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ class Settings:
         cache: directory that replaces the user's cache directory.
         runtime: directory that replaces the user's runtime directory.
         poll_seconds: how long a collection of a remote repository is taken to be as it was seen.
+        cache_size: how much of what was fetched is kept, as `200G`.
         packed_below: size in bytes below which files go into packs.
         follow_references: URI prefixes below which references are followed.
     """
@@ -68,6 +70,7 @@ class Settings:
     cache: str | None = None
     runtime: str | None = None
     poll_seconds: str | None = None
+    cache_size: str | None = None
     packed_below: int | None = None
     follow_references: tuple[str, ...] | None = None
 
@@ -79,10 +82,12 @@ _KEYS: Final = (
     "cache",
     "runtime",
     "poll_seconds",
+    "cache_size",
     "packed_below",
     "follow_references",
 )
-_TEXTS: Final = ("author", "poll_seconds")
+_SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([KMGTP]?)(?:iB|B)?", re.IGNORECASE)
+_TEXTS: Final = ("author", "poll_seconds", "cache_size")
 _LARGEST_PACKED: Final = 4 << 20
 PACKED_BELOW: Final = 1 << 20
 """What `packed_below` is where nothing is said."""
@@ -168,6 +173,19 @@ def find_packed_below(settings: Settings) -> int:
     return PACKED_BELOW if settings.packed_below is None else settings.packed_below
 
 
+def parse_size(text: str) -> int:
+    """Return the bytes of a size such as `200G`, `1.5T` or `4096`; units are powers of 1,024.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        msg = f"{text!r} is no size"
+        raise ConfigurationError(msg, hint="write a number of bytes, or 500M, 200G, 1.5T")
+    return int(float(found[1]) * 1024 ** " KMGTP".index(found[2].upper() or " "))
+
+
 def make_runtime_directory(path: str, *, uid: int) -> str:
     """Return the runtime directory, made if need be, after checking that it belongs to this user alone.
 
@@ -202,7 +220,7 @@ def _check_setting(path: str, key: str, value: object, environ: Mapping[str, str
     if key not in _KEYS:
         msg = f"the configuration file {path} has the unknown key {key!r}"
         raise ConfigurationError(msg, hint=f"known are {', '.join(_KEYS)}", subject=path)
-    if key == "poll_seconds" and isinstance(value, (int, float)):
+    if key in ("poll_seconds", "cache_size") and isinstance(value, (int, float)):
         return str(value)
     if not isinstance(value, str) or not value:
         msg = f"in the configuration file {path} {key} is not a text"

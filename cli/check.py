@@ -44,7 +44,7 @@ def command(*, read_data: str | None, is_repair: bool) -> None:
 
     session = current_session()
     share = _parse_share(read_data)
-    with session.open_repository() as repository:
+    with session.open_repository(keeps=False) as repository:
         with show_progress(session, "check") as progress:
             report = check_repository(repository, share=share, progress=progress)
         repaired = _repair(session, repository, report) if is_repair and report.damage else None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 COMMANDS: Final = {
     "alias": "Point aliases to a version, or remove them.",
     "blame": "Say which version and run last changed a file.",
+    "cache": "Look after what was fetched from object stores.",
     "cat": "Print a file of a version.",
     "check": "Look at everything that is stored again.",
     "commit": "Make a version of a staging directory.",

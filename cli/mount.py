@@ -36,6 +36,7 @@ from .session import current_session
     help="Keep idle processors from sleeping while requests come fast (default: in guests that wake slowly; root).",
 )
 @click.option("--metrics", default="", metavar="FILE|127.0.0.1:PORT", help="Give Prometheus metrics out there.")
+@click.option("--cache-size", metavar="SIZE", help="Keep at most this much of what is fetched, such as 200G.")
 @click.option("--fd", "descriptor", type=click.IntRange(3), help="Serve this open, mounted descriptor of /dev/fuse.")
 @click.option("--upgrade", is_flag=True, help="Serve the mount on MOUNTPOINT by the installed version from now on.")
 def command(  # noqa: PLR0913 - one argument for each option
@@ -53,6 +54,7 @@ def command(  # noqa: PLR0913 - one argument for each option
     debug: bool,
     quick_wakeups: bool | None,
     metrics: str,
+    cache_size: str | None,
     descriptor: int | None,
     upgrade: bool,
 ) -> None:
@@ -61,6 +63,7 @@ def command(  # noqa: PLR0913 - one argument for each option
     MOUNTPOINT is an empty directory. The mount can be read when the command returns.
     """
     from artifactfs.mount.api import MountOptions, mount
+    from artifactfs.places import parse_size
 
     session = current_session()
     if upgrade:
@@ -74,9 +77,11 @@ def command(  # noqa: PLR0913 - one argument for each option
             from artifactfs.paths import parse_ref
 
             repository.resolve(parse_ref(artifact))  # a wrong name is answered here, with near misses
+    remote = session.find_remote()
     options = MountOptions(
         follow_references=session.find_followed(for_others=allow_other),
-        poll_seconds=session.find_remote().poll_seconds,
+        poll_seconds=remote.poll_seconds,
+        cache_size=remote.cache_size if cache_size is None else parse_size(cache_size),
         artifact=artifact,
         allow_other=allow_other,
         uid=uid,

@@ -62,8 +62,12 @@ class Session:
 
         return find_author(os.environ, load_settings(os.environ), user=_user_name(), host=os.uname().nodename)
 
-    def find_remote(self) -> RemoteOptions:
-        """Return how to speak to object stores. What services' files say is put into the environment, for daemons."""
+    def find_remote(self, *, keeps: bool = True) -> RemoteOptions:
+        """Return how to speak to object stores. What services' files say is put into the environment, for daemons.
+
+        Args:
+            keeps: whether what was fetched is kept, and taken instead of what the store has.
+        """
         from artifactfs.blobstore.connecting import RemoteOptions
         from artifactfs.blobstore.locations import is_remote
 
@@ -72,7 +76,7 @@ class Session:
         from artifactfs.credentials import find_remote_options
         from artifactfs.places import load_settings
 
-        options = find_remote_options(os.environ, load_settings(os.environ))
+        options = find_remote_options(os.environ, load_settings(os.environ), cache=self.places.cache if keeps else "")
         os.environ.update({name.upper(): value for name, value in options.config.items()})
         return options
 
@@ -84,8 +88,8 @@ class Session:
         return find_followed(load_settings(os.environ), for_others=for_others)
 
     @contextmanager
-    def open_repository(self, *, create: bool = False) -> Iterator[Repository]:
-        """Open the repository, and close it afterwards.
+    def open_repository(self, *, create: bool = False, keeps: bool = True) -> Iterator[Repository]:
+        """Open the repository, and close it afterwards; `keeps` is as in `find_remote`.
 
         Raises:
             NotFoundError: there is none, and `create` is False.
@@ -101,7 +105,7 @@ class Session:
             author=self.find_author(),
             create=create,
             packed_below=find_packed_below(load_settings(os.environ)),
-            remote=self.find_remote(),
+            remote=self.find_remote(keeps=keeps),
             references=_find_references,
         )
         with repository:

@@ -36,7 +36,7 @@ def command(ref: str, directory: bytes | None) -> None:
     if parsed.path:
         msg = f"{ref} names a path; whole versions are verified"
         raise UsageError(msg, hint="leave the path out", subject=ref)
-    with session.open_repository() as repository:
+    with session.open_repository(keeps=False) as repository:
         collection, version = repository.resolve(parsed)
         name = f"{collection.name}:{version.name}"
         with show_progress(session, f"verify {name}") as progress:

@@ -10,6 +10,7 @@ Source: obstore documentation, "Stores" and "ClientConfig".
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from artifactfs.blobstore.locations import RemoteLocation
 
 UPLOAD_RETRIES: Final = 3
+DEFAULT_CACHE_SIZE: Final = 50 << 30
+DEFAULT_CACHE_FREE: Final = 2 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,9 @@ class RemoteOptions:
         deadline_seconds: after which no other attempt is made.
         connections: requests at once.
         poll_seconds: how long a collection's state is taken to be the present one.
+        cache: directory in which what is fetched is kept; empty keeps nothing.
+        cache_size: bytes that are kept at most.
+        cache_free: bytes that stay free on its disk.
     """
 
     config: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -48,6 +54,14 @@ class RemoteOptions:
     deadline_seconds: float = 60.0
     connections: int = 16
     poll_seconds: float = 5.0
+    cache: str = ""
+    cache_size: int = DEFAULT_CACHE_SIZE
+    cache_free: int = DEFAULT_CACHE_FREE
+
+
+def find_fetched(cache: str) -> str:
+    """Return the directory, in a user's cache directory, for what is fetched."""
+    return os.path.join(cache, "fetched")
 
 
 def connect(location: RemoteLocation, options: RemoteOptions, *, retries: int = 0) -> Any:

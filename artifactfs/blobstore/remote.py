@@ -28,6 +28,14 @@ class RangeReader(Protocol):
         """
 
 
+@runtime_checkable
+class RangeKeeper(Protocol):
+    """Keeps ranges that it has read."""
+
+    def forget_range(self, key: str, offset: int, size: int) -> bool:
+        """Drop what is kept of a range, which turned out to be wrong; return whether there was anything."""
+
+
 class Uploader(Protocol):
     """Stores objects that may have to replace damage."""
 

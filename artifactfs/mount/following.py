@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from artifactfs.blobstore.connecting import RemoteOptions
+from artifactfs.blobstore.connecting import RemoteOptions, find_fetched
 
 if TYPE_CHECKING:
     from artifactfs.mount.orders import Order
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def remote_of(order: Order) -> RemoteOptions:
     """Return how a server speaks to object stores. Credentials come with its environment, never in an order."""
-    return RemoteOptions(poll_seconds=order.poll_seconds)
+    return RemoteOptions(poll_seconds=order.poll_seconds, cache=find_fetched(order.cache), cache_size=order.cache_size)
 
 
 def references_of(order: Order) -> Callable[[], References]:

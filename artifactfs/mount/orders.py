@@ -14,6 +14,8 @@ from typing import Final
 
 import msgspec
 
+from artifactfs.blobstore.connecting import DEFAULT_CACHE_SIZE
+
 REPOSITORY: Final = "repository"
 VERSION: Final = "version"
 STAGING: Final = "staging"
@@ -39,7 +41,7 @@ class Order:
         foreground: the process was not detached from its terminal.
         ready_descriptor: file descriptor on which the server says that it is ready, or why it cannot be.
         staging_links: show staging directories as symbolic links, because nothing can be bound over them.
-        follow_references, poll_seconds: as in `MountOptions`.
+        follow_references, poll_seconds, cache_size: as in `MountOptions`.
         transport, passthrough, freeze_aliases, workers, debug, quick_wakeups, metrics, descriptor: as in
             `MountOptions`.
     """
@@ -63,6 +65,7 @@ class Order:
     staging_links: bool = False
     follow_references: tuple[str, ...] = ()
     poll_seconds: float = 5.0
+    cache_size: int = DEFAULT_CACHE_SIZE
     transport: str = "fusepy"
     passthrough: bool | None = None
     freeze_aliases: bool = False

@@ -15,6 +15,7 @@ from artifactfs.blobstore.blobs import BlobBatch, BlobStore
 from artifactfs.blobstore.keys import tree_key, treepack_key
 from artifactfs.blobstore.packs import PackFiles
 from artifactfs.blobstore.places import TREES
+from artifactfs.blobstore.remote import RangeKeeper
 from artifactfs.errors import BlobMissingError, DigestMismatchError, IntegrityError, MalformedError
 from artifactfs.repository.treepacks import TreePacker, as_placement
 from artifactfs.storedpage import decode_stored, encode_stored
@@ -98,6 +99,11 @@ class ContentStore(BlobStore):
         try:
             return self.read_stored_tree(digest, placement)
         except (BlobMissingError, DigestMismatchError, MalformedError):
+            store, place = self.store, placement
+            if place is not None and isinstance(store, RangeKeeper):
+                store.forget_range(treepack_key(place.pack), place.offset, place.size)
+                with suppress(BlobMissingError, DigestMismatchError, MalformedError):
+                    return self.read_stored_tree(digest, placement)
             found = self._find_tree(digest, placement)
             if found is None:
                 raise

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from artifactfs.blobstore.base import ObjectStore, Store
     from artifactfs.blobstore.remote import RemoteObjects
+    from artifactfs.blobstore.retrying import RetryingStore, RetryPolicy
     from artifactfs.clock import Clock
     from artifactfs.repository.format import Format
 
@@ -66,7 +67,11 @@ def _open_bucket(
     place = parse_remote_location(location)
     bucket: RemoteObjects = open_bucket(place, options)
     policy = RetryPolicy(options.attempts, options.deadline_seconds, random)
-    store = RetryingStore(bucket, policy, connections=options.connections)
+    store = (
+        _open_kept(bucket, policy, options)
+        if options.cache
+        else RetryingStore(bucket, policy, connections=options.connections)
+    )
     found = _open_format_at(
         store,
         str(place),
@@ -76,6 +81,15 @@ def _open_bucket(
         check=lambda: check_conditional_create(bucket, location=str(place), random=random),
     )
     return store, str(place), found
+
+
+def _open_kept(bucket: RemoteObjects, policy: RetryPolicy, options: RemoteOptions) -> RetryingStore:
+    from artifactfs.blobstore.cachequota import CacheLimits  # noqa: PLC0415
+    from artifactfs.blobstore.cachingstore import CachingStore  # noqa: PLC0415
+    from artifactfs.blobstore.diskcache import DiskCache  # noqa: PLC0415
+
+    cache = DiskCache(options.cache, CacheLimits(options.cache_size, options.cache_free))
+    return CachingStore(bucket, policy, cache=cache, connections=options.connections)
 
 
 def _make_root(path: str, *, create: bool) -> None:
