@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -19,16 +20,9 @@ from artifactfs.mount.options import MountInfo, MountOptions
 from artifactfs.repository.repository import Repository, open_repository
 
 from .support import Folders, Mount
+from .waiting import wait_until
 
 SERVER = Path(__file__).with_name("serve_tree.py")
-
-
-def wait_until(condition: Callable[[], object], *, seconds: float = 10.0, what: str = "") -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what or condition}")
-        time.sleep(0.005)
 
 
 def descendants(pid: int) -> list[int]:
@@ -129,6 +123,19 @@ def tree(tmp_path: Path) -> Path:
     (root / "run.sh").write_text("#!/bin/sh\necho ran\n")
     (root / "run.sh").chmod(0o755)
     os.utime(root / "cat.txt", ns=(1, 1_234_567_890_123_456_789))
+    return root
+
+
+@pytest.fixture
+def forest(tmp_path: Path) -> Path:
+    root = tmp_path / "forest"
+    rng = random.Random(5)
+    for folder in range(8):
+        place = root / f"class{folder}"
+        place.mkdir(parents=True)
+        for number in range(30):
+            (place / f"image{number:03d}.bin").write_bytes(rng.randbytes(rng.randrange(1, 40_000)))
+    (root / "large.bin").write_bytes(rng.randbytes(6 << 20))
     return root
 
 

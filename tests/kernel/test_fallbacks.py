@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import SERVER, Server, wait_until
+from .conftest import SERVER, Server
+from .waiting import wait_until
 
 pytestmark = pytest.mark.mounted
 Serve = Callable[..., Server]

@@ -3,94 +3,30 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from .conftest import Server, wait_until
+from .conftest import Server
+from .killing import clients, drop_caches, kill, needs_resend
 from .slow_disk import slow_disk, why_not
+from .waiting import wait_until
 
 pytestmark = pytest.mark.mounted
 Serve = Callable[..., Server]
-CLIENTS = Path(__file__).with_name("clients.py")
-KINDS = ("read", "read", "list", "stat", "map", "signals")
-
-
-def has_resend() -> bool:
-    release = tuple(int(part) for part in os.uname().release.split(".")[:2])
-    return release >= (6, 9)
-
-
-needs_resend = pytest.mark.skipif(not has_resend(), reason="this kernel has no RESEND (Linux 6.9)")
-
-
-@pytest.fixture
-def forest(tmp_path: Path) -> Path:
-    root = tmp_path / "forest"
-    rng = random.Random(5)
-    for folder in range(8):
-        place = root / f"class{folder}"
-        place.mkdir(parents=True)
-        for number in range(30):
-            (place / f"image{number:03d}.bin").write_bytes(rng.randbytes(rng.randrange(1, 40_000)))
-    (root / "large.bin").write_bytes(rng.randbytes(6 << 20))
-    return root
-
-
-@contextmanager
-def clients(server: Server, truth: Path, tmp_path: Path) -> Iterator[None]:
-    stop = tmp_path / "stop"
-    running = [
-        subprocess.Popen(
-            [sys.executable, str(CLIENTS), kind, str(server.path), str(truth), str(stop)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        for kind in KINDS
-    ]
-    try:
-        yield
-    finally:
-        stop.touch()
-        answers = [process.communicate(timeout=60) for process in running]
-    for process, (out, error) in zip(running, answers, strict=True):
-        assert process.returncode == 0, error.decode()
-        assert int(out) > 0
-
-
-def kill(server: Server, *, count: int, all_at_once: bool, pause: float, between: Callable[[], None]) -> int:
-    done = 0
-    rng = random.Random(1)
-    while done < count:
-        wait_until(lambda: len(server.workers()) == 2, what="two workers")
-        time.sleep(rng.random() * pause)
-        victims = server.workers()
-        for pid in victims if all_at_once else victims[:1]:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-                done += 1
-        between()
-    return done
-
-
-def drop_caches() -> None:
-    Path("/proc/sys/vm/drop_caches").write_text("3")
 
 
 @needs_resend
 @pytest.mark.parametrize("all_at_once", [False, True], ids=["one", "all"])
 def test_killed_workers_are_not_noticed(serve: Serve, forest: Path, tmp_path: Path, all_at_once: bool) -> None:
     server = serve(forest)
-    with clients(server, forest, tmp_path):
-        kill(server, count=40, all_at_once=all_at_once, pause=0.02, between=lambda: None)
+    with clients(server.path, forest, tmp_path):
+        kill(server.workers, count=40, all_at_once=all_at_once, pause=0.02, between=lambda: None)
     assert server.process.poll() is None
     assert "Traceback" not in server.logged()
 
@@ -104,8 +40,10 @@ def test_a_thousand_kills(serve: Serve, forest: Path, tmp_path: Path, all_at_onc
     if cold and os.getuid():
         pytest.skip("dropping caches needs root")
     server = serve(forest)
-    with clients(server, forest, tmp_path):
-        kill(server, count=500, all_at_once=all_at_once, pause=0.03, between=drop_caches if cold else lambda: None)
+    with clients(server.path, forest, tmp_path):
+        between = drop_caches if cold else lambda: None
+        kill(server.workers, count=500, all_at_once=all_at_once, pause=0.03, between=between)
+    assert server.logged().count("killed by SIGKILL") >= 500
     assert server.process.poll() is None
     assert "Traceback" not in server.logged()
 
@@ -125,8 +63,8 @@ def test_killed_workers_on_a_slow_cold_disk(
         for pid in (server.pid, *server.workers()):
             disk.slow(pid)
         drop_caches()
-        with clients(server, forest, tmp_path):
-            kill(server, count=count, all_at_once=all_at_once, pause=0.1, between=drop_caches)
+        with clients(server.path, forest, tmp_path):
+            kill(server.workers, count=count, all_at_once=all_at_once, pause=0.1, between=drop_caches)
         assert disk.was_read()
         assert server.process.poll() is None
         assert "Traceback" not in server.logged()
@@ -177,7 +115,7 @@ def test_workers_die_with_their_supervisor(serve: Serve, tree: Path) -> None:
 @needs_resend
 def test_upgrading_under_load(serve: Serve, forest: Path, tmp_path: Path) -> None:
     server = serve(forest)
-    with clients(server, forest, tmp_path):
+    with clients(server.path, forest, tmp_path):
         for _ in range(5):
             before = set(server.workers())
             server.process.send_signal(signal.SIGUSR1)

@@ -21,8 +21,8 @@ from artifactfs.mount.options import MountInfo
 from artifactfs.mount.syscalls import may_mount
 from artifactfs.repository.repository import Repository, open_repository
 
-from .conftest import wait_until
 from .support import Folders, Mount, put, slurp, workers
+from .waiting import wait_until
 
 pytestmark = pytest.mark.mounted
 needs_root = pytest.mark.skipif(not may_mount() or os.getuid() != 0, reason="mounting file systems needs root")

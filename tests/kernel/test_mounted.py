@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Server, wait_until
+from .conftest import Server
+from .waiting import wait_until
 
 pytestmark = pytest.mark.mounted
 Serve = Callable[..., Server]

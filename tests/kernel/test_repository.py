@@ -19,8 +19,8 @@ from artifactfs.repository import changes
 from artifactfs.repository.repository import Repository
 from artifactfs.testing.repositories import find_stored
 
-from .conftest import wait_until
 from .support import Folders, Mount, put, requests, slurp, timed, workers
+from .waiting import wait_until
 
 pytestmark = pytest.mark.mounted
 FRESH_SECONDS = 0.1

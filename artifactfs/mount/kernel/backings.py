@@ -2,97 +2,37 @@
 
 OPEN is answered with the id of a backing file, which was registered by an ioctl. All opens of one node must have the
 same id while any of them is open, and the id is closed on the last RELEASE (closed after the answer to OPEN, it is
-gone before the kernel has looked it up). Workers share a table for that, in a memfd under a lock that dies with
+gone before the kernel has looked it up). Workers share a table for that (`backing_table`), under a lock that dies with
 its holder; a worker killed between registering and noting leaves an id open until the mount ends, nothing worse.
 
 An id is never given together with KEEP_CACHE, which the kernel answers with EIO. Small files are opened without an
 id, and are read as always.
 
-Threading: one thread; processes are kept apart by the lock.
+Threading: one thread; processes are kept apart by the table's lock.
 Source: linux/fuse.h, `fuse_open_out`; fs/fuse/iomode.c, passthrough.c.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
-import mmap
 import os
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.digest import CHUNK_SIZE
-from artifactfs.mount.kernel.codes import Opcode, OpenFlag
+from artifactfs.mount.kernel.codes import UNIQUE_RESEND, Opcode, OpenFlag
 from artifactfs.mount.kernel.device import close_backing, open_backing
-from artifactfs.mount.kernel.structures import IN_HEADER, OPEN_IN, OPEN_OUT
+from artifactfs.mount.kernel.requests import RefusedError
+from artifactfs.mount.kernel.structures import IN_HEADER, OPEN_IN, OPEN_OUT, RELEASE_IN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from artifactfs.mount.kernel.backing_table import BackingTable
     from artifactfs.mount.kernel.buffers import Buffers
     from artifactfs.mount.kernel.requests import Handler
     from artifactfs.mount.kernel.source import Content, Source
 
-SLOTS: Final = 4096
 FROM_BYTES: Final = 1 << 20
 """Size from which a file is handed to the kernel."""
-_WORD: Final = 8
-
-
-class BackingTable:
-    """Backing id and number of opens by node, shared by all workers.
-
-    Threading: `locked` keeps processes apart.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        """Map the memfd `descriptor`, which stays open as long as this lives."""
-        self.descriptor = descriptor
-        words = memoryview(mmap.mmap(descriptor, 3 * SLOTS * _WORD)).cast("Q")
-        self._nodes, self._ids, self._opens = (words[SLOTS * part : SLOTS * (part + 1)] for part in range(3))
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the lock. Source: fcntl(2), F_SETLKW: the kernel frees it when the process dies."""
-        fcntl.lockf(self.descriptor, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
-
-    def find(self, node: int) -> tuple[int, int] | None:
-        """Return (id, opens) of a node."""
-        slot = self._find_slot(node)
-        return None if slot is None else (self._ids[slot], self._opens[slot])
-
-    def store(self, node: int, *, backing: int, opens: int) -> None:
-        """Note a node's id and how often it is open; 0 removes it.
-
-        Raises:
-            OSError: ENFILE when too many nodes are open.
-        """
-        slot = self._find_slot(node)
-        if slot is None:
-            slot = self._find_slot(0)
-        if slot is None:
-            raise OSError(errno.ENFILE, f"more than {SLOTS} large files are open")
-        # A reader of a half-written slot would need the lock, which a killed writer leaves; the node comes last.
-        self._nodes[slot] = 0
-        self._ids[slot], self._opens[slot] = backing, opens
-        self._nodes[slot] = node if opens else 0
-
-    def _find_slot(self, node: int) -> int | None:
-        try:
-            return self._nodes.tolist().index(node)
-        except ValueError:
-            return None
-
-
-def create_backings() -> BackingTable:
-    """Return an empty table. Source: memfd_create(2)."""
-    descriptor = os.memfd_create("artifactfs-backings", os.MFD_CLOEXEC)
-    os.truncate(descriptor, 3 * SLOTS * _WORD)
-    return BackingTable(descriptor)
 
 
 def _find_verified(content: Content) -> int | None:
@@ -137,33 +77,28 @@ class Passthrough:
         if flags & os.O_ACCMODE != os.O_RDONLY:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
         with closing(self._source.open_content(node)) as content:
-            backing = self._acquire(node, content) if content.size >= FROM_BYTES else None
+            descriptor = _find_verified(content) if content.size >= FROM_BYTES else None
+            if descriptor is None:
+                return self._answer(0, OpenFlag.KEEP_CACHE, 0)
+            handle = IN_HEADER.packer.unpack_from(self._buffers.request)[2] & ~UNIQUE_RESEND
+            with self._table.locked():
+                backing = self._table.open(handle, node, register=lambda: open_backing(self._device, descriptor))
         if backing is None:
-            return self._answer(0, OpenFlag.KEEP_CACHE, 0)
-        return self._answer(backing, OpenFlag.PASSTHROUGH, backing)
+            raise RefusedError(errno.EBADF, "another worker has answered this, and the file is closed again")
+        return self._answer(handle, OpenFlag.PASSTHROUGH, backing)
 
     def _answer(self, handle: int, flags: OpenFlag, backing: int) -> int:
         OPEN_OUT.packer.pack_into(self._buffers.payload, 0, handle, flags, backing)
         return OPEN_OUT.size
 
-    def _acquire(self, node: int, content: Content) -> int | None:
-        descriptor = _find_verified(content)
-        if descriptor is None:
-            return None
-        with self._table.locked():
-            known = self._table.find(node)
-            backing, opens = known if known is not None else (open_backing(self._device, descriptor), 0)
-            self._table.store(node, backing=backing, opens=opens + 1)
-            return backing
-
     def release(self, node: int, size: int) -> int:  # noqa: ARG002 - a handler
-        """Answer RELEASE: the last one closes the id."""
-        with self._table.locked():
-            known = self._table.find(node)
-            if known is None:
-                return 0
-            backing, opens = known
-            self._table.store(node, backing=backing, opens=opens - 1)
-            if opens == 1:
-                close_backing(self._device, backing)
+        """Answer RELEASE: the last one of a node closes its id."""
+        if size < RELEASE_IN.size:
+            raise OSError(errno.EINVAL, "short request")
+        handle = RELEASE_IN.packer.unpack_from(self._buffers.request, IN_HEADER.size)[0]
+        if handle:
+            with self._table.locked():
+                unused = self._table.release(handle)
+                if unused is not None:
+                    close_backing(self._device, unused)
         return 0

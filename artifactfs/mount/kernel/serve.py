@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import structs
 
 from artifactfs.errors import MountError
-from artifactfs.mount.kernel.backings import BackingTable, create_backings
+from artifactfs.mount.kernel.backing_table import BackingTable, create_backings
 from artifactfs.mount.kernel.codes import InitFlag
 from artifactfs.mount.kernel.device import may_register
 from artifactfs.mount.kernel.mounting import raise_read_ahead

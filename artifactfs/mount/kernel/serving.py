@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from artifactfs.mount.kernel import shared
-from artifactfs.mount.kernel.backings import BackingTable, Passthrough
+from artifactfs.mount.kernel.backing_table import BackingTable
+from artifactfs.mount.kernel.backings import Passthrough
 from artifactfs.mount.kernel.buffers import Buffers
 from artifactfs.mount.kernel.codes import InitFlag
 from artifactfs.mount.kernel.contents import Contents
