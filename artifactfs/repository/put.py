@@ -13,22 +13,26 @@ from artifactfs.paths import check_collection_name
 from artifactfs.repository.commit import DEFAULT_OPTIONS, check_options, commit_stored
 from artifactfs.repository.format import REFERENCES
 from artifactfs.repository.ingest import Ingest, IngestOptions, count_plan
+from artifactfs.repository.over import find_base, lay_over
 from artifactfs.repository.reading import HashingSink
 from artifactfs.repository.referring import Referred, describe_reference, plan_reference
 from artifactfs.repository.sources import Source, describe_plan, make_plan
 from artifactfs.repository.treebuilder import make_root
+from artifactfs.repository.trees import Trees
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from artifactfs.model import DirectoryEntry, Root
+    from artifactfs.model import DirectoryEntry
     from artifactfs.repository.commit import CommitOptions, CommitResult
+    from artifactfs.repository.over import Over
     from artifactfs.repository.progress import Progress
     from artifactfs.repository.reading import Sink
     from artifactfs.repository.repository import Repository
     from artifactfs.repository.sources import Planned
+    from artifactfs.repository.treebuilder import StoredDirectory
 
-__all__ = ["Referred", "Source", "hash_plan", "put_paths", "put_plan"]
+__all__ = ["Referred", "Source", "Storing", "hash_plan", "put_paths", "put_plan"]
 
 
 def put_paths(
@@ -71,16 +75,11 @@ def put_paths(
     referred = [source for source in sources if isinstance(source, Referred)]
     for item in referred:
         plan_reference(plan, repository.references, item)
-    result = put_plan(
-        repository,
-        name,
-        plan,
-        options,
-        exclude=exclude,
-        skip_special=skip_special,
-        rehash=rehash,
-        progress=progress,
-    )
+
+    def prepare() -> Storing:
+        return Storing(repository, plan, exclude=exclude, skip_special=skip_special, rehash=rehash, progress=progress)
+
+    result = _put(repository, name, prepare, options, None)
     return replace(result, layout=describe_plan(local) + tuple(map(describe_reference, referred)))
 
 
@@ -90,41 +89,92 @@ def put_plan(
     plan: Planned,
     options: CommitOptions = DEFAULT_OPTIONS,
     *,
-    exclude: Sequence[str | bytes] = (),
-    skip_special: bool = False,
-    rehash: bool = False,
-    progress: Progress | None = None,
+    over: Over | None = None,
 ) -> CommitResult:
-    """Store what a plan lays out and commit it; otherwise as `put_paths`."""
+    """Store what a plan lays out and commit it; otherwise as `put_paths`.
+
+    With `over`, it is laid over an older version, of which only what changes is read and stored.
+
+    Raises:
+        AlreadyExistsError: the older version has something else at a path, and it may not be replaced.
+        BlobMissingError: the older version was deleted and pruned.
+    """
+    return _put(repository, name, lambda: Storing(repository, plan), options, over)
+
+
+def _put(
+    repository: Repository, name: str, prepare: Callable[[], Storing], options: CommitOptions, over: Over | None
+) -> CommitResult:
     repository.check_writable()
     check_options(repository.load_state(check_collection_name(name)), options)
-    repository.learn_places()
-    ingest_options = IngestOptions(tuple(exclude), skip_special, _identify(repository.location), rehash)
-    if progress is not None:
-        files, size = count_plan(plan, ingest_options)
-        progress.begin(files=files, size=size)
-    ingests: list[Ingest] = []
-    sources = None if repository.index is None else repository.index.sources
-
-    def store() -> Root:
-        with repository.blobs.begin() as batch:
-            now_ns = repository.clock.now_ns()
-            ingests.append(Ingest(batch, ingest_options, now_ns=now_ns, progress=progress, sources=sources))
-            stored = ingests[-1].store(plan)
-            if ingests[-1].has_references:
-                repository.announce(REFERENCES)
-            batch.flush()
-        return make_root(stored)
-
-    result = commit_stored(repository, name, store, options)
+    storing = prepare()
+    result = commit_stored(repository, name, lambda: make_root(storing.store(name, over)), options)
     if result.created:
         repository.survey.mark([result.version.root])  # all of it went through this index
-    return replace(
-        result,
-        dropped_xattrs=tuple(sorted(ingests[-1].dropped.examples, key=lambda dropped: dropped.path)),
-        dropped_count=ingests[-1].dropped.count,
-        skipped=ingests[-1].special,
-    )
+    return storing.tell(result)
+
+
+class Storing:
+    """Stores what a plan lays out, as often as it is asked to. Belongs to one thread.
+
+    Args:
+        repository: where to.
+        plan: what goes where.
+        exclude, skip_special, rehash, progress: see `put_paths`.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        plan: Planned,
+        *,
+        exclude: Sequence[str | bytes] = (),
+        skip_special: bool = False,
+        rehash: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        repository.learn_places()
+        self._repository = repository
+        self._plan = plan
+        self._options = IngestOptions(tuple(exclude), skip_special, _identify(repository.location), rehash)
+        self._progress = progress
+        self._ingest: Ingest | None = None
+        if progress is not None:
+            files, size = count_plan(plan, self._options)
+            progress.begin(files=files, size=size)
+
+    def store(self, name: str, over: Over | None = None) -> StoredDirectory:
+        """Store everything, flush it, and return the top directory; see `put_plan`.
+
+        Raises:
+            ArtifactFSError: see `put_plan`.
+        """
+        repository = self._repository
+        with repository.blobs.begin() as batch:
+            sources = None if repository.index is None else repository.index.sources
+            now_ns = repository.clock.now_ns()
+            self._ingest = Ingest(batch, self._options, now_ns=now_ns, progress=self._progress, sources=sources)
+            stored = self._ingest.store(self._plan)
+            if self._ingest.has_references:
+                repository.announce(REFERENCES)
+            batch.flush()
+            if over is not None:
+                base = find_base(repository, name, over)
+                added = None if self._plan.is_empty else stored
+                stored = lay_over(Trees(repository.blobs), batch, base, added, over)
+                batch.flush()
+        return stored
+
+    def tell(self, result: CommitResult) -> CommitResult:
+        """Return what a commit did together with what was left out."""
+        assert self._ingest is not None
+        dropped = self._ingest.dropped
+        return replace(
+            result,
+            dropped_xattrs=tuple(sorted(dropped.examples, key=lambda item: item.path)),
+            dropped_count=dropped.count,
+            skipped=self._ingest.special,
+        )
 
 
 def hash_plan(plan: Planned, *, now_ns: int, sink: Sink | None = None) -> DirectoryEntry:

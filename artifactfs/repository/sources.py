@@ -62,6 +62,11 @@ class Planned:
     hidden: set[bytes] = field(default_factory=set)
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing was put there."""
+        return not self.contents and not self.children
+
+    @property
     def only_hides(self) -> bool:
         """Whether nothing is put there, not even a directory."""
         below = all(isinstance(child, Planned) and child.only_hides for child in self.children.values())

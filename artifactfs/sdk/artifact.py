@@ -16,11 +16,10 @@ from artifactfs.paths import format_path, parse_path
 from artifactfs.reference.uris import MAX_OBJECTS
 from artifactfs.repository import changes
 from artifactfs.repository.referring import Referred
-from artifactfs.sdk import lineage
 from artifactfs.sdk.copies import download_entry, download_version
-from artifactfs.sdk.details import ArtifactDetails
 from artifactfs.sdk.draft import PathLike
 from artifactfs.sdk.entry import ArtifactEntry
+from artifactfs.sdk.family import RelatedArtifact
 from artifactfs.sdk.workspace import MOUNT_VARIABLE, find_own_references
 
 if TYPE_CHECKING:
@@ -28,11 +27,10 @@ if TYPE_CHECKING:
 
     from artifactfs.model import Collection, Entry, Version
     from artifactfs.repository.commit import CommitResult
-    from artifactfs.sdk.recorded import RecordedRun
     from artifactfs.sdk.workspace import Workspace
 
 
-class Artifact(ArtifactDetails):
+class Artifact(RelatedArtifact):
     """A named directory of files: a draft until `Run.log_artifact`, an immutable version after.
 
     Paths inside an artifact are text; bytes that are not UTF-8 are written as `os.fsdecode` writes them.
@@ -77,13 +75,15 @@ class Artifact(ArtifactDetails):
         path = draft.add_file(local_path, name, overwrite=overwrite)
         return ArtifactEntry(path, lambda: draft.find(path), None)
 
-    def add_dir(self, local_path: PathLike, name: str | None = None) -> None:
+    def add_dir(self, local_path: PathLike, name: str | None = None, *, overwrite: bool = False) -> None:
         """Add a directory. It is read when the artifact is logged.
 
         Args:
             local_path: of the directory. `images` keeps its name, so that its files are `images/...`; of `images/`
                 and `.` the contents go to the root.
             name: the path that it gets; "" is the root.
+            overwrite: whether its files take the place of other files that the version of `new_draft` has at the same
+                paths; otherwise logging it raises AlreadyExistsError for the first. Other files of the version stay.
 
         Raises:
             ReadOnlyError: the artifact is logged.
@@ -92,7 +92,7 @@ class Artifact(ArtifactDetails):
             InvalidPathError: it is no directory, or `name` leaves the artifact.
             AlreadyExistsError: the path is taken.
         """
-        self.get_draft("add a directory").add_dir(local_path, name)
+        self.get_draft("add a directory").add_dir(local_path, name, overwrite=overwrite)
 
     def add_reference(
         self,
@@ -156,6 +156,20 @@ class Artifact(ArtifactDetails):
         """
         name = item.path if isinstance(item, ArtifactEntry) else os.fspath(item)
         self.get_draft("remove a file").remove(name)
+
+    def new_draft(self) -> Self:
+        """Return a draft that begins as this version, with its description, metadata and tags.
+
+        What is added, replaced and removed there is all that is read and stored when it is logged; the rest is taken
+        over by digest. The new version states this one as its base.
+
+        Raises:
+            UsageError: it is a draft.
+        """
+        self.get_version("new_draft")
+        draft = type(self)(self._name, self._type)
+        draft.start_from(self)
+        return draft
 
     # What is in it.
 
@@ -319,42 +333,6 @@ class Artifact(ArtifactDetails):
         self.get_workspace().repository.append(
             self._name, lambda state: changes.delete_version(state, number=number, force=delete_aliases)
         )
-
-    def logged_by(self) -> RecordedRun | None:
-        """Return the run that made it, or None when none did.
-
-        Raises:
-            UsageError: it is a draft.
-        """
-        run, workspace = self.get_version("logged_by").run, self.get_workspace()
-        return None if run is None else lineage.get_run(workspace, run)
-
-    def used_by(self) -> list[RecordedRun]:
-        """Return the runs that read it, in no particular order.
-
-        Raises:
-            UsageError: it is a draft.
-        """
-        self.get_version("used_by")
-        return lineage.find_runs(self.get_workspace(), self.name, "down")
-
-    def ancestors(self) -> list[Artifact | RecordedRun]:
-        """Return the runs and versions that it was made from, the nearest first; deleted versions are left out.
-
-        Raises:
-            UsageError: it is a draft.
-        """
-        self.get_version("ancestors")
-        return lineage.find_all(self.get_workspace(), self.name, "up")
-
-    def descendants(self) -> list[Artifact | RecordedRun]:
-        """Return the runs and versions that were made from it, the nearest first; deleted versions are left out.
-
-        Raises:
-            UsageError: it is a draft.
-        """
-        self.get_version("descendants")
-        return lineage.find_all(self.get_workspace(), self.name, "down")
 
     # For `Run`.
 

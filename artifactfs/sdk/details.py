@@ -12,6 +12,7 @@ from artifactfs.errors import ReadOnlyError, UsageError
 from artifactfs.model import DEFAULT_TYPE
 from artifactfs.paths import check_collection_name
 from artifactfs.repository import changes
+from artifactfs.sdk.base import Base
 from artifactfs.sdk.draft import Draft
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class ArtifactDetails:
-    """Name, type, digest and the like of an artifact; `Artifact` adds what is in it."""
+    """Name, type, digest and the like of an artifact; `RelatedArtifact` adds where it comes from."""
 
     def __init__(
         self,
@@ -40,15 +41,27 @@ class ArtifactDetails:
         self._tags = list(tags)
         self._aliases: list[str] = []
         self._draft: Draft | None = Draft()
+        self._part: str | None = None
         self._workspace: Workspace | None = None
         self._version: Version | None = None
 
     def become(self, workspace: Workspace, collection: Collection, version: Version) -> None:
         """Turn from a draft into a version. Used by `Run` and `Api`."""
-        self._draft = None
+        self._draft = self._part = None
         self._workspace, self._version, self._type = workspace, version, collection.type
         self._description, self._metadata = version.description, changes.check_metadata(version.metadata)
         self._tags, self._aliases = list(version.tags), collection.aliases_of(version.number)
+
+    def start_from(self, source: ArtifactDetails) -> None:
+        """Become a draft that begins as a version, with its metadata. Used by `Artifact.new_draft`."""
+        version, workspace = source.get_version("new_draft"), source.get_workspace()
+        self._draft = Draft(Base(workspace, source.collection, version))
+        self._description, self._metadata = source.description, changes.check_metadata(source.metadata)
+        self._tags = list(source.tags)
+
+    def seal_as_part(self, of: str) -> None:
+        """Take no more changes: all of it was handed over as a part of a version in the making. Used by `Run`."""
+        self._part = of
 
     # What it is.
 
@@ -201,8 +214,12 @@ class ArtifactDetails:
         """Return what a draft holds.
 
         Raises:
-            ReadOnlyError: it is logged, so `doing` is too late.
+            ReadOnlyError: it is logged or handed over, so `doing` is too late.
         """
+        if self._part is not None:
+            msg = f"cannot {doing}: what is in it was handed over as a part of {self._part}"
+            hint = f"put more into a new Artifact({self._name!r}, ...)"
+            raise ReadOnlyError(msg, hint=hint, subject=self.name)
         if self._draft is None:
             msg = f"cannot {doing}: {self.name} is logged, and a version never changes"
             raise ReadOnlyError(msg, hint=f"make a new one with Artifact({self._name!r}, ...)", subject=self.name)

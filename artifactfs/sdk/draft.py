@@ -1,4 +1,4 @@
-"""What an artifact will hold before it is logged: local paths, read when it is.
+"""What an artifact will hold before it is logged: local paths, read when it is, perhaps over an older version.
 
 Used by `Artifact`. Threading: a Draft belongs to one thread.
 """
@@ -15,28 +15,29 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from artifactfs.errors import AlreadyExistsError, EntryNotFoundError, InvalidPathError, UsageError, translate_os_error
-from artifactfs.model import ReferenceEntry
+from artifactfs.model import DirectoryEntry, ReferenceEntry
 from artifactfs.paths import format_path, join_path, parse_path, printable, split_path
 from artifactfs.repository.ignore import Ignored
+from artifactfs.repository.over import lay_over
 from artifactfs.repository.put import hash_plan
 from artifactfs.repository.reading import Dropped, FileReader, HashingSink
 from artifactfs.repository.referring import plan_reference
 from artifactfs.repository.scan import Scanner
 from artifactfs.repository.sources import Planned, Source, add_source, drop_path, find_planned, hide_path
 from artifactfs.repository.treebuilder import StoredDirectory, make_root
+from artifactfs.repository.treepacks import as_placement
 from artifactfs.repository.trees import Trees
-from artifactfs.storedpage import StoredPage
+from artifactfs.sdk.base import Base, Pages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from artifactfs.digest import Digest
-    from artifactfs.manifest import Page
-    from artifactfs.model import DirectoryEntry, Entry, Placement
+    from artifactfs.model import Entry
     from artifactfs.reference.references import References
+    from artifactfs.repository.over import Over
     from artifactfs.repository.referring import Referred
+    from artifactfs.repository.repository import Repository
     from artifactfs.repository.scan import Found
-    from artifactfs.repository.treepacks import AnyPlace
 
 PathLike = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -46,12 +47,16 @@ class Draft:
 
     Files of `new_file` lie in a temporary directory, which goes with the draft.
 
+    Args:
+        base: the version that it begins as; None begins with nothing.
+
     Attributes:
         plan: what goes where.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, base: Base | None = None) -> None:
         self.plan = Planned()
+        self._base = base
         self._temporary: str | None = None
 
     def add_file(self, path: PathLike, name: str | None, *, overwrite: bool) -> bytes:
@@ -69,10 +74,14 @@ class Draft:
         # A link that was named means the file, as it does for `cp`.
         local = os.path.realpath(local)
         at = parse_path(name) if name else os.path.basename(os.fsencode(path))
+        if self._base is not None:
+            self._base.check_free(at, overwrite=overwrite)
         self._add(Source(local, at), overwrite=overwrite)
+        if self._base is not None and overwrite:
+            self._base.replace(at)
         return at
 
-    def add_dir(self, path: PathLike, name: str | None) -> bytes:
+    def add_dir(self, path: PathLike, name: str | None, *, overwrite: bool = False) -> bytes:
         """Add a directory, and return the entry path that it gets; b"" when its contents are at the root.
 
         Raises:
@@ -86,6 +95,8 @@ class Draft:
             raise InvalidPathError(msg, hint="use add_file", subject=format_path(given))
         at = Source(given).target if name is None else parse_path(name)
         self._add(Source(os.path.join(os.path.abspath(given), b""), at), overwrite=False)
+        if self._base is not None and overwrite:
+            self._base.replace(at)
         return at
 
     def add_reference(self, references: References, referred: Referred) -> tuple[bytes, ...]:
@@ -123,11 +134,16 @@ class Draft:
             EntryNotFoundError: there is no such path.
         """
         path = parse_path(name)
-        if not path or self._find_found(path) is None:
+        is_in_base = self._base is not None and bool(path) and self._base.find(path) is not None
+        is_added = bool(path) and self._find_found(path) is not None
+        if not is_added and not is_in_base:
             raise _missing(path)
-        drop_path(self.plan, path)
-        if self._find_found(path) is not None:  # it is in a directory that was added
-            hide_path(self.plan, path)
+        if is_added:
+            drop_path(self.plan, path)
+            if self._find_found(path) is not None:  # it is in a directory that was added
+                hide_path(self.plan, path)
+        if self._base is not None and is_in_base:
+            self._base.remove(path)
 
     def find(self, path: bytes) -> Entry:
         """Return the entry that a path will have; a directory's is read and hashed whole.
@@ -137,11 +153,14 @@ class Draft:
         """
         if not path:
             return self.hash()
+        if self._base is not None:
+            trees, stored = self._assemble(self._base)
+            return trees.find_entry(make_root(stored), path)
         found = self._find_found(path)
         if found is None:
             raise _missing(path)
         if found.planned is not None:
-            pages = _Pages()
+            pages = Pages()
             root = hash_plan(self.plan, now_ns=time.time_ns(), sink=pages)
             return Trees(pages).find_entry(make_root(StoredDirectory(root, None)), path)
         return _read(FileReader(HashingSink(), Dropped()), found)
@@ -152,14 +171,42 @@ class Draft:
         Raises:
             ArtifactFSError: see `put_paths`.
         """
+        if self._base is not None:
+            return self._assemble(self._base)[1].entry
         return hash_plan(self.plan, now_ns=time.time_ns())
 
     def iter_files(self) -> Iterator[tuple[bytes, Entry]]:
         """Yield path and entry of every file and link, hashed, in depth-first order."""
+        if self._base is not None:
+            trees, root = self._assemble(self._base)
+            below = trees.iter_below(root.entry, placement=as_placement(root.place))
+            yield from ((path, entry) for path, entry in below if not isinstance(entry, DirectoryEntry))
+            return
         reader = FileReader(HashingSink(), Dropped())
         for found in self._iter_found():
             if found.planned is None:
                 yield found.path, _read(reader, found)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was added, removed, or taken over from a version."""
+        return self._base is None and self.plan.is_empty
+
+    def find_over(self, repository: Repository) -> Over | None:
+        """Return the version over which it is laid when it is logged, and what becomes of that; None without one.
+
+        Raises:
+            UsageError: the version lies in another repository.
+        """
+        return None if self._base is None else self._base.describe(repository)
+
+    def _assemble(self, base: Base) -> tuple[Trees, StoredDirectory]:
+        """Return what would be logged now: a directory, and what reads it."""
+        pages = Pages(base.reader)
+        added = hash_plan(self.plan, now_ns=time.time_ns(), sink=pages)
+        trees = Trees(pages)
+        new = None if self.plan.is_empty else StoredDirectory(added, None)
+        return trees, lay_over(trees, pages, base.root, new, base.over)
 
     def _iter_found(self) -> Iterator[Found]:
         scanner = Scanner()
@@ -193,6 +240,8 @@ class Draft:
         add_source(self.plan, source)
 
     def _check_free(self, path: bytes) -> None:
+        if self._base is not None:
+            self._base.check_free(path, overwrite=False)
         if find_planned(self.plan, path) is not None:
             msg = f"{printable(path)!r} is in the draft already"
             raise AlreadyExistsError(msg, hint="remove it first", subject=printable(path))
@@ -226,22 +275,3 @@ def _read(reader: FileReader, found: Found) -> Entry:
 def _missing(path: bytes) -> EntryNotFoundError:
     msg = f"there is no {printable(path)!r} in this draft"
     return EntryNotFoundError(msg, subject=printable(path))
-
-
-class _Pages(HashingSink):
-    """Keeps pages in memory, so that a directory of a draft can be looked up."""
-
-    def __init__(self) -> None:
-        self._pages: dict[bytes, Page] = {}
-
-    def store_tree(self, page: Page, places: Sequence[AnyPlace] = ()) -> AnyPlace:
-        """Keep a page."""
-        del places
-        self._pages[page.tree] = page
-        return None
-
-    def read_tree(self, digest: Digest, placement: Placement | None = None) -> StoredPage:
-        """Return a page that was kept."""
-        del placement
-        page = self._pages[digest.raw]
-        return StoredPage(page, (None,) * len(page.items))

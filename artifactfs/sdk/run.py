@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
@@ -196,6 +197,7 @@ class Run:
                 FIFOs or devices.
             InvalidNameError: a name, alias or tag that cannot be one.
             SourceNotFoundError, AccessDeniedError, SourceChangedError: something could not be read as it was.
+            AlreadyExistsError: what was added with `add_dir` to a draft of a version differs from what that has.
             StorageFullError: there is no room. In all of these cases there is no new version.
         """
         self._check_running("log an artifact")
@@ -216,8 +218,11 @@ class Run:
             if ttl is None
             else self._workspace.repository.clock.now_ns() + ttl // timedelta(microseconds=1) * 1000,
         )
-        plan = artifact.get_draft("log it").plan
-        result = put_plan(self._workspace.repository, artifact.collection, plan, options)
+        draft, repository = artifact.get_draft("log it"), self._workspace.repository
+        over = draft.find_over(repository)
+        if over is not None:
+            options = replace(options, base=over.version)
+        result = put_plan(repository, artifact.collection, draft.plan, options, over=over)
         artifact.take_result(self._workspace, result)
         self._note_output(artifact, result)
         return artifact
