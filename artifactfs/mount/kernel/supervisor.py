@@ -36,6 +36,8 @@ _CRASH_SECONDS: Final = 1.0
 _BACKOFF_LIMIT_SECONDS: Final = 5.0
 CRASH_LIMIT: Final = 8
 """A worker that cannot start so often in a row ends the mount: an error is better than waiting for ever."""
+STUCK_LIMIT: Final = 16
+"""So many processes that were replaced may wait for a disk at once; who is stuck after that is left alone."""
 _STOPPING: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
@@ -55,6 +57,8 @@ class Supervisor:
         self._started: dict[int, float] = {}
         self._crashes: dict[int, int] = {}
         self._due: dict[int, float] = {}
+        self._stuck: set[int] = set()
+        """Processes that were replaced because they were stuck, and have not ended yet."""
         self._ended = False
         self._selector = selectors.DefaultSelector()
         self._old: set[int] = set()
@@ -177,6 +181,9 @@ class Supervisor:
         lost = False
         for pid, status in reap():
             row = self.children.pop(pid, None)
+            if pid in self._stuck:
+                self._stuck.remove(pid)
+                lost = True
             if row is not None and not self._ended:
                 lost |= self._bury(row, pid, status)
         now = time.monotonic()
@@ -214,6 +221,8 @@ class Supervisor:
         limit = int(self.mounted.settings.stuck_seconds * 1e9)
         now = time.monotonic_ns()
         for pid, row in list(self.children.items()):
+            if len(self._stuck) >= STUCK_LIMIT:
+                return  # the disk answers nobody: more processes would only wait with these
             words = self.mounted.counters.row(row)
             since = words[shared.BUSY_SINCE]
             if since and now - since > limit and words[shared.PID] == pid:
@@ -227,9 +236,10 @@ class Supervisor:
         )  # fmt: skip
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        # A process that waits for a disk does not die before the disk answers. Another takes its place now; the
-        # dead one's requests are sent again when it is reaped.
+        # A process that waits for a disk does not die before the disk answers. Another takes its place now, and what
+        # the dying one may take meanwhile is sent again when it is reaped.
         del self.children[pid]
+        self._stuck.add(pid)
         words[shared.BUSY_SINCE] = 0
         self.restarts += 1
         self._fork(row)
