@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -22,11 +23,11 @@ from artifactfs.repository.ignore import Patterns, parse_patterns
 from artifactfs.repository.landing import WORK_NAME, Landing
 from artifactfs.repository.materialize import Materializer, Selection
 from artifactfs.repository.progress import NoProgress
-from artifactfs.repository.replacing import exchange, remove_tree
+from artifactfs.repository.replacing import check_replaceable, exchange, remove_tree
 from artifactfs.repository.trees import Trees
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from artifactfs.model import Root
     from artifactfs.repository.progress import Progress
@@ -93,21 +94,35 @@ def checkout(
         BusyError: another process writes the same destination.
         BlobMissingError, DigestMismatchError, MalformedError: something stored is damaged, and is named.
         AccessDeniedError, ReadOnlyError, StorageFullError: the system refused; the same call can go on later.
-        UsageError: a pattern that cannot be understood.
+        UsageError: a pattern that cannot be understood; or what is to be replaced has the repository, the working
+            directory, or the like in it.
     """
     trees = Trees(repository.blobs)
-    placed = trees.find_placed(root, path)
+    placed = trees.get_placed(root, path)
     materializer = Materializer(repository, trees, progress or NoProgress(), hard_links=hard_links)
     # Links in the path that the user gave are his own; what is stored cannot add any.
     target = os.path.realpath(destination)
-    if not isinstance(placed[0], DirectoryEntry):
+    is_directory = isinstance(placed[0], DirectoryEntry)
+    is_replaced = replace and (_is_occupied(target) if is_directory else os.path.lexists(target))
+    if is_replaced:
+        check_replaceable(target, _needed(repository))
+    if not is_directory:
         return _checkout_one(materializer, placed, target, replace=replace)
     patterns = parse_patterns(item.encode() if isinstance(item, str) else item for item in glob) or _NO_PATTERNS
     selection = _select(trees, placed, patterns)
-    request = _describe(repository, placed[0], patterns)
-    if replace and _is_occupied(target):
+    request = _describe(repository, placed, patterns)
+    if is_replaced:
         return _checkout_replacing(materializer, placed, target, selection=selection, request=request)
     return _checkout_directory(materializer, placed, target, selection=selection, request=request)
+
+
+def _needed(repository: Repository) -> Iterator[tuple[str, bytes]]:
+    """Yield what must not be replaced by a version."""
+    yield "the repository", os.fsencode(repository.location)  # a URL, taken for a path, is nowhere
+    yield "what is kept about the repository", os.fsencode(repository.state_directory)
+    yield "your home directory", os.fsencode(os.path.expanduser("~"))
+    with suppress(FileNotFoundError):  # it was removed meanwhile
+        yield "the working directory", os.getcwdb()
 
 
 def _checkout_directory(
@@ -196,8 +211,10 @@ def _is_occupied(target: bytes) -> bool:
         raise translate_os_error(error, doing=f"reading {printable(target)}", subject=printable(target)) from error
 
 
-def _describe(repository: Repository, directory: DirectoryEntry, patterns: Patterns) -> str:
+def _describe(repository: Repository, placed: Placed, patterns: Patterns) -> str:
     """Return one line that is the same for the same call only."""
+    directory = placed[0]
+    assert isinstance(directory, DirectoryEntry)
     parts = [repository.id.encode(), directory.tree, b"%o %d" % (directory.mode, directory.mtime_ns)]
     for pattern in patterns.items:
         parts += [

@@ -1,4 +1,4 @@
-"""Putting a finished directory in the place of another, and removing the other, read-only directories included.
+"""Putting a finished directory in the place of another, unless that is needed, and removing the other.
 
 Used by checkout. Threading: pure functions on the file system.
 
@@ -13,10 +13,38 @@ import os
 import shutil
 import stat
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from artifactfs.errors import UsageError
+from artifactfs.paths import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 AT_FDCWD: Final = -100
 RENAME_EXCHANGE: Final = 2
+
+
+def check_replaceable(target: bytes, needed: Iterable[tuple[str, bytes]]) -> None:
+    """Return if a path may be replaced: nothing that is needed lies at it or below.
+
+    Args:
+        target: an absolute path without links.
+        needed: what it is called, and where it is; links in these paths are followed.
+
+    Raises:
+        UsageError: something that is needed would go.
+    """
+    for name, path in needed:
+        place = os.path.realpath(path)
+        if place == target or place.startswith(os.path.join(target, b"")):
+            shown = printable(target)
+            msg = f"{shown} is not replaced: {name} is there"
+            raise UsageError(msg, hint="name a directory of its own", subject=shown)
+    if os.path.ismount(target):
+        shown = printable(target)
+        msg = f"{shown} is not replaced: something is mounted there"
+        raise UsageError(msg, hint="name a directory in it", subject=shown)
 
 
 def exchange(new: bytes, old: bytes) -> None:
@@ -41,7 +69,7 @@ def exchange(new: bytes, old: bytes) -> None:
 
 
 def remove_tree(path: bytes) -> None:
-    """Remove whatever is at a path; nothing being there is no error.
+    """Remove whatever is at a path, read-only directories included; nothing being there is no error.
 
     Raises:
         OSError: some of it could not be removed.

@@ -16,6 +16,7 @@ from artifactfs.errors import (
     DigestMismatchError,
     EntryNotFoundError,
     StorageFullError,
+    UsageError,
 )
 from artifactfs.model import DirectoryEntry, Root
 from artifactfs.repository.checkout import checkout
@@ -162,6 +163,25 @@ def test_replace_swaps_and_removes_what_was_there(repository: Repository, work: 
     checkout(repository, version, os.fsencode(work / "t"), replace=True)
     assert snapshot(work / "t") == snapshot(work / "s")
     assert sorted(os.listdir(work)) == ["s", "t"]
+
+
+def test_what_is_needed_is_not_replaced(
+    repository: Repository, work: Path, version: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (work / "here" / "below").mkdir(parents=True)
+    (work / "here" / "kept").write_text("kept")
+    monkeypatch.chdir(work / "here" / "below")
+    (work / "link").symlink_to(work / "here")
+    above_repository = Path(repository.location).parent
+    for target in ("..", ".", work / "link", above_repository, repository.location, repository.state_directory):
+        for path in (b"", b"readme"):
+            if target == "." and not path:
+                continue  # it is empty, so nothing is replaced
+            with pytest.raises(UsageError, match="is not replaced"):
+                checkout(repository, version, os.fsencode(target), replace=True, path=path)
+    assert (work / "here" / "kept").read_text() == "kept"
+    checkout(repository, version, b".", replace=True)
+    assert (work / "here" / "below" / "readme").is_file()
 
 
 def test_a_replacement_that_fails_leaves_what_was_there(repository: Repository, work: Path, version: Root) -> None:
