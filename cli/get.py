@@ -80,7 +80,7 @@ def _copy(
     from artifactfs.repository.trees import Trees
 
     collection, version = repository.resolve(ref)
-    entry = Trees(repository.blobs).find_entry(version.root, ref.path)
+    entry, _ = Trees(repository.blobs).get_placed(version.root, ref.path)
     target = _default_target(f"{collection.name}:{version.name}", ref.path) if dest is None else dest
     if dest is not None and not isinstance(entry, DirectoryEntry) and os.path.isdir(dest):
         target = os.path.join(dest, entry.name)  # as cp(1) does

@@ -79,7 +79,7 @@ def _split(data: bytes) -> list[bytes]:
 
 def _read(viewed: Viewed, path: bytes) -> bytes | None:
     """Return a text file's bytes, or a link's target; None for anything else."""
-    entry = viewed.trees.find_entry(viewed.root, path)
+    entry = viewed.trees.get_placed(viewed.root, path)[0]
     if isinstance(entry, SymlinkEntry):
         return entry.target
     with closing(viewed.open_file(path)) as file:

@@ -250,7 +250,16 @@ def get_alias(collection: Collection, alias: str) -> Version:
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return a hint that names what is spelt nearly like `name`; "" when nothing is."""
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return format_similar(find_similar(name, known))
+
+
+def find_similar(name: str, known: Iterable[str]) -> list[str]:
+    """Return up to three that are spelt nearly like `name`, the nearest first."""
+    return difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+
+
+def format_similar(near: Sequence[str]) -> str:
+    """Return a hint that names them; "" when there are none."""
     return f"did you mean {' or '.join(near)}?" if near else ""
 
 

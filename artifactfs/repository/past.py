@@ -75,7 +75,7 @@ def find_origins(trees: Trees, collection: Collection, version: Version, path: b
         EntryNotFoundError: there is nothing.
         IntegrityError: a tree cannot be read.
     """
-    entry, placement = trees.find_placed(version.root, path)
+    entry, placement = trees.get_placed(version.root, path)
     if not isinstance(entry, DirectoryEntry):
         return [find_origin(trees, collection, version, path)]
     names = [child.name for child, _ in trees.load_entries(entry, placement)]

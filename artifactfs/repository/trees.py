@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from itertools import islice
 from typing import TYPE_CHECKING, Final, Protocol
 
 from cachetools import LRUCache
@@ -18,6 +19,7 @@ from artifactfs.digest import Digest
 from artifactfs.errors import EntryNotFoundError
 from artifactfs.model import DirectoryEntry, PageRef, Placement, Root
 from artifactfs.paths import join_path, printable, split_path
+from artifactfs.repository import changes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 CACHE_SIZE: Final = 16 << 20
 """Canonical bytes of the pages that are kept decoded (decoded, they take about four times as much)."""
+
+_NAMES_COMPARED: Final = 2000
 
 Placed = tuple["Entry", Placement | None]
 
@@ -102,6 +106,10 @@ class Trees:
             if not isinstance(item, PageRef)
         ]
 
+    def _iter_entries(self, directory: DirectoryEntry, placement: Placement | None) -> Iterator[Entry]:
+        for stored in self.iter_pages(directory, placement):
+            yield from (item for item in stored.page.items if not isinstance(item, PageRef))
+
     def find_child(self, directory: DirectoryEntry, name: bytes, placement: Placement | None = None) -> Placed | None:
         """Return the entry called `name` in a directory, or None. Reads one page of each level.
 
@@ -146,6 +154,35 @@ class Trees:
                 raise EntryNotFoundError(msg, hint="`artifactfs ls NAME:vN/` lists entries", subject=printable(path))
             entry, placement = found
         return entry, placement
+
+    def get_placed(self, root: Root, path: bytes) -> Placed:
+        """Return what `find_placed` does; when there is nothing, the error's hint has names nearly like it.
+
+        For people: it reads more of the directory in which the name is missing.
+        """
+        try:
+            return self.find_placed(root, path)
+        except EntryNotFoundError as error:
+            hint = self._suggest(root, path)
+            if not hint:
+                raise
+            raise EntryNotFoundError(error.message, hint=hint, subject=error.subject) from error
+
+    def _suggest(self, root: Root, path: bytes) -> str:
+        entry: Entry = root.as_entry()
+        placement = root_placement(root)
+        walked = b""
+        for name in split_path(path):
+            if not isinstance(entry, DirectoryEntry):
+                return ""
+            found = self.find_child(entry, name, placement)
+            if found is None:
+                entries = islice(self._iter_entries(entry, placement), _NAMES_COMPARED)
+                near = changes.find_similar(printable(name), (printable(other.name) for other in entries))
+                return changes.format_similar([printable(walked) + "/" * bool(walked) + other for other in near])
+            walked = join_path(walked, name)
+            entry, placement = found
+        return ""
 
     def iter_tree(self, root: Root, path: bytes = b"") -> Iterator[tuple[bytes, Entry]]:
         """Yield path and entry of everything below a path, depth first in name order.

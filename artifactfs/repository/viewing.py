@@ -52,7 +52,7 @@ class Viewed:
             UsageError: there is something else than a file.
             BlobMissingError, DigestMismatchError, MalformedError: the content is missing or damaged.
         """
-        entry, place = self.trees.find_placed(self.root, path)
+        entry, place = self.trees.get_placed(self.root, path)
         if isinstance(entry, ReferenceEntry):
             return self._repository.references.open(entry)
         if not isinstance(entry, FileEntry):

@@ -184,7 +184,7 @@ class Artifact(RelatedArtifact):
         if self._draft is not None:
             return _entry(path, self._draft.find(path), None)
         version = self.get_version("get_entry")
-        return _entry(path, self.get_workspace().trees.find_entry(version.root, path), self._fetch)
+        return _entry(path, self.get_workspace().trees.get_placed(version.root, path)[0], self._fetch)
 
     def files(self, names: Iterable[str] | None = None) -> Iterator[ArtifactEntry]:
         """Yield files and links, in depth-first order of their paths.

@@ -63,6 +63,9 @@ def test_an_unknown_name_is_answered_with_near_misses(animals: Cli) -> None:
     assert "did you mean animals?" in animals("show", "animels", code=10).stderr
     assert "did you mean best?" in animals("show", "animals:bets", code=12).stderr
     assert "Did you mean show?" in animals("sohw", code=2).stderr
+    for command in ("show", "cat", "ls", "get"):
+        assert "did you mean sub/dog.txt?" in animals(command, "animals:v0/sub/dig.txt", code=13).stderr
+        assert "did you mean sub?" in animals(command, "animals/sab/dog.txt", code=13).stderr
 
 
 def test_global_options_before_and_after_the_command(animals: Cli, tmp_path: Path) -> None:
