@@ -10,7 +10,7 @@ import click
 from artifactfs.errors import ArtifactFSError, BusyError, PartialError, UsageError
 
 from .committing import in_run, make_options, note_output, print_result, version_options
-from .completing import complete_name
+from .completing import complete_staging
 from .options import Command
 from .session import Session, current_session
 from .staged import end_staging, find_staging_name, get_staging
@@ -24,7 +24,7 @@ PAUSE_SECONDS: Final = 0.2
 
 
 @click.command("commit", cls=Command)
-@click.argument("ref", required=False, metavar="[NAME[:@STAGING]]", shell_complete=complete_name)
+@click.argument("ref", required=False, metavar="[NAME[:@STAGING]]", shell_complete=complete_staging)
 @version_options
 @click.option("--wait", is_flag=True, help="Wait until no file is open for writing.")
 @click.option("--expect-base", is_flag=True, help="Fail if somebody else has made a version meanwhile.")

@@ -17,6 +17,9 @@ def command(shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
+    from .bash import register
+
+    register()
     found = get_completion_class(shell)
     assert found is not None
     program = click.get_current_context().find_root().command

@@ -8,7 +8,7 @@ import click
 
 from artifactfs.errors import ArtifactFSError
 
-from .completing import complete_name
+from .completing import complete_staging
 from .options import Command
 from .output import format_count, print_json
 from .session import current_session
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("discard", cls=Command)
-@click.argument("ref", required=False, metavar="[NAME[:@STAGING]]", shell_complete=complete_name)
+@click.argument("ref", required=False, metavar="[NAME[:@STAGING]]", shell_complete=complete_staging)
 def command(ref: str | None) -> None:
     """Remove a staging directory; what was changed in it and not committed is lost, so it asks.
 

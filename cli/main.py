@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -134,4 +135,9 @@ def program() -> None:
 def main() -> NoReturn:
     """Run the command line and exit."""
     signal.signal(signal.SIGTERM, raise_terminated)
+    if "_ARTIFACTFS_COMPLETE" in os.environ:
+        from .bash import register
+
+        register()
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (for good: it would go into the line being typed)
     program.main(prog_name="artifactfs")

@@ -9,7 +9,7 @@ import click
 from artifactfs.errors import MountError, UsageError
 from artifactfs.paths import printable, split_path
 
-from .completing import complete_name
+from .completing import complete_staging
 from .options import BytesPath, Command
 from .output import name_fields, print_json
 from .session import current_session
@@ -17,7 +17,7 @@ from .staged import find_path, find_staging_name, get_staging
 
 
 @click.command("restore", cls=Command)
-@click.argument("ref", metavar="NAME[:@STAGING]", shell_complete=complete_name)
+@click.argument("ref", metavar="NAME[:@STAGING]", shell_complete=complete_staging)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=BytesPath())
 def command(ref: str, paths: tuple[bytes, ...]) -> None:
     """Take paths of a staging directory back to the version that it is compared with.

@@ -9,7 +9,7 @@ import click
 from artifactfs.errors import NotFoundError, UsageError
 from artifactfs.paths import parse_ref, printable
 
-from .completing import complete_name
+from .completing import complete_staging
 from .durations import Duration, format_age
 from .options import Command
 from .output import format_count, format_moment, print_json, print_table
@@ -25,7 +25,7 @@ SHOWN_DIGITS = 12
 
 
 @click.command("staging", cls=Command)
-@click.argument("refs", nargs=-1, metavar="[NAME[:@STAGING]]...", shell_complete=complete_name)
+@click.argument("refs", nargs=-1, metavar="[NAME[:@STAGING]]...", shell_complete=complete_staging)
 @click.option("--all", "-a", "is_all", is_flag=True, help="Those of all users and machines, by their pins.")
 @click.option("--older-than", type=Duration(), help="Only those made so long ago, such as 30d.")
 @click.option("--pin", "pins", multiple=True, metavar="ID", help="With --all: only this pin; its first digits do.")

@@ -7,7 +7,7 @@ import click
 from artifactfs.paths import printable
 
 from .changes import change_fields, print_changes
-from .completing import complete_name
+from .completing import complete_staging
 from .options import Command
 from .output import format_count, print_json
 from .session import current_session
@@ -15,7 +15,7 @@ from .staged import find_staging_name, get_staging, staging_fields
 
 
 @click.command("status", cls=Command)
-@click.argument("ref", required=False, metavar="[NAME[:@STAGING]]", shell_complete=complete_name)
+@click.argument("ref", required=False, metavar="[NAME[:@STAGING]]", shell_complete=complete_staging)
 def command(ref: str | None) -> None:
     """List what was changed in a staging directory since it was made or committed.
 

@@ -9,7 +9,7 @@ import pytest
 
 from artifactfs.mount import api
 from artifactfs.mount.options import Finding
-from tests.cli.support import Cli, run
+from tests.cli.support import Cli
 
 
 def test_put_prints_the_version_alone(cli: Cli) -> None:
@@ -241,25 +241,6 @@ def test_verify(animals: Cli, work: Path, tmp_path: Path) -> None:
 def test_index_rebuild(animals: Cli) -> None:
     assert animals.json("index", "rebuild")["collections"] == 1
     assert animals("cat", "animals:v0/cat.txt").stdout == "cat\n"
-
-
-def test_completion(animals: Cli) -> None:
-    for shell in ("zsh", "fish"):
-        assert "_ARTIFACTFS_COMPLETE" in animals("completion", shell).stdout
-    animals("completion", "csh", code=2)
-
-
-def test_completion_offers_names(animals: Cli) -> None:
-    def offered(words: str) -> list[str]:
-        environment = {**os.environ, "_ARTIFACTFS_COMPLETE": "fish_complete", "COMP_WORDS": words}
-        word = words.rsplit(" ", maxsplit=1)[-1]
-        answer = run(env={**environment, "COMP_CWORD": word}).stdout.decode()
-        return [line.partition(",")[2].partition("\t")[0] for line in answer.splitlines()]
-
-    assert offered("artifactfs mo") == ["mount", "mounts"]
-    assert offered("artifactfs show an") == ["animals"]
-    assert offered("artifactfs show animals:") == ["animals:best", "animals:latest", "animals:v0", "animals:v1"]
-    assert "--if-changed" in offered("artifactfs put --if")
 
 
 def test_doctor_lists_findings(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
