@@ -26,6 +26,9 @@ KEPT_COUNT: Final = 64
 DROP_FROM_BYTES: Final = 16 << 20
 """Size from which a file is not left in the page cache twice."""
 DROP_BEHIND_BYTES: Final = 4 << 20
+DROP_SPAN_BYTES: Final = 16 << 20
+"""How much is given up at a time. The kernel keeps a folio that lies only partly in the range, and on file systems with
+large folios (ext4 since Linux 6.16) one can be larger than a READ."""
 
 
 class _OpenContents(LRUCache[int, "Content"]):
@@ -114,7 +117,8 @@ def _read_from(content: Content, into: memoryview, offset: int) -> int:
 
 
 def _drop_behind(content: Content, offset: int, count: int) -> None:
-    start, stop = max(offset - DROP_BEHIND_BYTES, 0), offset - DROP_BEHIND_BYTES + count
+    stop = offset - DROP_BEHIND_BYTES + count
+    start = max(stop - DROP_SPAN_BYTES, 0)
     extent = content.extent()
     if extent is None or stop <= start:
         return
