@@ -23,6 +23,9 @@ from artifactfs.model import (
     DIRECTORY,
     EXECUTABLE,
     FILE,
+    FIRST_NS,
+    LARGEST,
+    LAST_NS,
     REFERENCE,
     SYMLINK,
     DirectoryEntry,
@@ -134,6 +137,18 @@ def build_page(level: int, items: tuple[Entry, ...] | tuple[PageRef, ...]) -> Pa
     data = _encoder.encode((level, items))
     content = hashlib.sha256(_encoder.encode((level, _content_items(items)))).digest()
     return Page(level, items, data, hashlib.sha256(data).digest(), content, *_totals(items))
+
+
+def check_range(page: Page) -> None:
+    """Return if a page has only numbers that a decoder takes.
+
+    Raises:
+        MalformedError: a time or a size is too large; nobody could read the page.
+    """
+    times = [item.mtime_ns for item in page.items if not isinstance(item, PageRef)]
+    if page.size > LARGEST or (times and not FIRST_NS <= min(times) <= max(times) <= LAST_NS):
+        msg = f"a directory cannot state the size {page.size}, or one of the times in it"
+        raise MalformedError(msg)
 
 
 def is_boundary(level: int, name: bytes) -> bool:

@@ -21,13 +21,27 @@ from artifactfs.digest import Digest
 RawDigest = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Name = Annotated[bytes, Meta(min_length=1, max_length=255)]
 Mode = Annotated[int, Meta(ge=0, le=0o777)]
-TimeNs = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+FIRST_NS: Final = -(2**63)
+LAST_NS: Final = 2**63 - 1
+"""The times that an entry can state: from 1677 to 2262. File systems know later ones."""
+LARGEST: Final = 2**63 - 1
+"""The largest size or number that an entry can state."""
+TimeNs = Annotated[int, Meta(ge=FIRST_NS, le=LAST_NS)]
+Size = Annotated[int, Meta(ge=0, le=LARGEST)]
 
 DEFAULT_TYPE: Final = "dataset"
 FILE, DIRECTORY, SYMLINK, REFERENCE = 1, 2, 3, 4
 EXECUTABLE: Final = 0o100
 """The bit of a mode by which content differs: the owner may execute the file."""
+
+
+def limit_time_ns(time_ns: int) -> int:
+    """Return the time nearest to `time_ns` that an entry can state.
+
+    >>> limit_time_ns(7), limit_time_ns(10**20) == LAST_NS
+    (7, True)
+    """
+    return min(max(time_ns, FIRST_NS), LAST_NS)
 
 
 class _Entry(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -4,7 +4,7 @@ Every method is one thing that either happened or did not; what survives a loss 
 `sync_` method was called for afterwards. Paths are absolute.
 
 Used by `local.py`; the tests' disk that forgets what was not synced is in `artifactfs.testing`.
-Threading: stateless but for one descriptor, so it may be shared.
+Threading: stateless but for one descriptor, which is opened under a lock, so it may be shared.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import errno
 import fcntl
 import os
 import sys
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
@@ -89,6 +90,9 @@ class DiskSyncs(Protocol):
 class Disk(DiskReads, DiskWrites, DiskSyncs, Protocol):
     """A local file system."""
 
+    def close(self) -> None:
+        """Release what it holds."""
+
 
 FICLONE = 0x40049409
 """_IOW(0x94, 9, int), linux/fs.h."""
@@ -158,7 +162,15 @@ class SystemDisk:
         self._root = root
         self._library = ctypes.CDLL(None, use_errno=True)
         self._descriptor = -1
+        self._guard = threading.Lock()
         self._can_clone = sys.platform.startswith("linux")
+
+    def close(self) -> None:
+        """Close the descriptor; the next write opens it again."""
+        with self._guard:
+            descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def read_file(self, path: str) -> bytes:
         """Return all bytes of a file."""
@@ -200,6 +212,7 @@ class SystemDisk:
 
     def create_file(self, path: str, chunks: Iterable[bytes | memoryview]) -> int:
         """Make a new file with these bytes and return its size."""
+        self._open_root()
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, OBJECT_MODE)
         try:
             size = _write_all(descriptor, chunks)
@@ -217,6 +230,7 @@ class SystemDisk:
         """
         if not self._can_clone:
             return None
+        self._open_root()
         target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, OBJECT_MODE)
         try:
             fcntl.ioctl(target, FICLONE, descriptor)
@@ -274,21 +288,26 @@ class SystemDisk:
         _sync(path, os.O_RDONLY | os.O_DIRECTORY)
 
     def sync_all(self) -> bool:
-        """Make everything on the file system durable.
-
-        The descriptor stays open from the first call on, because syncfs(2) reports the errors of writes
-        since it was opened (Linux 5.8).
-        """
+        """Make everything on the file system durable."""
         if not sys.platform.startswith("linux"):
             return False
-        if self._descriptor < 0:
-            self._descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        if self._library.syncfs(self._descriptor) != 0:
+        if self._library.syncfs(self._open_root()) != 0:
             code = ctypes.get_errno()
             if code == errno.ENOSYS:
                 return False
             raise OSError(code, os.strerror(code), self._root)
         return True
+
+    def _open_root(self) -> int:
+        """Return a descriptor of the root that is older than all that was written here.
+
+        syncfs(2) reports the errors of writes since its descriptor was opened (Linux 5.8): of one that is opened later,
+        an error that another program was told of meanwhile is not reported again.
+        """
+        with self._guard:
+            if self._descriptor < 0:
+                self._descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            return self._descriptor
 
 
 def _sync(path: str, flags: int) -> None:

@@ -70,8 +70,9 @@ class LocalStore:
         self.close()
 
     def close(self) -> None:
-        """Remove temporary files."""
+        """Remove temporary files, and close."""
         self._scratch.close()
+        self.disk.close()
 
     def read(self, key: str) -> bytes:
         """Return a whole object.
@@ -222,7 +223,7 @@ class LocalStore:
     def _delete(self, keys: list[str]) -> None:
         for key in keys:
             self.disk.remove(self.path(key))
-        # Names only: there are no directories above them that could be new.
+        # There are no directories above them that could be new.
         parents = {key.rpartition("/")[0] for key in keys}
         if len(parents) <= FEW_OBJECTS or not self.disk.sync_all():
             for parent in sorted(parents):

@@ -20,7 +20,7 @@ from artifactfs.blobstore.connecting import RemoteOptions
 from artifactfs.blobstore.retrying import RetryPolicy
 from artifactfs.digest import CHUNK_SIZE
 from artifactfs.errors import SourceNotFoundError, UsageError
-from artifactfs.model import ReferenceEntry
+from artifactfs.model import ReferenceEntry, limit_time_ns
 from artifactfs.reference.base import changed, missing
 from artifactfs.reference.buckets import BucketSource
 from artifactfs.reference.files import FileSource
@@ -197,7 +197,8 @@ def make_entry(name: bytes, found: Described) -> ReferenceEntry:
     else:
         kind, value = found.validator.kind, found.validator.value
         content = hashlib.sha256(_encoder.encode([found.uri, kind, value, found.size])).digest()
-    return ReferenceEntry(name, MODE, found.modified_ns, found.size, found.uri, found.validator, content, has_sha256)
+    mtime_ns = limit_time_ns(found.modified_ns)
+    return ReferenceEntry(name, MODE, mtime_ns, found.size, found.uri, found.validator, content, has_sha256)
 
 
 def _entry_path(uri: str, base: str) -> bytes:

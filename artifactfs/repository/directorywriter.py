@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from artifactfs.errors import MalformedError
-from artifactfs.manifest import PAGE_LIMIT, build_page, is_boundary, page_ref, split_level
+from artifactfs.manifest import PAGE_LIMIT, build_page, check_range, is_boundary, page_ref, split_level
 from artifactfs.paths import check_name
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ class DirectoryWriter:
 
 def store_page(writer: PageWriter, page: Page, places: Sequence[AnyPlace]) -> AnyPlace:
     """Store one page with the places of its items, and return where it lies."""
+    check_range(page)
     return writer.store_tree(page, places if any(place is not None for place in places) else ())
 
 

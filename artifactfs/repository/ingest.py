@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from artifactfs.blobstore.blobs import SMALL
 from artifactfs.errors import UsageError
-from artifactfs.model import FileEntry, ReferenceEntry, SymlinkEntry
+from artifactfs.model import FileEntry, ReferenceEntry, SymlinkEntry, limit_time_ns
 from artifactfs.paths import printable
 from artifactfs.repository.ignore import Ignored, Patterns, parse_patterns
 from artifactfs.repository.reading import Dropped, FileReader, ReadFile
@@ -261,7 +261,7 @@ class Ingest:
         if stored is None or found.status is None:
             return None
         self.dropped.note(found.path, found.local)
-        mode, mtime_ns = found.status.st_mode & 0o777, found.status.st_mtime_ns
+        mode, mtime_ns = found.status.st_mode & 0o777, limit_time_ns(found.status.st_mtime_ns)
         return ReadFile(FileEntry(found.name, mode, mtime_ns, stored.size, stored.sha256, stored.sums), stored.place)
 
     def _read(self, found: Found) -> ReadFile | SymlinkEntry:

@@ -22,7 +22,7 @@ from artifactfs.blobstore.blobs import SMALL, StoredBlob
 from artifactfs.blobstore.hashing import StreamHasher
 from artifactfs.digest import CHUNK_SIZE
 from artifactfs.errors import SourceChangedError
-from artifactfs.model import FileEntry, SymlinkEntry
+from artifactfs.model import FileEntry, SymlinkEntry, limit_time_ns
 from artifactfs.paths import printable
 from artifactfs.repository.commit import DroppedXattrs
 from artifactfs.repository.progress import counting
@@ -199,7 +199,7 @@ class FileReader:
             if error.errno == errno.EINVAL:
                 raise _replaced(found) from error
             raise source_failed(error, found.local) from error
-        return SymlinkEntry(found.name, 0o777, found.status.st_mtime_ns, target)
+        return SymlinkEntry(found.name, 0o777, limit_time_ns(found.status.st_mtime_ns), target)
 
     def _read_once(self, found: Found) -> ReadFile | None:
         """Return the file, or None when it changed meanwhile."""
@@ -222,7 +222,8 @@ class FileReader:
         finally:
             os.close(descriptor)
         mode = before.st_mode & 0o777
-        entry = FileEntry(found.name, mode, before.st_mtime_ns, blob.size, blob.sha256, blob.sums)
+        mtime_ns = limit_time_ns(before.st_mtime_ns)
+        entry = FileEntry(found.name, mode, mtime_ns, blob.size, blob.sha256, blob.sums)
         return ReadFile(entry, blob.place, data, before)
 
     def _read(self, descriptor: int, size: int) -> tuple[StoredBlob, bytes | None]:

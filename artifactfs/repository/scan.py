@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from artifactfs.errors import AlreadyExistsError, SourceChangedError, UsageError, translate_os_error
-from artifactfs.model import ReferenceEntry
+from artifactfs.model import ReferenceEntry, limit_time_ns
 from artifactfs.paths import check_name, join_path, printable
 from artifactfs.repository.ignore import IGNORE_FILE, Ignored
 from artifactfs.repository.sources import Planned
@@ -110,7 +110,7 @@ class Scanner:
                 continue
             names[name] = self._merge(names.get(name), name, path, child)
         found = [names[name] for name in sorted(names) if self._is_wanted(names[name], ignored)]
-        mode, mtime_ns = (PLAIN_MODE, None) if status is None else (status.st_mode & 0o777, status.st_mtime_ns)
+        mode, mtime_ns = (PLAIN_MODE, None) if status is None else _mode_and_time(status)
         return Listing(found, ignored, mode, mtime_ns, planned.contents[0] if planned.contents else b"")
 
     def _list_plain(self, planned: Planned, path: bytes, ignored: Ignored) -> Listing:
@@ -124,9 +124,7 @@ class Scanner:
         except OSError as error:
             raise source_failed(error, local) from error
         names.sort()
-        return Listing(
-            self._iter_plain(local, path, names, ignored), ignored, status.st_mode & 0o777, status.st_mtime_ns, local
-        )
+        return Listing(self._iter_plain(local, path, names, ignored), ignored, *_mode_and_time(status), local)
 
     def _iter_plain(self, local: bytes, path: bytes, names: list[bytes], ignored: Ignored) -> Iterator[Found]:
         parent, prefix = os.path.join(local, b""), path + b"/" if path else b""
@@ -212,6 +210,10 @@ def source_failed(error: OSError, local: bytes) -> ArtifactFSError:
         msg = f"{shown} vanished while it was read"
         return SourceChangedError(msg, hint="try again when nothing writes to it", subject=os.fsdecode(local))
     return translate_os_error(error, doing=f"reading {shown}", subject=os.fsdecode(local))
+
+
+def _mode_and_time(status: os.stat_result) -> tuple[int, int]:
+    return status.st_mode & 0o777, limit_time_ns(status.st_mtime_ns)
 
 
 def _lstat(local: bytes) -> os.stat_result:

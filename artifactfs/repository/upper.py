@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from artifactfs.errors import UsageError, translate_os_error
-from artifactfs.model import FileEntry
+from artifactfs.model import FileEntry, limit_time_ns
 from artifactfs.paths import join_path, printable
 from artifactfs.repository.reading import Dropped, FileReader, HashingSink
 from artifactfs.repository.scan import Found
@@ -173,14 +173,15 @@ class UpperTree:
         if has_metacopy(found.local, self._prefix):
             msg = f"{printable(found.path)} has its data in the lower directory only (overlay.metacopy)"
             raise UsageError(msg, hint="mount the overlay with metacopy=off", subject=printable(found.path))
+        mtime_ns = limit_time_ns(status.st_mtime_ns)
         known = self._hashes.find(found.path, status)
         stored = self._sink.find_stored(known) if known is not None else None
         if stored is not None:
             mode = status.st_mode & 0o777
-            entry = FileEntry(found.name, mode, status.st_mtime_ns, stored.size, stored.sha256, stored.sums)
+            entry = FileEntry(found.name, mode, mtime_ns, stored.size, stored.sha256, stored.sums)
             return entry, stored.place
         entry, place, _, _ = self._reader.store(self._reader.read_file(found))
-        if (entry.size, entry.mtime_ns) == (status.st_size, status.st_mtime_ns):
+        if (entry.size, entry.mtime_ns) == (status.st_size, mtime_ns):
             self._hashes.add(found.path, status, sha256=entry.sha256, sums=entry.sums)
         return entry, place
 
@@ -190,7 +191,7 @@ class UpperTree:
         return self._builder.overlay_directory(
             level.name,
             mode=status.st_mode & 0o777,
-            mtime_ns=status.st_mtime_ns,
+            mtime_ns=limit_time_ns(status.st_mtime_ns),
             base=level.lower.entry if level.lower is not None else None,
             changes=level.changes,
             placement=level.lower.placement if level.lower is not None else None,

@@ -96,6 +96,9 @@ class ForgetfulDisk:
         disk.steps = 0
         return disk
 
+    def close(self) -> None:
+        """Do nothing."""
+
     def read_file(self, path: str) -> bytes:
         """Return all bytes of a file."""
         return self._get(path).data

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from artifactfs.blobstore.base import Store
-from artifactfs.blobstore.local import LocalStore, open_local_store
+from artifactfs.blobstore.disk import OBJECT_MODE
+from artifactfs.blobstore.local import FEW_OBJECTS, LocalStore, open_local_store
 from artifactfs.blobstore.memory import MemoryStore
 from artifactfs.errors import InvalidNameError
 from artifactfs.testing.faulty import FaultyStore
@@ -95,3 +96,25 @@ def test_what_a_killed_writer_left_is_swept_and_a_living_one_is_not_disturbed(tm
         for stream in (process.stdin, process.stdout):
             if stream is not None:
                 stream.close()
+
+
+def test_nothing_is_written_before_the_root_is_open_and_nothing_stays_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So syncfs(2) tells of every write that failed."""
+    opened: list[tuple[str, object]] = []
+    real = os.open
+
+    def open_it(path: str, flags: int, *rest: int) -> int:
+        opened.append((path, "object" if rest == (OBJECT_MODE,) else flags))
+        return real(path, flags, *rest)
+
+    before = len(os.listdir("/proc/self/fd"))
+    with open_local_store(str(tmp_path)) as store, store.begin_batch() as batch:
+        monkeypatch.setattr(os, "open", open_it)
+        for number in range(2 * FEW_OBJECTS):
+            batch.name(batch.write((b"%d" % number,)), f"blobs/aa/{number}")
+        batch.flush()
+        root = opened.index((str(tmp_path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        assert root < [what for _, what in opened].index("object")
+    assert len(os.listdir("/proc/self/fd")) == before
