@@ -11,13 +11,14 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.bench.__main__ import Bench
+from tests.bench.__main__ import KILLS, Bench
 from tests.bench.chart import draw
+from tests.bench.kills import Kills
 from tests.bench.measures import READING, TARGETS
 from tests.bench.memory import MARK, anonymous_kib
 from tests.bench.million import STEPS, Million, Run
 from tests.bench.systems import PEERS, Commands, missing
-from tests.bench.table import format_systems, format_targets, ratio
+from tests.bench.table import format_kills, format_systems, format_targets, ratio
 from tests.bench.workload import Shape
 
 SHAPE = Shape(directories=2, files=5, big_mib=10)
@@ -44,6 +45,12 @@ def test_putting_again_is_compared_with_the_first_time(again: float, reached: st
     table = format_targets({"kernel": OURS | {"put-again": [again] * 3}}, PLAIN).splitlines()
     row = next(line for line in table if "same tree again" in line)
     assert row.endswith(f"| {reached} |")
+
+
+def test_what_readers_saw_of_killed_workers_is_summed_up() -> None:
+    line = format_kills([Kills(100, 2000, 0, 0.2), Kills(101, 1000, 1, 0.15)])
+    assert "killed under readers: 201; of 3,000 reads" in line
+    assert "1 failed or were wrong, and the longest took 0.20 s" in line
 
 
 def test_all_systems_stand_in_one_table() -> None:
@@ -82,6 +89,8 @@ def test_half_of_each_figure_is_reached() -> None:
         for target in TARGETS
     }
     assert {title: part for title, part in reached.items() if part < 0.5} == {}
+    assert [run.failed for run in bench.kills] == [0, 0, 0]
+    assert all(run.killed >= KILLS and run.read > 0 for run in bench.kills)
 
 
 def test_memory_is_that_of_marked_processes_with_their_children() -> None:

@@ -13,13 +13,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import chart, machine, workload
+from tests.bench import chart, kills, machine, workload
 from tests.bench.measures import Seconds, add, read_all
 from tests.bench.systems import PEERS, ArtifactFS, Peer, missing
-from tests.bench.table import format_systems, format_targets
+from tests.bench.table import format_kills, format_systems, format_targets
 from tests.bench.workload import Shape
 
 TRANSPORTS = ("kernel", "fusepy")
+KILLS = 100
+"""Workers that are killed in each run."""
 
 
 class Bench:
@@ -30,6 +32,7 @@ class Bench:
         self.tree = work / "tree"
         workload.make_tree(self.tree, shape)
         self.plain: Seconds = {}
+        self.kills: list[kills.Kills] = []
         self.ours: dict[str, Seconds] = {name: {} for name in transports}
         self._transports = {name: ArtifactFS(name, work=work, tree=self.tree) for name in transports}
         self.left_out = {peer.name: missing(peer) for peer in PEERS if missing(peer)} if peers else {}
@@ -80,6 +83,8 @@ class Bench:
             with system.mounted("--passthrough") as root:
                 workload.read_big(root)
                 add(seconds, "big2-passthrough", lambda: workload.read_big(root))
+            with system.mounted() as root:
+                self.kills.append(kills.measure(root, self.tree, count=KILLS))
 
     def _warm_stored(self, system: ArtifactFS) -> None:
         stored = [Path(folder, name) for folder, _, names in os.walk(system.repository) for name in names]
@@ -94,6 +99,8 @@ class Bench:
     def report(self) -> str:
         """Return the tables."""
         parts = [machine.describe(), "", format_targets(self.ours, self.plain), ""]
+        if self.kills:
+            parts += [format_kills(self.kills), ""]
         parts.append(format_systems(self.systems(), self.shape))
         parts += [f"left out: {name} ({programs} not installed)" for name, programs in self.left_out.items()]
         return "\n".join(parts)

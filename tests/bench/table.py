@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from tests.bench.kills import Kills
 from tests.bench.measures import AGAIN_SHARE, COMMAND_SECONDS, READING, TARGETS, Seconds, Target
 from tests.bench.workload import Shape
 
@@ -46,6 +47,16 @@ def _target_row(target: Target, ours: Sequence[float], peer: Sequence[float]) ->
     spent = [f"{statistics.median(seconds):.2f} s" for seconds in (peer, ours)]
     reached = "yes" if value >= target.ratio else "NO"
     return [target.system, target.title, *spent, f"{value:.2f}", f"{target.ratio:.2f}", reached]
+
+
+def format_kills(runs: Sequence[Kills]) -> str:
+    """Return one line on what readers saw of killed workers, in all runs."""
+    killed, read = sum(run.killed for run in runs), sum(run.read for run in runs)
+    failed, longest = sum(run.failed for run in runs), max(run.longest_seconds for run in runs)
+    return (
+        f"Workers of the kernel transport killed under readers: {killed}; of {read:,} reads that were compared "
+        f"{failed} failed or were wrong, and the longest took {longest:.2f} s."
+    )
 
 
 def format_systems(results: dict[str, Seconds], shape: Shape) -> str:
