@@ -58,12 +58,12 @@ def mount(places: Places, mountpoint: str, *, options: MountOptions) -> MountInf
         NotFoundError: `options.artifact` names nothing.
     """
     path = resolve_mountpoint(mountpoint) if options.descriptor is None else os.path.abspath(mountpoint)
-    if options.descriptor is None:  # else it is mounted already, and nobody answers yet
+    if options.descriptor is None:  # else it is mounted already, nobody answers yet, and the device is not needed
         clear_dead(path)
         check_mountpoint(path, repository=places.repository)
-    device = doctor.look_at_device(doctor.DEVICE)
-    if not device.ok:
-        raise MountError(device.message, hint=device.mend, subject=doctor.DEVICE)
+        device = doctor.look_at_device(doctor.DEVICE)
+        if not device.ok:
+            raise MountError(device.message, hint=device.mend, subject=doctor.DEVICE)
     order = Order(
         kind=REPOSITORY if options.artifact is None else VERSION,
         mountpoint=path,

@@ -68,7 +68,13 @@ def start_server(places: Places, order: Order) -> MountInfo:
         os.close(reading)
         if writing >= 0:
             os.close(writing)
-    _list_once(order.mountpoint, slot.log)
+    try:
+        _list_once(order.mountpoint, slot.log)
+    except PermissionError as error:
+        if order.descriptor is None:
+            msg = f"{order.mountpoint} was mounted but cannot be listed: {error.strerror}"
+            raise MountError(msg, hint=f"the server's log is {slot.log}", subject=order.mountpoint) from error
+        # Who mounted it lets nobody else in, this process included: that is up to him.
     info = read_record(slot.record)
     if info is None:
         msg = f"the mount on {order.mountpoint} ended as soon as it was up"
@@ -117,21 +123,24 @@ def _list_once(mountpoint: str, log: str) -> None:
     Until the root's attributes are known its permission bits are 0, and the kernel drops the answer that tells them
     when a notification about the root comes meanwhile, as it does when a mount begins: whoever is not root is then
     refused, once. Source: fuse_fill_super_common, fuse_reverse_inval_inode, fuse_change_attributes (Linux 6.18).
+
+    Raises:
+        PermissionError: this user is not let in.
+        MountError: it cannot be listed.
     """
     deadline = time.monotonic() + _FIRST_SECONDS
-    try:
-        while True:
-            try:
-                os.listdir(mountpoint)
-            except PermissionError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(_PAUSE_SECONDS)
-            else:
-                return
-    except OSError as error:
-        msg = f"{mountpoint} was mounted but cannot be listed: {error.strerror}"
-        raise MountError(msg, hint=f"the server's log is {log}", subject=mountpoint) from error
+    while True:
+        try:
+            os.listdir(mountpoint)
+        except PermissionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+        except OSError as error:
+            msg = f"{mountpoint} was mounted but cannot be listed: {error.strerror}"
+            raise MountError(msg, hint=f"the server's log is {log}", subject=mountpoint) from error
+        else:
+            return
 
 
 def become_server(places: Places, order: Order) -> None:

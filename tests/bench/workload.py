@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BUFFER_SIZE = 1 << 20
-RANDOM_COUNT = 5000
+RANDOM_COUNT = 2000
 
 
 @dataclass(frozen=True, slots=True)

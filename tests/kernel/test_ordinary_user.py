@@ -13,13 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from artifactfs.mount.kernel.mounting import MountRequest, open_mount
 from artifactfs.mount.syscalls import may_mount
+from tests.cli.support import PROGRAM
 
 from .killing import needs_resend
+from .support import slurp
 
 NOBODY = 65534
 FUSE = os.makedev(10, 229)
-PROGRAM = Path(__file__).with_name("ordinary_user.py")
+SCRIPT = Path(__file__).with_name("ordinary_user.py")
 missing = [name for name in ("unshare", "setpriv", "fusermount3") if shutil.which(name) is None]
 
 pytestmark = [
@@ -43,18 +46,49 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def test_an_ordinary_user_mounts_by_fusermount3(folder: Path) -> None:
+def as_nobody(folder: Path, *command: str | Path, device: Path, descriptor: int | None = None) -> None:
+    """Run a command as an ordinary user, for whom `device` is /dev/fuse; it must succeed."""
     # The one right that is left is to find the interpreter, which may lie in root's home.
     become = f"setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups"
     rights = "--inh-caps=-all,+dac_read_search --ambient-caps=+dac_read_search"
     script = f'mount --bind "$1" /dev/fuse && shift && exec {become} {rights} "$@"'
-    command = ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", folder / "fuse"]
+    home = folder / "home"
+    places = {f"ARTIFACTFS_{name}": str(home / name.lower()) for name in ("REPO", "STATE", "CACHE", "RUNTIME")}
     done = subprocess.run(
-        [*command, sys.executable, PROGRAM, folder / "home"],
-        env={**os.environ, "PYTHONPATH": str(PROGRAM.parents[2]), "HOME": str(folder / "home")},
+        ["unshare", "-m", "--propagation", "slave", "sh", "-c", script, "sh", device, *command],
+        env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[2]), "HOME": str(home), **places},
+        pass_fds=[] if descriptor is None else [descriptor],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_ordinary_user_mounts_by_fusermount3(folder: Path) -> None:
+    as_nobody(folder, sys.executable, SCRIPT, folder / "home", device=folder / "fuse")
+
+
+@pytest.mark.parametrize("lets_others_in", [True, False])
+def test_an_ordinary_user_serves_what_root_mounted_without_the_device(folder: Path, *, lets_others_in: bool) -> None:
+    closed, tree, place = folder / "closed", folder / "tree", folder / "mnt"
+    closed.write_bytes(b"")
+    closed.chmod(0o600)
+    tree.mkdir()
+    (tree / "cat.txt").write_bytes(b"a cat\n")
+    place.mkdir()
+    program = [*PROGRAM, "--quiet"]
+    as_nobody(folder, *program, "put", "animals", f"{tree}/", device=closed)
+    descriptor = open_mount(MountRequest(str(place), allow_other=lets_others_in))
+    try:
+        as_nobody(
+            folder, *program, "mount", place, "--artifact", "animals", "--fd", str(descriptor),
+            device=closed, descriptor=descriptor,
+        )  # fmt: skip
+        os.close(descriptor)
+        assert slurp(place / "cat.txt") == b"a cat\n"
+        as_nobody(folder, *program, "mount", "--upgrade", place, device=closed)
+        assert slurp(place / "cat.txt") == b"a cat\n"
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
