@@ -41,7 +41,8 @@ def check_replaceable(target: bytes, needed: Iterable[tuple[str, bytes]]) -> Non
             shown = printable(target)
             msg = f"{shown} is not replaced: {name} is there"
             raise UsageError(msg, hint="name a directory of its own", subject=shown)
-    if os.path.ismount(target):
+    # Of files nothing can be told: on overlayfs those of the version below have another device than their directory.
+    if os.path.isdir(target) and os.path.ismount(target):
         shown = printable(target)
         msg = f"{shown} is not replaced: something is mounted there"
         raise UsageError(msg, hint="name a directory in it", subject=shown)
