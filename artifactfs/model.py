@@ -163,6 +163,38 @@ class Root(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
         return DirectoryEntry(name, self.mode, self.mtime_ns, *raw, self.size, self.count)
 
 
+class Origin(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Where a version was made that was copied from another repository, whatever copies it went through.
+
+    Attributes:
+        repository: id of the repository, 32 hex digits.
+        collection: the collection's name there.
+        version: its number there.
+        author: who committed it there.
+        time_ns: when, nanoseconds since 1970 UTC.
+        base: number of the version that it was made from there, if any.
+        inputs: versions it was made from, each `NAME:vN`, of that repository.
+        run: id of the run that made it, if any; the run is recorded there.
+    """
+
+    repository: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+    collection: str
+    version: Annotated[int, Meta(ge=0, le=2**53 - 1)]
+    author: str
+    time_ns: TimeNs
+    base: Annotated[int, Meta(ge=0, le=2**53 - 1)] | None = None
+    inputs: tuple[str, ...] = ()
+    run: str | None = None
+
+    def is_same(self, other: Origin) -> bool:
+        """Return whether both name the same version of the same collection and repository."""
+        return self.names(other) and self.version == other.version
+
+    def names(self, other: Origin) -> bool:
+        """Return whether both name a version of the same collection and repository."""
+        return (self.repository, self.collection) == (other.repository, other.collection)
+
+
 class Version(Struct, frozen=True, omit_defaults=True):
     """One immutable version of a collection.
 
@@ -180,6 +212,7 @@ class Version(Struct, frozen=True, omit_defaults=True):
         run: id of the run that made it, if any.
         inputs: versions it was made from, each `NAME:vN`.
         expires_ns: when `expire` may remove it, if ever.
+        origin: where it was made, if it was copied from another repository.
     """
 
     number: int
@@ -195,6 +228,7 @@ class Version(Struct, frozen=True, omit_defaults=True):
     run: str | None = None
     inputs: tuple[str, ...] = ()
     expires_ns: int | None = None
+    origin: Origin | None = None
 
     @property
     def name(self) -> str:

@@ -25,7 +25,7 @@ from artifactfs.reference.uris import redact_uri
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from artifactfs.model import Collection, Entry, Version
+    from artifactfs.model import Collection, Entry, Origin, Version
 
 SCHEMA: Final = 1
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -106,6 +106,19 @@ def version_fields(collection: Collection, version: Version) -> dict[str, Any]:
         "run": version.run,
         "inputs": list(version.inputs),
         "expires": None if version.expires_ns is None else format_time_ns(version.expires_ns),
+        "origin": None if version.origin is None else _origin_fields(version.origin),
+    }
+
+
+def _origin_fields(origin: Origin) -> dict[str, Any]:
+    return {
+        "repository": origin.repository,
+        "ref": f"{origin.collection}:v{origin.version}",
+        "author": origin.author,
+        "created": format_time_ns(origin.time_ns),
+        "base": None if origin.base is None else f"{origin.collection}:v{origin.base}",
+        "inputs": list(origin.inputs),
+        "run": origin.run,
     }
 
 

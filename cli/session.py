@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from artifactfs.blobstore.connecting import RemoteOptions
     from artifactfs.places import Places
     from artifactfs.reference.references import References
+    from artifactfs.repository.format import Format
     from artifactfs.repository.repository import Repository
 
 
@@ -62,16 +63,17 @@ class Session:
 
         return find_author(os.environ, load_settings(os.environ), user=_user_name(), host=os.uname().nodename)
 
-    def find_remote(self, *, keeps: bool = True) -> RemoteOptions:
+    def find_remote(self, location: str | None = None, *, keeps: bool = True) -> RemoteOptions:
         """Return how to speak to object stores. What services' files say is put into the environment, for daemons.
 
         Args:
+            location: of a repository; None is the one of this session.
             keeps: whether what was fetched is kept, and taken instead of what the store has.
         """
         from artifactfs.blobstore.connecting import RemoteOptions
         from artifactfs.blobstore.locations import is_remote
 
-        if not is_remote(self.places.repository):
+        if not is_remote(location or self.places.repository):
             return RemoteOptions()
         from artifactfs.credentials import find_remote_options
         from artifactfs.places import load_settings
@@ -88,8 +90,16 @@ class Session:
         return find_followed(load_settings(os.environ), for_others=for_others)
 
     @contextmanager
-    def open_repository(self, *, create: bool = False, keeps: bool = True) -> Iterator[Repository]:
-        """Open the repository, and close it afterwards; `keeps` is as in `find_remote`.
+    def open_repository(
+        self, location: str | None = None, *, create: bool = False, keeps: bool = True, like: Format | None = None
+    ) -> Iterator[Repository]:
+        """Open a repository, and close it afterwards; `location` and `keeps` are as in `find_remote`.
+
+        Args:
+            location: of the repository.
+            create: whether to make it where there is none.
+            keeps: whether what was fetched is kept.
+            like: the format of a repository of which a new one is a clone.
 
         Raises:
             NotFoundError: there is none, and `create` is False.
@@ -100,12 +110,13 @@ class Session:
 
         places = self.places
         repository = open_repository(
-            places.repository,
+            location or places.repository,
             state=places.state,
             author=self.find_author(),
             create=create,
+            like=like,
             packed_below=find_packed_below(load_settings(os.environ)),
-            remote=self.find_remote(keeps=keeps),
+            remote=self.find_remote(location, keeps=keeps),
             references=_find_references,
         )
         with repository:

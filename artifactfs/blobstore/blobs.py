@@ -12,12 +12,12 @@ from __future__ import annotations
 import hashlib
 import threading
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, Self
 
 from artifactfs.blobstore.base import Published
 from artifactfs.blobstore.hashing import BLOCK_SIZE, ObjectStream, StreamHasher, hash_file
 from artifactfs.blobstore.keys import BLOBS_PREFIX, PACKS_PREFIX, blob_key, pack_key, sums_key
+from artifactfs.blobstore.loose import LooseNames
 from artifactfs.blobstore.packing import Packer, PackName, Place
 from artifactfs.blobstore.packs import PackFiles
 from artifactfs.blobstore.places import FILES, SEEN, MemoryPlaces
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from artifactfs.blobstore.packs import PackPlace
     from artifactfs.blobstore.places import PlaceLog
 
-LISTED_LIMIT: Final = 512
-"""Of folders with so many loose blobs no list is kept."""
 SMALL: Final = BLOCK_SIZE
 """A file up to this size is read whole before it is hashed and written; each thread holds one."""
 
@@ -139,7 +137,7 @@ class BlobBatch:
         self._fresh: dict[bytes, Place] = {}
         self._previous: dict[bytes, Place] = {}
         self._looked_up: dict[bytes, list[tuple[bytes, PackPlace]]] = {}
-        self._loose: dict[str, frozenset[str]] = {}
+        self._loose = LooseNames(blobs.store)
         self._names: dict[bytes, PackName | None] = dict.fromkeys(avoid)
         self._completed: set[bytes] = set()
 
@@ -219,7 +217,9 @@ class BlobBatch:
             place = self._find_place(blob.sha256, blob.size)
         if place is not None:
             return StoredBlob(blob.sha256, blob.size, blob.sums, place)
-        if not self._is_stored(blob_key(blob.sha256), blob.sha256, blob.size):
+        if self.is_packed(blob.size) and not self._loose.may_have(blob.sha256):
+            return None
+        if not self._is_stored_loose(blob.sha256, blob.size):
             return None
         sums_size = -(-blob.size // CHUNK_SIZE) * DIGEST_SIZE
         if blob.sums is not None and not self._is_stored(sums_key(blob.sums), blob.sums, sums_size):
@@ -243,9 +243,7 @@ class BlobBatch:
             return StoredBlob(sha256, len(data))
         with self._packing:
             place = self._find_place(sha256, len(data))
-            if place is None and not (
-                self._may_be_loose(sha256) and self._is_stored(blob_key(sha256), sha256, len(data))
-            ):
+            if place is None and not (self._loose.may_have(sha256) and self._is_stored_loose(sha256, len(data))):
                 place = self._fresh[sha256] = self._packer.add(data)
                 if self._packer.is_full:
                     self.seal_pack()
@@ -298,17 +296,6 @@ class BlobBatch:
                 return Place(name, known.offset, known.size)
         return None
 
-    def _may_be_loose(self, sha256: bytes) -> bool:
-        """Return whether a blob may be an object of its own; its folder is listed once instead of asking for each."""
-        if self._store.keeps_checksums:
-            return True
-        key = blob_key(sha256)
-        folder = key[: key.rindex("/") + 1]
-        names = self._loose.get(folder)
-        if names is None:
-            names = self._loose[folder] = frozenset(islice(self._store.iter_keys(folder), LISTED_LIMIT))
-        return len(names) == LISTED_LIMIT or key in names
-
     def _iter_known(self, sha256: bytes) -> Iterator[tuple[bytes, PackPlace]]:
         for table in (FILES, SEEN):
             known = self._blobs.places.find_places(table, (sha256,)).get(sha256)
@@ -347,6 +334,11 @@ class BlobBatch:
     def _store_object(self, key: str, sha256: bytes, data: bytes) -> None:
         if not self._is_stored(key, sha256, len(data)):
             self._batch.name(self._batch.write((data,)), key)
+
+    def _is_stored_loose(self, sha256: bytes, size: int) -> bool:
+        is_stored = self._is_stored(blob_key(sha256), sha256, size)
+        self._loose.note(is_there=is_stored)
+        return is_stored
 
     def _is_stored(self, key: str, sha256: bytes, size: int) -> bool:
         """Return whether the store has an object, undamaged: if it was touched since it was verified, it is read.

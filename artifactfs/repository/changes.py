@@ -37,7 +37,7 @@ from artifactfs.repository.records import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from artifactfs.model import Collection, Root, Version
+    from artifactfs.model import Collection, Origin, Root, Version
 
 _SAFE_INTEGER = 2**53
 
@@ -54,6 +54,7 @@ def commit(  # noqa: PLR0913 (all that a commit record states)
     base: int | None = None,
     inputs: Sequence[str] = (),
     expires_ns: int | None = None,
+    origin: Origin | None = None,
     expected: tuple[str, int | None] | None = None,
 ) -> Commit:
     """Return the next version, to which `latest` and `aliases` point.
@@ -69,6 +70,8 @@ def commit(  # noqa: PLR0913 (all that a commit record states)
         base: the version that this one was made from.
         inputs: versions it was made from, each `NAME:vN`.
         expires_ns: when it may be removed.
+        origin: where it was made, if it is a copy. Then `latest` stays where it is when that is a copy of a later
+            version of the same collection.
         expected: an alias and the version that it must still point to (None: that it must not exist).
 
     Raises:
@@ -82,14 +85,33 @@ def commit(  # noqa: PLR0913 (all that a commit record states)
         version=collection.next_version,
         type=_choose_type(collection, type),
         root=root,
-        aliases=(LATEST, *sorted({check_alias_name(alias) for alias in aliases} - {LATEST})),
+        aliases=(
+            *((LATEST,) if origin is None or _is_newest(collection, origin) else ()),
+            *sorted({check_alias_name(alias) for alias in aliases} - {LATEST}),
+        ),
         description=description,
         metadata=check_metadata(metadata or {}),
         tags=_check_tags(tags),
         base=base,
         inputs=tuple(inputs),
         expires_ns=expires_ns,
+        origin=origin,
     )
+
+
+def find_copy(collection: Collection, origin: Origin, root: Root | None = None) -> Version | None:
+    """Return the live version that is a copy of a version elsewhere, or None.
+
+    Args:
+        collection: the state of the collection that may have it.
+        origin: names the other version.
+        root: its top directory, which must be the same; None takes any.
+    """
+    for version in sorted(collection.versions.values(), key=lambda version: -version.number):
+        is_copy = version.origin is not None and version.origin.is_same(origin)
+        if is_copy and (root is None or (version.root.tree, version.root.mode) == (root.tree, root.mode)):
+            return version
+    return None
 
 
 def set_aliases(collection: Collection, *, version: int, aliases: Sequence[str]) -> SetAliases:
@@ -302,6 +324,13 @@ def _choose_type(collection: Collection, wanted: str | None) -> str:
         msg = f"the collection {collection.name!r} has the type {collection.type!r}, not {wanted!r}"
         raise UsageError(msg, hint="leave the type out, or use another collection", subject=collection.name)
     return collection.type
+
+
+def _is_newest(collection: Collection, origin: Origin) -> bool:
+    """Return whether `latest` is no copy of a later version of the same collection elsewhere."""
+    latest = collection.versions.get(collection.aliases.get(LATEST, -1))
+    there = latest.origin if latest is not None else None
+    return there is None or not there.names(origin) or there.version <= origin.version
 
 
 def _check_word(word: str, what: str) -> str:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
+import msgspec
+
 from artifactfs.errors import PrunedError
-from artifactfs.model import NO_METADATA, Collection, Root, Version
+from artifactfs.model import NO_METADATA, Collection, Origin, Root, Version
 from artifactfs.paths import LATEST, check_alias_name
 from artifactfs.repository import changes
 from artifactfs.repository.reach import check_present
@@ -40,6 +42,8 @@ class CommitOptions:
         run: id of the run that makes it.
         inputs: versions it was made from, each `NAME:vN`.
         expires_ns: when it may be removed, nanoseconds since 1970 UTC.
+        origin: where it was made, if it is a copy: no version is made when the collection has this one already, and
+            `base` is then found by its own origin.
     """
 
     type: str | None = None
@@ -54,6 +58,7 @@ class CommitOptions:
     run: str | None = None
     inputs: tuple[str, ...] = ()
     expires_ns: int | None = None
+    origin: Origin | None = None
 
 
 DEFAULT_OPTIONS = CommitOptions()
@@ -196,8 +201,8 @@ def find_followed(collection: Collection, base: int | None) -> Version | None:
 
 def _change(collection: Collection, root: Root, options: CommitOptions) -> Body:
     body = _commit_body(collection, root, options)
-    followed = find_followed(collection, options.base) if options.if_changed else None
-    if followed is None or followed.root.content != root.content:
+    followed = _find_same(collection, root, options)
+    if followed is None:
         return body
     missing = [
         alias
@@ -209,6 +214,23 @@ def _change(collection: Collection, root: Root, options: CommitOptions) -> Body:
     return changes.set_aliases(collection, version=followed.number, aliases=missing)
 
 
+def _find_same(collection: Collection, root: Root, options: CommitOptions) -> Version | None:
+    """Return the version instead of which none is made, or None."""
+    if options.origin is not None:
+        return changes.find_copy(collection, options.origin, root)
+    followed = find_followed(collection, options.base) if options.if_changed else None
+    return followed if followed is not None and followed.root.content == root.content else None
+
+
+def _find_base(collection: Collection, options: CommitOptions) -> int | None:
+    if options.origin is None:
+        return options.base
+    if options.origin.base is None:
+        return None
+    found = changes.find_copy(collection, msgspec.structs.replace(options.origin, version=options.origin.base))
+    return None if found is None else found.number
+
+
 def _commit_body(collection: Collection, root: Root, options: CommitOptions) -> Commit:
     return changes.commit(
         collection,
@@ -218,8 +240,9 @@ def _commit_body(collection: Collection, root: Root, options: CommitOptions) -> 
         description=options.description,
         metadata=options.metadata,
         tags=options.tags,
-        base=options.base,
+        base=_find_base(collection, options),
         inputs=options.inputs,
         expires_ns=options.expires_ns,
+        origin=options.origin,
         expected=options.expect_base,
     )

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 FORMAT_NUMBER: Final = 1
 PACKS: Final = "packs"
 REFERENCES: Final = "references"
-KNOWN_FEATURES: Final[frozenset[str]] = frozenset({PACKS, REFERENCES})
+ORIGINS: Final = "origins"
+KNOWN_FEATURES: Final[frozenset[str]] = frozenset({PACKS, REFERENCES, ORIGINS})
 ATTEMPTS: Final = 16
 ID_SIZE: Final = 16
 
@@ -108,6 +109,7 @@ def open_format(
     now_ns: int,
     random: Callable[[int], bytes],
     check: Callable[[], None] = lambda: None,
+    like: Format | None = None,
 ) -> Format:
     """Return the format of the repository in a store, which is made into one when it is empty.
 
@@ -117,6 +119,7 @@ def open_format(
         now_ns: the time.
         random: source of its id.
         check: called before it is made; what it raises ends this call.
+        like: the format of a repository of which the new one is a clone.
 
     Raises:
         NotFoundError: it is not a repository and `create` is False.
@@ -132,7 +135,7 @@ def open_format(
         msg = "there is no repository at this place"
         raise NotFoundError(msg)
     check()
-    new = Format(FORMAT_NUMBER, random(ID_SIZE).hex(), ALGORITHM, CHUNK_SIZE, now_ns)
+    new = like or Format(FORMAT_NUMBER, random(ID_SIZE).hex(), ALGORITHM, CHUNK_SIZE, now_ns)
     store.create(format_key(FORMAT_NUMBER), encode_format(new))
     # Whoever was first decides the id, so read it back in any case.
     return decode_format(store.read(format_key(FORMAT_NUMBER)), key=format_key(FORMAT_NUMBER))

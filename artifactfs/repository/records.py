@@ -16,7 +16,7 @@ from msgspec import Meta, Struct, field
 
 from artifactfs.digest import hash_bytes
 from artifactfs.errors import MalformedError, UsageError
-from artifactfs.model import Root
+from artifactfs.model import Origin, Root
 from artifactfs.repository.sealed import open_sealed, seal
 
 Number = Annotated[int, Meta(ge=0, le=2**53 - 1)]
@@ -39,6 +39,7 @@ class Commit(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     base: Number | None = None
     inputs: tuple[str, ...] = ()
     expires_ns: int | None = None
+    origin: Origin | None = None
 
 
 class SetAliases(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="set-aliases"):

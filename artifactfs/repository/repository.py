@@ -399,6 +399,7 @@ def open_repository(  # noqa: PLR0913 (all that a repository depends on)
     random: Callable[[int], bytes] = os.urandom,
     remote: RemoteOptions = DEFAULT_REMOTE,
     references: Callable[[], References] | None = None,
+    like: Format | None = None,
 ) -> Repository:
     """Return the repository at a place, which is made if need be.
 
@@ -413,6 +414,7 @@ def open_repository(  # noqa: PLR0913 (all that a repository depends on)
         random: source of change ids.
         remote: how to speak to object stores.
         references: returns what reads references; None follows those that everybody may.
+        like: the format of a repository of which a new one is a clone; it gets the same id.
 
     Raises:
         NotFoundError: there is no repository and `create` is False.
@@ -421,7 +423,7 @@ def open_repository(  # noqa: PLR0913 (all that a repository depends on)
         RemoteError, AccessDeniedError, ReadOnlyError, StorageFullError: the system or the service refused.
     """
     clock = clock or SystemClock()
-    store, spelled, found = open_store(location, create=create, clock=clock, random=random, remote=remote)
+    store, spelled, found = open_store(location, create=create, clock=clock, random=random, remote=remote, like=like)
     try:
         directory = find_state_directory(state, repository_id=found.repository, location=spelled)
         repository = Repository(

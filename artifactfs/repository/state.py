@@ -144,6 +144,7 @@ class Fold:
             run=record.run,
             inputs=body.inputs,
             expires_ns=body.expires_ns,
+            origin=body.origin,
         )
         self._aliases.update(dict.fromkeys(body.aliases, body.version))
 

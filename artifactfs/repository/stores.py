@@ -27,7 +27,13 @@ DEFAULT_REMOTE = RemoteOptions()
 
 
 def open_store(
-    location: str, *, create: bool, clock: Clock, random: Callable[[int], bytes], remote: RemoteOptions = DEFAULT_REMOTE
+    location: str,
+    *,
+    create: bool,
+    clock: Clock,
+    random: Callable[[int], bytes],
+    remote: RemoteOptions = DEFAULT_REMOTE,
+    like: Format | None = None,
 ) -> tuple[Store, str, Format]:
     """Return the store at a location, the location in its one spelling, and the format of the repository in it.
 
@@ -37,6 +43,7 @@ def open_store(
         clock: the time of creation.
         random: source of the repository's id.
         remote: how to speak to object stores.
+        like: the format of a repository of which a new one is a clone.
 
     Raises:
         NotFoundError: there is no repository and `create` is False.
@@ -45,19 +52,25 @@ def open_store(
         RemoteError, AccessDeniedError, ReadOnlyError, StorageFullError: the system or the service refused.
     """
     if is_remote(location):
-        return _open_bucket(location, create=create, clock=clock, random=random, options=remote)
+        return _open_bucket(location, create=create, clock=clock, random=random, options=remote, like=like)
     path = os.path.realpath(location)
     _make_root(path, create=create)
     store = open_local_store(path)
     try:
-        return store, path, _open_format_at(store, path, create=create, clock=clock, random=random)
+        return store, path, _open_format_at(store, path, create=create, clock=clock, random=random, like=like)
     except BaseException:
         store.close()
         raise
 
 
 def _open_bucket(
-    location: str, *, create: bool, clock: Clock, random: Callable[[int], bytes], options: RemoteOptions
+    location: str,
+    *,
+    create: bool,
+    clock: Clock,
+    random: Callable[[int], bytes],
+    options: RemoteOptions,
+    like: Format | None,
 ) -> tuple[Store, str, Format]:
     # Commands on local repositories do without these modules.
     from artifactfs.blobstore.conditional import check_conditional_create  # noqa: PLC0415
@@ -78,6 +91,7 @@ def _open_bucket(
         create=create,
         clock=clock,
         random=random,
+        like=like,
         check=lambda: check_conditional_create(bucket, location=str(place), random=random),
     )
     return store, str(place), found
@@ -120,10 +134,11 @@ def _open_format_at(
     create: bool,
     clock: Clock,
     random: Callable[[int], bytes],
+    like: Format | None,
     check: Callable[[], None] = lambda: None,
 ) -> Format:
     try:
-        return open_format(store, create=create, now_ns=clock.now_ns(), random=random, check=check)
+        return open_format(store, create=create, now_ns=clock.now_ns(), random=random, like=like, check=check)
     except ArtifactFSError as error:
         if location in error.message:
             raise

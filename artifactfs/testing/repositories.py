@@ -5,6 +5,7 @@ Threading: functions without state.
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -76,7 +77,7 @@ def _store(
     places: dict[bytes, AnyPlace] = {}
     for child, content in files.items():
         if isinstance(content, bytes):
-            blob = batch.store_bytes(content)
+            blob = batch.store_blob(io.BytesIO(content), size_hint=len(content))
             entries.append(FileEntry(child, mode, TIME_NS, blob.size, blob.sha256, blob.sums))
             places[child] = blob.place
         elif isinstance(content, str):
