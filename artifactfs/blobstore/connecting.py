@@ -44,6 +44,8 @@ class RemoteOptions:
         cache: directory in which what is fetched is kept; empty keeps nothing.
         cache_size: bytes that are kept at most.
         cache_free: bytes that stay free on its disk.
+        known: objects of the repository by key, for a process that asks no service and waits for no network; None for
+            one that does.
     """
 
     config: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -57,6 +59,7 @@ class RemoteOptions:
     cache: str = ""
     cache_size: int = DEFAULT_CACHE_SIZE
     cache_free: int = DEFAULT_CACHE_FREE
+    known: Mapping[str, bytes] | None = field(default=None, repr=False)
 
 
 def find_fetched(cache: str) -> str:

@@ -107,6 +107,12 @@ class FetchingBlobs:
             self._kept[blob.sha256, number] = data
         return data
 
+    def note_read(self, blob: BlobName, offset: int, place: PackPlace | None = None) -> None:
+        """Take a part of a blob as read by somebody else, so that what comes next can be fetched."""
+        if isinstance(self._ranges, RangeKeeper):
+            key, base = (blob_key(blob.sha256), 0) if place is None else (pack_key(place.pack), place.offset)
+            self._ranges.note_range(key, base + offset)
+
 
 class FetchedFile:
     """Content in an object store, open for reading. May be shared by threads."""
@@ -136,6 +142,10 @@ class FetchedFile:
             data = self._owner.load_chunk(self._blob, number, sums[number], self._place)
             parts.append(data[max(offset - start, 0) : end - start])
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def note_read(self, offset: int) -> None:
+        """Take a part as read by somebody else, so that what comes next can be fetched."""
+        self._owner.note_read(self._blob, offset, self._place)
 
     def extent(self) -> tuple[int, int] | None:
         """Return None: there is no file."""

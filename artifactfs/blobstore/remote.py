@@ -35,6 +35,9 @@ class RangeKeeper(Protocol):
     def forget_range(self, key: str, offset: int, size: int) -> bool:
         """Drop what is kept of a range, which turned out to be wrong; return whether there was anything."""
 
+    def note_range(self, key: str, offset: int) -> None:
+        """Take a part of an object as read by somebody else, so that what comes next can be fetched."""
+
 
 class Uploader(Protocol):
     """Stores objects that may have to replace damage."""

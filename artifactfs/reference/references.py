@@ -16,6 +16,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from artifactfs.blobstore.away import Away
 from artifactfs.blobstore.connecting import RemoteOptions
 from artifactfs.blobstore.retrying import RetryPolicy
 from artifactfs.digest import CHUNK_SIZE
@@ -24,6 +25,7 @@ from artifactfs.model import ReferenceEntry, limit_time_ns
 from artifactfs.reference.base import changed, missing
 from artifactfs.reference.buckets import BucketSource
 from artifactfs.reference.files import FileSource
+from artifactfs.reference.kept import KeptReferences, reference_key
 from artifactfs.reference.policy import ReferencePolicy
 from artifactfs.reference.uris import MAX_OBJECTS, find_bucket_key, normalize_uri, redact_uri
 from artifactfs.reference.web import WebSource
@@ -57,6 +59,8 @@ class References:
             connect_seconds=options.connect_timeout_seconds,
             read_seconds=options.read_timeout_seconds,
         )
+        self._kept = KeptReferences(options) if options.cache else None
+        self._is_away = options.known is not None
 
     def iter_entries(
         self, text: str, *, checksum: bool = True, max_objects: int = MAX_OBJECTS, allow_signed: bool = False
@@ -102,7 +106,7 @@ class References:
         if not count:
             raise missing(uri)
 
-    def open(self, entry: ReferenceEntry) -> ReferenceFile:
+    def open(self, entry: ReferenceEntry) -> ReferenceFile | KeptReferenceFile:
         """Return the content of a reference, open for reading; nothing is asked yet.
 
         Raises:
@@ -110,7 +114,29 @@ class References:
             UsageError: this release cannot read its scheme.
         """
         self.policy.check(entry.uri)
-        return ReferenceFile(self._source(entry.uri), entry)
+        source = self._source(entry.uri)
+        if self._kept is not None and source is not self._files:
+            key = self._key(entry)
+            self._kept.register(key, source, entry)
+            return KeptReferenceFile(self._kept, key, entry)
+        if self._is_away:
+            raise Away(entry.uri)
+        return ReferenceFile(source, entry)
+
+    def count_kept(self, entry: ReferenceEntry) -> tuple[int, int] | None:
+        """Return how many chunks of a reference are kept on this machine, and of how many; None for a local file."""
+        if self._kept is None or entry.uri.startswith("file://"):
+            return None
+        return self._kept.count(self._key(entry), entry.size)
+
+    def close(self) -> None:
+        """Fetch nothing more ahead."""
+        if self._kept is not None:
+            self._kept.close()
+
+    def _key(self, entry: ReferenceEntry) -> str:
+        # What was read of a host of this network, because its owner named it, is for nobody who did not.
+        return reference_key(entry, scope="named" if self.policy.names_host(entry.uri) else "public")
 
     def find_drift(self, entry: ReferenceEntry) -> str | None:
         """Return what is wrong with a reference, without reading it where the service allows; None if nothing is.
@@ -118,6 +144,8 @@ class References:
         Raises:
             RemoteError, AccessDeniedError: it cannot be reached or may not be read.
         """
+        if self._is_away:
+            raise Away(entry.uri)
         source = self._source(entry.uri)
         if source is self._buckets and entry.validator.kind in ("version", "generation"):
             return None if self._buckets.has_version(entry) else changed(entry, None).message
@@ -184,6 +212,49 @@ class ReferenceFile:
             data = self._source.read_range(self.entry, start, min(CHUNK_SIZE, self.size - start))
             self._last = (start, data)
             return data
+
+
+class KeptReferenceFile:
+    """The content of a reference, of which this machine keeps what was fetched. May be shared by threads.
+
+    Attributes:
+        size: bytes.
+        entry: the reference.
+    """
+
+    def __init__(self, kept: KeptReferences, key: str, entry: ReferenceEntry) -> None:
+        self._kept = kept
+        self._key = key
+        self.entry = entry
+        self.size = entry.size
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return the overlap of [offset, offset + size) with the content, in chunks of 4 MiB.
+
+        Raises:
+            Away: it is not kept, and this process fetches nothing.
+            ReferenceChangedError: it is no longer what was recorded.
+            RemoteError, AccessDeniedError: it cannot be reached or may not be read.
+        """
+        end = min(offset + size, self.size)
+        parts = []
+        for number in range(offset // CHUNK_SIZE, -(-end // CHUNK_SIZE)):
+            start = number * CHUNK_SIZE
+            first, last = max(offset - start, 0), min(end - start, CHUNK_SIZE)
+            whole = min(CHUNK_SIZE, self.size - start)
+            parts.append(self._kept.read_chunk(self._key, number, first, last, whole))
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def note_read(self, offset: int) -> None:
+        """Take a part as read by somebody else, so that what comes next can be fetched."""
+        self._kept.note_read(self._key, offset // CHUNK_SIZE)
+
+    def extent(self) -> tuple[int, int] | None:
+        """Return None: there is no file that could be shared."""
+        return None
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 def make_entry(name: bytes, found: Described) -> ReferenceEntry:

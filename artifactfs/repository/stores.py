@@ -12,7 +12,7 @@ from artifactfs.blobstore.connecting import RemoteOptions
 from artifactfs.blobstore.local import open_local_store
 from artifactfs.blobstore.locations import is_remote, parse_remote_location
 from artifactfs.errors import ArtifactFSError, NotFoundError, translate_os_error
-from artifactfs.repository.format import open_format
+from artifactfs.repository.format import find_format, open_format
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +78,8 @@ def _open_bucket(
     from artifactfs.blobstore.retrying import RetryingStore, RetryPolicy  # noqa: PLC0415
 
     place = parse_remote_location(location)
+    if options.known is not None:
+        return _open_away(str(place), options)
     bucket: RemoteObjects = open_bucket(place, options)
     policy = RetryPolicy(options.attempts, options.deadline_seconds, random)
     store = (
@@ -104,6 +106,20 @@ def _open_kept(bucket: RemoteObjects, policy: RetryPolicy, options: RemoteOption
 
     cache = DiskCache(options.cache, CacheLimits(options.cache_size, options.cache_free))
     return CachingStore(bucket, policy, cache=cache, connections=options.connections)
+
+
+def _open_away(location: str, options: RemoteOptions) -> tuple[Store, str, Format]:
+    from artifactfs.blobstore.away import KeptStore  # noqa: PLC0415
+    from artifactfs.blobstore.cachequota import CacheLimits  # noqa: PLC0415
+    from artifactfs.blobstore.diskcache import DiskCache  # noqa: PLC0415
+
+    limits = CacheLimits(options.cache_size, options.cache_free)
+    store = KeptStore(options.known or {}, cache=DiskCache(options.cache, limits))
+    found = find_format(store)
+    if found is None:
+        msg = f"the format of {location} is not known here"
+        raise NotFoundError(msg, subject=location)
+    return store, location, found
 
 
 def _make_root(path: str, *, create: bool) -> None:

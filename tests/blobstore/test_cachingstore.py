@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from artifactfs.blobstore.cachequota import CacheLimits
-from artifactfs.blobstore.cachingstore import AHEAD_CHUNKS, CachingStore
+from artifactfs.blobstore.cachingstore import CachingStore
+from artifactfs.blobstore.chunkreader import AHEAD_CHUNKS
 from artifactfs.blobstore.diskcache import DiskCache
 from artifactfs.blobstore.keys import blob_key, pack_key
 from artifactfs.blobstore.retrying import RetryPolicy
@@ -91,8 +92,8 @@ def test_what_is_ahead_grows_while_it_is_read_in_order_and_not_otherwise(tmp_pat
     read_blob(store, 8)
     assert len(bucket.ranges) == 2
     bucket.gate = threading.Event()
-    store._note_read(BLOB, 9)
-    store._note_read(BLOB, 10)
+    store.note_range(BLOB, 9 * CHUNK_SIZE)
+    store.note_range(BLOB, 10 * CHUNK_SIZE)
     bucket.gate.set()
     store._pool.shutdown(wait=True)  # type: ignore[union-attr]
     assert max(offset // CHUNK_SIZE for _, offset, _ in bucket.ranges) == min(COUNT - 1, 12)
