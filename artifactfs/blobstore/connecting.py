@@ -44,8 +44,8 @@ class RemoteOptions:
         cache: directory in which what is fetched is kept; empty keeps nothing.
         cache_size: bytes that are kept at most.
         cache_free: bytes that stay free on its disk.
-        known: objects of the repository by key, for a process that asks no service and waits for no network; None for
-            one that does.
+        known: objects of the repository, by key, that need not be asked for: those that say its format.
+        is_away: whether this process asks no service and waits for no network: what is not on this machine is `Away`.
     """
 
     config: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -59,7 +59,8 @@ class RemoteOptions:
     cache: str = ""
     cache_size: int = DEFAULT_CACHE_SIZE
     cache_free: int = DEFAULT_CACHE_FREE
-    known: Mapping[str, bytes] | None = field(default=None, repr=False)
+    known: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    is_away: bool = False
 
 
 def find_fetched(cache: str) -> str:

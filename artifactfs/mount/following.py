@@ -8,6 +8,7 @@ Threading: pure functions.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from artifactfs.blobstore.connecting import RemoteOptions, find_fetched
@@ -22,14 +23,19 @@ def remote_of(order: Order) -> RemoteOptions:
     return RemoteOptions(poll_seconds=order.poll_seconds, cache=find_fetched(order.cache), cache_size=order.cache_size)
 
 
-def references_of(order: Order) -> Callable[[], References]:
-    """Return what makes the reader of references, in the process that reads."""
+def references_of(order: Order, *, is_away: bool = False) -> Callable[[], References]:
+    """Return what makes the reader of references, in the process that reads.
+
+    Args:
+        order: the server's.
+        is_away: whether that process asks no service; see `RemoteOptions`.
+    """
 
     def find() -> References:
         # Most mounts have none.
         from artifactfs.reference.policy import ReferencePolicy  # noqa: PLC0415
         from artifactfs.reference.references import References  # noqa: PLC0415
 
-        return References(ReferencePolicy(order.follow_references), remote_of(order))
+        return References(ReferencePolicy(order.follow_references), replace(remote_of(order), is_away=is_away))
 
     return find

@@ -45,7 +45,7 @@ class KeptReferences:
     def __init__(self, options: RemoteOptions) -> None:
         """Store where chunks are kept, and how many are fetched at once."""
         cache = DiskCache(options.cache, CacheLimits(options.cache_size, options.cache_free))
-        self.is_away = options.known is not None
+        self.is_away = options.is_away
         self._entries = _Entries()
         self._cache = cache
         self._chunks = ChunkReader(cache, self._entries, connections=options.connections)

@@ -60,7 +60,7 @@ class References:
             read_seconds=options.read_timeout_seconds,
         )
         self._kept = KeptReferences(options) if options.cache else None
-        self._is_away = options.known is not None
+        self._is_away = options.is_away
 
     def iter_entries(
         self, text: str, *, checksum: bool = True, max_objects: int = MAX_OBJECTS, allow_signed: bool = False

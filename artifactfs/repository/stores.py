@@ -78,8 +78,8 @@ def _open_bucket(
     from artifactfs.blobstore.retrying import RetryingStore, RetryPolicy  # noqa: PLC0415
 
     place = parse_remote_location(location)
-    if options.known is not None:
-        return _open_away(str(place), options)
+    if options.is_away:
+        return _open_away(options), str(place), _find_known_format(options)
     bucket: RemoteObjects = open_bucket(place, options)
     policy = RetryPolicy(options.attempts, options.deadline_seconds, random)
     store = (
@@ -87,6 +87,8 @@ def _open_bucket(
         if options.cache
         else RetryingStore(bucket, policy, connections=options.connections)
     )
+    if options.known:
+        return store, str(place), _find_known_format(options)
     found = _open_format_at(
         store,
         str(place),
@@ -108,18 +110,22 @@ def _open_kept(bucket: RemoteObjects, policy: RetryPolicy, options: RemoteOption
     return CachingStore(bucket, policy, cache=cache, connections=options.connections)
 
 
-def _open_away(location: str, options: RemoteOptions) -> tuple[Store, str, Format]:
+def _open_away(options: RemoteOptions) -> Store:
     from artifactfs.blobstore.away import KeptStore  # noqa: PLC0415
     from artifactfs.blobstore.cachequota import CacheLimits  # noqa: PLC0415
     from artifactfs.blobstore.diskcache import DiskCache  # noqa: PLC0415
 
     limits = CacheLimits(options.cache_size, options.cache_free)
-    store = KeptStore(options.known or {}, cache=DiskCache(options.cache, limits))
-    found = find_format(store)
-    if found is None:
-        msg = f"the format of {location} is not known here"
-        raise NotFoundError(msg, subject=location)
-    return store, location, found
+    return KeptStore(options.known, cache=DiskCache(options.cache, limits))
+
+
+def _find_known_format(options: RemoteOptions) -> Format:
+    """Return the format that known objects say; without them `Away` is raised."""
+    from artifactfs.blobstore.away import AwayBucket  # noqa: PLC0415
+
+    found = find_format(AwayBucket(options.known))
+    assert found is not None, "a bucket without known objects is `Away`"
+    return found
 
 
 def _make_root(path: str, *, create: bool) -> None:

@@ -32,6 +32,7 @@ class Odd:
     ignores_conditions: bool = False
     ignores_ranges: bool = False
     takes_no_head: bool = False
+    stalls_head: bool = False
     sends_dates: bool = True
 
 
@@ -53,6 +54,8 @@ class _Handler(BaseHTTPRequestHandler):
         odd.requests.append((self.command, self.path))
         path = self.path.partition("?")[0]
         fault = odd.faults[path].pop(0) if has_body and odd.faults.get(path) else ""
+        if not has_body and odd.stalls_head:
+            odd.released.wait(30)
         if not has_body and odd.takes_no_head:
             return self._plain(405)
         if fault in ("503", "401"):

@@ -23,6 +23,7 @@ from artifactfs.digest import CHUNK_SIZE
 from artifactfs.mount.kernel.codes import UNIQUE_RESEND, Opcode, OpenFlag
 from artifactfs.mount.kernel.device import close_backing, open_backing
 from artifactfs.mount.kernel.requests import RefusedError
+from artifactfs.mount.kernel.source import FetchedContent
 from artifactfs.mount.kernel.structures import IN_HEADER, OPEN_IN, OPEN_OUT, RELEASE_IN
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def _find_verified(content: Content) -> int | None:
     Raises:
         ArtifactFSError: it is damaged.
     """
+    if isinstance(content, FetchedContent):
+        return None
     if content.extent() is None:
         for offset in range(0, content.size, CHUNK_SIZE):
             content.read_at(offset, 1)

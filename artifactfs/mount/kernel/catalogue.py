@@ -33,7 +33,7 @@ from artifactfs.vfs.version_view import VersionView
 
 if TYPE_CHECKING:
     from artifactfs.model import Collection, Version
-    from artifactfs.mount.kernel.source import ChangeSource, Source
+    from artifactfs.mount.kernel.source import ChangeSource, Source, Sources
     from artifactfs.vfs.catalogue_view import StagingPlaces
 
 MODULE: Final = __name__
@@ -54,6 +54,9 @@ class Served(Struct, frozen=True):
         epoch: number of the epoch that the mount began with; 0 takes the current one.
         order: the server's order, as text, for what staging directories need; empty shows none.
         root: top directory of the version below an overlay, as JSON; such a mount has no extended attributes.
+        top: top directory of the one version, as JSON, so that workers need not look for it.
+        known: objects of a remote repository, by key, with which it is opened without a network. None when there is
+            no fetcher; else workers ask no service: what they want of one is an errand for it.
     """
 
     repository: str
@@ -67,6 +70,8 @@ class Served(Struct, frozen=True):
     epoch: int = 0
     order: str = ""
     root: str | None = None
+    top: str | None = None
+    known: dict[str, bytes] | None = None
 
 
 class NoStaging:
@@ -89,36 +94,71 @@ class NoStaging:
 
 
 def open_source(arguments: dict[str, Any]) -> Source:
-    """Open what `arguments`, the fields of `Served`, describe."""
+    """Open what `arguments`, the fields of `Served`, describe, for a worker."""
+    served = msgspec.convert(arguments, Served)
+    with ExitStack() as stack:
+        repository, epoch = _open(served, stack, is_away=served.known is not None)
+        return _make_source(served, repository, epoch, stack)
+
+
+class CatalogueSources:
+    """Sources for the threads of a fetcher, which answer from one repository and epoch.
+
+    Threading: may be shared by threads.
+    """
+
+    def __init__(self, served: Served, repository: Repository, epoch: Epoch, *, holding: ExitStack) -> None:
+        """Store what they answer from; `holding` closes it."""
+        self._served = served
+        self._repository = repository
+        self._epoch = epoch
+        self._holding = holding
+
+    def make(self) -> IndexSource:
+        """Return a source for one thread."""
+        with ExitStack() as stack:
+            return _make_source(self._served, self._repository, self._epoch, stack)
+
+    def close(self) -> None:
+        """Close repository and epoch."""
+        self._holding.close()
+
+
+def open_sources(arguments: dict[str, Any]) -> Sources:
+    """Open what `arguments`, the fields of `Served`, describe, for the fetcher."""
     served = msgspec.convert(arguments, Served)
     with ExitStack() as stack:
         repository, epoch = _open(served, stack)
-        nodes = NodeTable(epoch)
-        owner = Owner(served.uid, served.gid)
-        if served.collection:
-            collection, version = _find_version(served, repository)
-            view = stack.enter_context(VersionView(repository, epoch, collection=collection, version=version))
-            placement = root_placement(version.root)
-            node = nodes.version(collection.name, version, placement)
-            root = directory_record(
-                node, version.root.as_entry(), placement, collection=collection.name, version=version.number
-            )
-            source = IndexSource(
-                repository, nodes, view=view, details=view, root=root, owner=owner, catalogue=FOREVER,
-                holding=stack.pop_all(),
-            )  # fmt: skip
-            source.has_xattrs = served.root is None
-            return source
-        whole = stack.enter_context(
-            CatalogueView(repository, epoch, staging=_staging_of(served, repository), frozen=served.frozen)
+        return CatalogueSources(served, repository, epoch, holding=stack.pop_all())
+
+
+def _make_source(served: Served, repository: Repository, epoch: Epoch, stack: ExitStack) -> IndexSource:
+    nodes = NodeTable(epoch)
+    owner = Owner(served.uid, served.gid)
+    if served.collection:
+        collection, version = _find_version(served, repository)
+        view = stack.enter_context(VersionView(repository, epoch, collection=collection, version=version))
+        placement = root_placement(version.root)
+        node = nodes.version(collection.name, version, placement)
+        root = directory_record(
+            node, version.root.as_entry(), placement, collection=collection.name, version=version.number
         )
-        return IndexSource(
-            repository, nodes, view=whole, details=whole, root=None, owner=owner,
-            catalogue=Validity(served.names_ns, served.names_ns), holding=stack.pop_all(),
-            open_view=lambda pins: CatalogueView(
-                repository, epoch, staging=_staging_of(served, repository, as_links=True), frozen=pins, shows_new=True
-            ),
+        source = IndexSource(
+            repository, nodes, view=view, details=view, root=root, owner=owner, catalogue=FOREVER,
+            holding=stack.pop_all(),
         )  # fmt: skip
+        source.has_xattrs = served.root is None
+        return source
+    whole = stack.enter_context(
+        CatalogueView(repository, epoch, staging=_staging_of(served, repository), frozen=served.frozen)
+    )
+    return IndexSource(
+        repository, nodes, view=whole, details=whole, root=None, owner=owner,
+        catalogue=Validity(served.names_ns, served.names_ns), holding=stack.pop_all(),
+        open_view=lambda pins: CatalogueView(
+            repository, epoch, staging=_staging_of(served, repository, as_links=True), frozen=pins, shows_new=True
+        ),
+    )  # fmt: skip
 
 
 def open_changes(arguments: dict[str, Any]) -> ChangeSource | None:
@@ -138,7 +178,7 @@ def describe(served: Served) -> SourceSpec:
     return SourceSpec(MODULE, msgspec.to_builtins(served))
 
 
-def _open(served: Served, stack: ExitStack) -> tuple[Repository, Epoch]:
+def _open(served: Served, stack: ExitStack, *, is_away: bool = False) -> tuple[Repository, Epoch]:
     order = (
         Order.decode(served.order) if served.order else Order(REPOSITORY, "", served.repository, served.state, "", "")
     )
@@ -148,8 +188,8 @@ def _open(served: Served, stack: ExitStack) -> tuple[Repository, Epoch]:
             state=served.state,
             author="",
             create=False,
-            remote=remote_of(order),
-            references=references_of(order),
+            remote=replace(remote_of(order), known=served.known or {}, is_away=is_away),
+            references=references_of(order, is_away=is_away),
         )
     )
     directory = repository.state_directory
@@ -159,8 +199,9 @@ def _open(served: Served, stack: ExitStack) -> tuple[Repository, Epoch]:
 
 def _find_version(served: Served, repository: Repository) -> tuple[Collection, Version]:
     """Return what is mounted; of a version below an overlay no more than what a mount shows of it."""
-    if served.root is not None:
-        return pinned_version(served.collection, served.version, root=served.root)
+    root = served.root or served.top
+    if root is not None:
+        return pinned_version(served.collection, served.version, root=root)
     collection = repository.get_collection(served.collection)
     return collection, collection.versions[served.version]
 

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from artifactfs.blobstore.keys import FORMAT_PREFIX
 from artifactfs.errors import UsageError
 from artifactfs.index.epoch import open_epoch
 from artifactfs.mount.following import remote_of
 from artifactfs.mount.kernel.catalogue import Served, describe
 from artifactfs.mount.orders import REPOSITORY
+from artifactfs.mount.pinned import encode_root
 from artifactfs.mount.syscalls import may_mount
 from artifactfs.paths import parse_ref
 from artifactfs.repository.repository import Repository, open_repository
@@ -69,6 +71,7 @@ def prepare(order: Order) -> Prepared:
         with open_epoch(repository.state_directory, random=os.urandom) as epoch:
             number = epoch.number
         collection, version, mean = _resolve(order, repository)
+        top = repository.get_collection(collection).versions[version].root if collection and not order.root else None
         served = Served(
             repository=repository.location,
             state=order.state,
@@ -80,6 +83,8 @@ def prepare(order: Order) -> Prepared:
             epoch=number,
             order=order.encode(),
             root=order.root,
+            top=encode_root(top) if top is not None else None,
+            known=_find_known(order, repository),
         )
         return Prepared(served, repository.id, repository.location, repository.state_directory, mean)
 
@@ -101,6 +106,14 @@ def _resolve(order: Order, repository: Repository) -> tuple[str, int, int]:
         raise UsageError(msg, hint="--artifact takes NAME, NAME:vN or NAME:ALIAS")
     collection, version = repository.resolve(ref)
     return collection.name, version.number, version.root.size // max(version.root.count, 1)
+
+
+def _find_known(order: Order, repository: Repository) -> dict[str, bytes] | None:
+    """Return what workers need of a repository that they do not ask; None where nothing ever comes from elsewhere."""
+    if repository.is_remote:
+        store = repository.store
+        return {key: store.read(key) for key in store.iter_keys(FORMAT_PREFIX)}
+    return {} if order.follow_references else None
 
 
 def _freeze(repository: Repository) -> dict[str, dict[str, int]]:

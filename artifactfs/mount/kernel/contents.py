@@ -17,7 +17,11 @@ from typing import TYPE_CHECKING, Final
 
 from cachetools import LRUCache
 
+from artifactfs.digest import CHUNK_SIZE
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from artifactfs.mount.kernel.source import Content, NodeSource
 
 KEPT_FROM_BYTES: Final = 256 << 10
@@ -47,9 +51,20 @@ class Contents:
     Threading: one thread.
     """
 
-    def __init__(self, source: NodeSource, *, drops_behind: bool = True) -> None:
-        """Store where content is opened; `drops_behind` is whether the page cache is spared."""
+    def __init__(
+        self, source: NodeSource, *, drops_behind: bool = True, tell: Callable[[], None] | None = None
+    ) -> None:
+        """Store where content is opened.
+
+        Args:
+            source: opens it.
+            drops_behind: whether the page cache is spared.
+            tell: called when the request that is answered reads another chunk of content that has no file of its own
+                than the one before: whoever fetched it fetches what comes next.
+        """
         self._source = source
+        self._tell = tell
+        self._told: LRUCache[int, int] = LRUCache(KEPT_COUNT)
         self._drops_behind = drops_behind
         self._kept = _OpenContents(KEPT_COUNT)
 
@@ -70,18 +85,23 @@ class Contents:
         """
         content = self._kept.get(node)
         if content is not None:
-            return self._read_kept(content, into, offset=offset, flags=flags)
+            return self._read_kept(node, content, into, offset=offset, flags=flags)
         content = self._source.open_content(node)
         if content.size >= KEPT_FROM_BYTES:
             self._kept[node] = content
-            return self._read_kept(content, into, offset=offset, flags=flags)
+            return self._read_kept(node, content, into, offset=offset, flags=flags)
         try:
             return _read_from(content, into, offset)
         finally:
             content.close()
 
-    def _read_kept(self, content: Content, into: memoryview, *, offset: int, flags: int) -> int:
+    def _read_kept(self, node: int, content: Content, into: memoryview, *, offset: int, flags: int) -> int:
         count = _read_from(content, into, offset)
+        if self._tell is not None and content.size > CHUNK_SIZE and content.extent() is None:
+            number = offset // CHUNK_SIZE
+            if self._told.get(node) != number:
+                self._told[node] = number
+                self._tell()
         if self._drops_behind and content.size >= DROP_FROM_BYTES and not flags & os.O_DIRECT:
             _drop_behind(content, offset, count)
         return count

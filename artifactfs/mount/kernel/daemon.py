@@ -105,6 +105,7 @@ class KernelDaemon(Daemon):
         settings = ServeSettings(
             order.mountpoint, prepared.source(), order.workers or default_workers(), passthrough=wanted,
             quick_wakeups=should_hasten(order.quick_wakeups), debug=order.debug, metrics=order.metrics,
+            fetches=prepared.served.known is not None,
         )  # fmt: skip
         device = order.descriptor
         if device is None:

@@ -26,8 +26,7 @@ _LOOPBACK: Final = "127.0.0.1"
 def take_figures(supervisor: Supervisor) -> dict[str, Any]:
     """Return the figures of a mount; counts are since it was mounted, upgrades included."""
     mounted = supervisor.mounted
-    rows = [mounted.counters.row(row).tolist() for row in range(mounted.settings.workers)]
-    words = [sum(column) for column in zip(*rows, strict=True)]
+    words = _sum_rows(supervisor)
     requests = {opcode.name.lower(): count for opcode in Opcode if (count := words[shared.BY_OPCODE + opcode])}
     if words[shared.BY_OPCODE]:
         requests["other"] = words[shared.BY_OPCODE]
@@ -37,6 +36,7 @@ def take_figures(supervisor: Supervisor) -> dict[str, Any]:
         "features": [name.lower() for name in mounted.agreed.feature_names()],
         "passthrough": mounted.settings.passthrough,
         "workers": sorted(pid for pid, row in supervisor.children.items() if row < mounted.settings.workers),
+        "fetcher": next((pid for pid, row in supervisor.children.items() if row == shared.FETCHER_ROW), None),
         "restarts": supervisor.restarts,
         "upgrades": supervisor.upgrades,
         "requests": requests,
@@ -46,6 +46,13 @@ def take_figures(supervisor: Supervisor) -> dict[str, Any]:
         "seconds": words[shared.TOTAL_NS] / 1e9,
         "latency_us": {f"p{round(q * 100)}": quantile(_buckets(words), q) for q in QUANTILES},
     }
+
+
+def _sum_rows(supervisor: Supervisor) -> list[int]:
+    """Return the sums of those who answer: workers and the fetcher."""
+    counters = supervisor.mounted.counters
+    rows = [counters.row(row).tolist() for row in (*range(supervisor.mounted.settings.workers), shared.FETCHER_ROW)]
+    return [sum(column) for column in zip(*rows, strict=True)]
 
 
 def _buckets(words: list[int]) -> list[int]:
@@ -65,9 +72,7 @@ def quantile(buckets: list[int], share: float) -> int:
 def format_prometheus(supervisor: Supervisor) -> str:
     """Return all figures as Prometheus text."""
     figures = take_figures(supervisor)
-    words = [0] * shared.ROW_WORDS
-    for row in range(supervisor.mounted.settings.workers):
-        words = [a + b for a, b in zip(words, supervisor.mounted.counters.row(row).tolist(), strict=True)]
+    words = _sum_rows(supervisor)
     label = f'mountpoint="{_escape(supervisor.mounted.settings.mountpoint)}"'
     lines = [*_head("artifactfs_requests_total", "counter", "Requests answered, by kind.")]
     lines += [

@@ -9,6 +9,7 @@ Threading: one thread of one worker.
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.errors import InvalidPathError
@@ -24,7 +25,7 @@ from artifactfs.mount.kernel.encoding import (
 from artifactfs.mount.kernel.pages import copy_records
 from artifactfs.mount.kernel.prepared import PreparedDirectories, encode_listing, node_attributes
 from artifactfs.mount.kernel.run_views import RunViews
-from artifactfs.mount.kernel.source import Space
+from artifactfs.mount.kernel.source import FetchedContent, Space
 from artifactfs.repository.runviews import NAME_PREFIX
 from artifactfs.repository.trees import Trees
 from artifactfs.vfs.base import NoAttributeError
@@ -149,6 +150,20 @@ class IndexSource:
             return self._repository.references.open(record.as_entry())
         msg = "only files can be read"
         raise InvalidPathError(msg)
+
+    def find_origin(self, node: int) -> str:
+        """Return whom the content of a node comes from: a host or bucket of references; "" is the repository."""
+        record = self._find_record(self._find_shown(node))
+        if not isinstance(record, ReferenceNode):
+            return ""
+        scheme, _, rest = record.uri.partition("://")
+        return f"{scheme}://{rest.partition('/')[0]}"
+
+    def note_read(self, node: int, offset: int) -> None:
+        """Have what comes after a part of a file fetched; it was read by another process."""
+        with closing(self.open_content(node)) as content:
+            if isinstance(content, FetchedContent):
+                content.note_read(offset)
 
     def _find_record(self, node: int) -> Record | None:
         """Return the record of a node; None for the root of a whole repository."""

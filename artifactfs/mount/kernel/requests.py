@@ -19,6 +19,7 @@ from artifactfs.mount.kernel.structures import (
     GETXATTR_IN,
     GETXATTR_OUT,
     IN_HEADER,
+    INTERRUPT_IN,
     READ_IN,
     STATFS_OUT,
 )
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from artifactfs.mount.kernel.buffers import Buffers
     from artifactfs.mount.kernel.contents import Contents
+    from artifactfs.mount.kernel.errands import ErrandPipe
     from artifactfs.mount.kernel.source import Source
 
     Handler = Callable[[int, int], int]
@@ -43,7 +45,8 @@ NOT_ASKED_AGAIN: Final = (
     Opcode.BMAP, Opcode.POLL, Opcode.LSEEK, Opcode.STATX, Opcode.GETLK, Opcode.SETLK, Opcode.SETLKW,
     Opcode.SYNCFS, Opcode.IOCTL,
 )  # fmt: skip
-"""Answered ENOSYS: the kernel then does these by itself and asks most of them once in the life of a mount."""
+"""Answered ENOSYS: the kernel then does these by itself and asks most of them once in the life of a mount. INTERRUPT
+only where there is no fetcher."""
 
 
 class RefusedError(OSError):
@@ -60,9 +63,12 @@ class Requests:
     Threading: one thread.
     """
 
-    def __init__(self, source: Source, *, buffers: Buffers, contents: Contents) -> None:
-        """Store what the handlers use."""
+    def __init__(
+        self, source: Source, *, buffers: Buffers, contents: Contents, errands: ErrandPipe | None = None
+    ) -> None:
+        """Store what the handlers use; `errands` leads to the fetcher, where there is one."""
         self._source = source
+        self._errands = errands
         self._request = buffers.request
         self._payload = buffers.payload
         self._contents = contents
@@ -86,6 +92,8 @@ class Requests:
             Opcode.BATCH_FORGET: self.forget,
         }
         table.update(dict.fromkeys(CHANGES, self.refuse_change))
+        if self._errands is not None:
+            table[Opcode.INTERRUPT] = self.interrupt
         if not self._source.has_xattrs:
             del table[Opcode.GETXATTR], table[Opcode.LISTXATTR]
         return table
@@ -166,6 +174,15 @@ class Requests:
 
     def forget(self, node: int, size: int) -> int:  # noqa: ARG002 - a handler
         """Do nothing: nodes are kept by the index, not in memory, and FORGET has no answer."""
+        return NO_ANSWER
+
+    def interrupt(self, node: int, size: int) -> int:  # noqa: ARG002 - a handler
+        """Tell the fetcher that nobody waits for a request any more. Workers answer before anybody could give up.
+
+        Source: fuse documentation, "Interrupting filesystem operations"; an answer is neither needed nor wanted.
+        """
+        if self._errands is not None and size >= INTERRUPT_IN.size:
+            self._errands.send(self._request[: BODY + INTERRUPT_IN.size])
         return NO_ANSWER
 
     def refuse_change(self, node: int, size: int) -> int:  # noqa: ARG002 - a handler

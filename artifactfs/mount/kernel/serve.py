@@ -19,6 +19,7 @@ from artifactfs.errors import MountError
 from artifactfs.mount.kernel.backing_table import BackingTable, create_backings
 from artifactfs.mount.kernel.codes import InitFlag
 from artifactfs.mount.kernel.device import may_register
+from artifactfs.mount.kernel.errands import ErrandPipe
 from artifactfs.mount.kernel.mounting import raise_read_ahead
 from artifactfs.mount.kernel.negotiation import (
     Negotiated,
@@ -58,14 +59,26 @@ def begin(device: int, settings: ServeSettings, *, probe: str = "") -> Mounted:
     _log.info("read-ahead is %s KiB", "unknown" if ahead is None else ahead)
     if not agreed.has(InitFlag.HAS_EXPIRE_ONLY):
         settings = structs.replace(settings, source=with_short_names(settings.source))
+    if settings.fetches and not agreed.has(InitFlag.HAS_RESEND):
+        # Each worker has a queue of its own, and answers what comes out of it.
+        settings = structs.replace(settings, fetches=False, source=with_waiting(settings.source))
     if settings.passthrough:
         settings = structs.replace(settings, passthrough=_can_pass_through(device, agreed, probe))
-    return Mounted(settings, agreed, device, create_counters(), create_backings())
+    return Mounted(settings, agreed, device, create_counters(), create_backings(), _make_errands(settings))
+
+
+def _make_errands(settings: ServeSettings) -> ErrandPipe | None:
+    return ErrandPipe() if settings.fetches else None
 
 
 def with_short_names(source: SourceSpec) -> SourceSpec:
     """Return a source whose names above versions are kept for a moment only, as none of them can be expired."""
     return structs.replace(source, arguments={**source.arguments, "names_ns": SHORT_NS})
+
+
+def with_waiting(source: SourceSpec) -> SourceSpec:
+    """Return a source of which every worker gets from elsewhere by itself what is not here."""
+    return structs.replace(source, arguments={**source.arguments, "known": None})
 
 
 def _can_pass_through(device: int, agreed: Negotiated, probe: str) -> bool:
@@ -119,4 +132,5 @@ def resume(handover: Handover) -> Mounted:
         handover.device,
         SharedCounters(handover.counters),
         BackingTable(handover.backings),
+        _make_errands(handover.settings),
     )

@@ -1,4 +1,6 @@
-"""What the children of a supervisor run: a worker, or the notifier. Everything is opened here, after the fork.
+"""What the children of a supervisor run: a worker, the fetcher, or the notifier.
+
+Everything is opened here, after the fork.
 
 Threading: one thread in a process of its own.
 """
@@ -17,11 +19,14 @@ from artifactfs.mount.kernel.buffers import Buffers
 from artifactfs.mount.kernel.codes import InitFlag
 from artifactfs.mount.kernel.contents import Contents
 from artifactfs.mount.kernel.device import clone_device
+from artifactfs.mount.kernel.errands import ErrandPipe
+from artifactfs.mount.kernel.fetcher import Fetcher
 from artifactfs.mount.kernel.negotiation import Negotiated
 from artifactfs.mount.kernel.notifier import Notifier
 from artifactfs.mount.kernel.requests import Requests
 from artifactfs.mount.kernel.settings import ServeSettings
 from artifactfs.mount.kernel.shared import SharedCounters
+from artifactfs.mount.kernel.structures import IN_HEADER, READ_IN
 from artifactfs.mount.kernel.worker import Worker
 from artifactfs.mount.wakeups import Wakeups
 
@@ -36,6 +41,7 @@ class Mounted:
         device: descriptor of `/dev/fuse`.
         counters: the shared counters.
         backings: the table of backing files.
+        errands: leads to the fetcher; None when there is none.
     """
 
     settings: ServeSettings
@@ -43,6 +49,7 @@ class Mounted:
     device: int
     counters: SharedCounters
     backings: BackingTable
+    errands: ErrandPipe | None = None
 
 
 ENDED: Final = 0
@@ -58,14 +65,33 @@ def run_worker(mounted: Mounted, index: int) -> int:
     device = mounted.device
     if not mounted.agreed.has(InitFlag.HAS_RESEND):
         device = clone_device(mounted.device)
-    buffers = Buffers(mounted.agreed.max_read)
-    with closing(mounted.settings.source.open_source()) as source, closing(Contents(source)) as contents:
-        handlers = Requests(source, buffers=buffers, contents=contents).handlers()
+    buffers, errands = Buffers(mounted.agreed.max_read), mounted.errands
+
+    def tell() -> None:
+        if errands is not None:
+            errands.send(buffers.request[: IN_HEADER.size + READ_IN.size], wants_answer=False)
+
+    with (
+        closing(mounted.settings.source.open_source()) as source,
+        closing(Contents(source, tell=tell if errands is not None else None)) as contents,
+    ):
+        handlers = Requests(source, buffers=buffers, contents=contents, errands=errands).handlers()
         if mounted.settings.passthrough:
             handlers.update(Passthrough(device, source, buffers=buffers, table=mounted.backings).handlers())
         wakeups = Wakeups(hasten=mounted.settings.quick_wakeups)
-        ended = Worker(device, buffers=buffers, handlers=handlers, row=row, wakeups=wakeups).run()
+        worker = Worker(device, buffers=buffers, handlers=handlers, row=row, wakeups=wakeups, errands=errands)
+        ended = worker.run()
     return ENDED if ended else STOPPED
+
+
+def run_fetcher(mounted: Mounted, index: int) -> int:
+    """Answer what workers cannot without a network, until this process is ended."""
+    row = mounted.counters.row(index)
+    row[shared.BUSY_SINCE], row[shared.PID] = 0, os.getpid()
+    if mounted.errands is None:
+        return ENDED
+    Fetcher(mounted, mounted.errands, row=row).run()
+    return STOPPED
 
 
 def run_notifier(mounted: Mounted, index: int) -> int:

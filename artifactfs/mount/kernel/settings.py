@@ -34,6 +34,7 @@ class ServeSettings(Struct, frozen=True):
         passthrough: whether large files are handed to the kernel.
         quick_wakeups: whether idle processors are kept from sleeping while requests come fast.
         debug: whether each request gets a line in the log.
+        fetches: whether answers may take a network: then a fetcher gives these, and workers never wait.
         metrics: text file that Prometheus metrics are written to, or `127.0.0.1:PORT`; empty for neither.
     """
 
@@ -45,6 +46,7 @@ class ServeSettings(Struct, frozen=True):
     quick_wakeups: bool = False
     debug: bool = False
     metrics: str = ""
+    fetches: bool = False
 
 
 class Handover(Struct, frozen=True):

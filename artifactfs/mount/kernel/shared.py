@@ -13,8 +13,10 @@ import os
 from typing import Final
 
 ROW_WORDS: Final = 256
-MAX_ROWS: Final = 8
+MAX_ROWS: Final = 16
 WORD: Final = 8
+NOTIFIER_ROW: Final = MAX_ROWS - 1
+FETCHER_ROW: Final = MAX_ROWS - 2
 
 # Words of a row.
 BUSY_SINCE: Final = 0
@@ -42,6 +44,8 @@ class SharedCounters:
     def __init__(self, descriptor: int) -> None:
         """Map the memfd `descriptor`, which stays open as long as this lives."""
         self.descriptor = descriptor
+        if os.fstat(descriptor).st_size < MAX_ROWS * ROW_WORDS * WORD:  # an earlier release had fewer rows
+            os.truncate(descriptor, MAX_ROWS * ROW_WORDS * WORD)
         self._map = mmap.mmap(descriptor, MAX_ROWS * ROW_WORDS * WORD)
         self._words = memoryview(self._map).cast("Q")
 

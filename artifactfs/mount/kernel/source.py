@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -34,6 +34,14 @@ class Content(Protocol):
 
     def close(self) -> None:
         """Give the descriptor back."""
+
+
+@runtime_checkable
+class FetchedContent(Protocol):
+    """Content that has no file of its own on this machine, and never will."""
+
+    def note_read(self, offset: int) -> None:
+        """Take a part as read by another process, so that what comes next can be fetched."""
 
 
 class NodeSource(Protocol):
@@ -95,6 +103,26 @@ class Source(NodeSource, DetailSource, Protocol):
         """Close what is open."""
 
 
+class FetchingSource(Source, Protocol):
+    """What a thread of the fetcher asks: it may wait for a network."""
+
+    def find_origin(self, node: int) -> str:
+        """Return whom the content of a node comes from; what comes from different ones waits for nothing in common."""
+
+    def note_read(self, node: int, offset: int) -> None:
+        """Take content at an offset as read by a worker, so that what comes next can be fetched."""
+
+
+class Sources(Protocol):
+    """Makes sources that answer from the same open tables. May be shared by threads."""
+
+    def make(self) -> FetchingSource:
+        """Return a source for one thread."""
+
+    def close(self) -> None:
+        """Close what is open."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """Something that moved outside of versions, in nodes.
@@ -124,7 +152,8 @@ class ChangeSource(Protocol):
 class SourceSpec(Struct, frozen=True):
     """How to open a source, in a form that survives exec: a module, and what its functions are given.
 
-    The module has `open_source(arguments) -> Source` and `open_changes(arguments) -> ChangeSource | None`.
+    The module has `open_source(arguments) -> Source` and `open_changes(arguments) -> ChangeSource | None`; for a mount
+    with a fetcher also `open_sources(arguments) -> Sources`.
     """
 
     module: str
@@ -139,6 +168,11 @@ class SourceSpec(Struct, frozen=True):
         """Open what tells of changes; None when nothing ever changes. Called after the fork."""
         changes: ChangeSource | None = self._load().open_changes(self.arguments)
         return changes
+
+    def open_sources(self) -> Sources:
+        """Open what the fetcher answers from. Called after the fork, in a process that may wait for a network."""
+        sources: Sources = self._load().open_sources(self.arguments)
+        return sources
 
     def _load(self) -> Any:
         if not self.module.startswith("artifactfs."):

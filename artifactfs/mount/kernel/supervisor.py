@@ -1,4 +1,4 @@
-"""The supervisor: holds the descriptor of a mount, and keeps workers and a notifier alive.
+"""The supervisor: holds the descriptor of a mount, and keeps workers, a fetcher and a notifier alive.
 
 It answers no request and looks into no mount. When a worker dies it starts another and has the kernel hand out
 again what the dead one had taken (RESEND). It has one thread, so that forking is safe, and waits in one place for
@@ -23,7 +23,7 @@ from artifactfs.mount.kernel import shared
 from artifactfs.mount.kernel.codes import InitFlag, Opcode
 from artifactfs.mount.kernel.notifications import encode_resend
 from artifactfs.mount.kernel.processes import describe_status, end_children, fork_child, reap
-from artifactfs.mount.kernel.serving import Mounted, run_notifier, run_worker
+from artifactfs.mount.kernel.serving import Mounted, run_fetcher, run_notifier, run_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ class Supervisor:
         self.restarts = restarts
         self.upgrades = upgrades
         self.children: dict[int, int] = {}
-        """Row by process id. Workers have rows from 0; the notifier has the last."""
+        """Row by process id. Workers have rows from 0; the notifier has the last, the fetcher the one before."""
         self._started: dict[int, float] = {}
         self._crashes: dict[int, int] = {}
         self._due: dict[int, float] = {}
@@ -66,10 +66,6 @@ class Supervisor:
         self._soon: list[Callable[[], None]] = []
         self._helpers: dict[int, tuple[str, Callable[[], int]]] = {}
         self._on_started: Callable[[], None] | None = None
-
-    @property
-    def _notifier_row(self) -> int:
-        return shared.MAX_ROWS - 1
 
     def _is_worker(self, row: int) -> bool:
         return row < self.mounted.settings.workers
@@ -94,7 +90,7 @@ class Supervisor:
 
     def add_helper(self, name: str, main: Callable[[], int]) -> None:
         """Keep another child alive, which runs `main`; it is not started again after it has returned 0."""
-        row = self._notifier_row - 1 - len(self._helpers)
+        row = shared.FETCHER_ROW - 1 - len(self._helpers)
         self._helpers[row] = (name, main)
         if self.children:
             self._fork(row)
@@ -114,8 +110,10 @@ class Supervisor:
     # The life of the processes
 
     def start(self) -> None:
-        """Fork the workers and the notifier, and let an earlier supervisor's go."""
-        for row in (*range(self.mounted.settings.workers), self._notifier_row):
+        """Fork the fetcher, the workers and the notifier, and let an earlier supervisor's go."""
+        if self.mounted.errands is not None:
+            self._fork(shared.FETCHER_ROW)
+        for row in (*range(self.mounted.settings.workers), shared.NOTIFIER_ROW):
             self._fork(row)
         if self._old:
             end_children(self._old, grace_seconds=GRACE_SECONDS)
@@ -169,7 +167,9 @@ class Supervisor:
     def _fork(self, row: int) -> None:
         if row in self._helpers:
             pid = fork_child(*self._helpers[row])
-        elif row == self._notifier_row:
+        elif row == shared.FETCHER_ROW:
+            pid = fork_child("af-fetcher", lambda: run_fetcher(self.mounted, row))
+        elif row == shared.NOTIFIER_ROW:
             pid = fork_child("af-notifier", lambda: run_notifier(self.mounted, row))
         else:
             pid = fork_child(f"af-worker-{row}", lambda: run_worker(self.mounted, row))
@@ -209,7 +209,7 @@ class Supervisor:
         if self._crashes[row] >= CRASH_LIMIT and not os.WIFSIGNALED(status) and self._is_worker(row):
             _log.error("workers cannot start; the mount ends")
             self._ended = True
-        return self._is_worker(row)
+        return self._is_worker(row) or row == shared.FETCHER_ROW
 
     def _resend(self) -> None:
         if not self.mounted.agreed.has(InitFlag.HAS_RESEND):

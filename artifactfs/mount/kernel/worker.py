@@ -1,7 +1,8 @@
 """A worker: reads requests from the device, answers them, keeps nothing.
 
 It can be killed at any moment: the kernel hands what it had taken to another worker. It ends when the mount does
-(ENODEV), when its supervisor dies, or on SIGTERM between two requests.
+(ENODEV), when its supervisor dies, or on SIGTERM between two requests. It never waits for a network: what is not on
+this machine is an errand for the fetcher, which answers it.
 
 Threading: one thread in a process of its own. Source: fuse(4); linux/fuse.h; fs/fuse/dev.c.
 """
@@ -15,24 +16,23 @@ import signal
 import time
 from typing import TYPE_CHECKING, Final
 
-from artifactfs.errors import ArtifactFSError, ReferenceChangedError
+from artifactfs.blobstore.away import Away
 from artifactfs.mount.kernel import shared
+from artifactfs.mount.kernel.answers import UNMOUNTED, Answers, name_opcode
 from artifactfs.mount.kernel.codes import UNIQUE_RESEND, Opcode
-from artifactfs.mount.kernel.requests import NO_ANSWER, RefusedError
-from artifactfs.mount.kernel.structures import IN_HEADER, OUT_HEADER
+from artifactfs.mount.kernel.requests import NO_ANSWER
+from artifactfs.mount.kernel.structures import IN_HEADER
 
 if TYPE_CHECKING:
     from artifactfs.mount.kernel.buffers import Buffers
+    from artifactfs.mount.kernel.errands import ErrandPipe
     from artifactfs.mount.kernel.requests import Handler
     from artifactfs.mount.wakeups import Wakeups
 
 _log = logging.getLogger(__name__)
 _unpack_header = IN_HEADER.packer.unpack_from
-_pack_reply = OUT_HEADER.packer.pack_into
-_UNMOUNTED: Final = frozenset({errno.ENODEV, errno.ECONNABORTED})
 _AGAIN: Final = frozenset({errno.ENOENT, errno.EINTR, errno.EAGAIN})
 """read(2): the request was interrupted before it was read. Source: libfuse, `fuse_session_receive_buf`."""
-_EVERYDAY: Final = frozenset({errno.ENOENT, errno.ESTALE, errno.ENODATA})
 
 
 class _Stop(Exception):  # noqa: N818 - a way out of read(2), not an error
@@ -53,11 +53,16 @@ class Worker:
         handlers: dict[int, Handler],
         row: memoryview,
         wakeups: Wakeups,
+        errands: ErrandPipe | None = None,
     ) -> None:
-        """Store the device, memory, handlers, this worker's row of the shared counters, and who is told of requests."""
+        """Store the device, memory, handlers, this worker's row of the shared counters, and who is told of requests.
+
+        `errands` is where to hand what needs a network; None when nothing does.
+        """
         self._descriptor = descriptor
         self._buffers = buffers
-        self._handlers = handlers
+        self._answers = Answers(descriptor, buffers=buffers, handlers=handlers)
+        self._errands = errands
         self._row = row
         self._note = wakeups.note
         self._waiting = False
@@ -89,7 +94,7 @@ class Worker:
             self._waiting = False
         except OSError as error:
             self._waiting = False
-            if error.errno in _UNMOUNTED:
+            if error.errno in UNMOUNTED:
                 return False
             if error.errno in _AGAIN:
                 return True
@@ -107,9 +112,17 @@ class Worker:
         row = self._row
         start = time.monotonic_ns()
         row[shared.OPCODE], row[shared.NODE], row[shared.BUSY_SINCE] = opcode, node, start
-        result, number = self._handle(opcode, node, length if length == size else -1)
+        try:
+            result, number = self._answers.handle(opcode, node, length if length == size else -1)
+        except Away:
+            handed = self._hand_over(size)
+            if handed:
+                row[shared.BUSY_SINCE] = 0
+                return
+            _log.error("%s of node %d: the fetcher takes no more errands", name_opcode(opcode), node)
+            result, number = 0, errno.ETIMEDOUT
         if result != NO_ANSWER:
-            self._reply(unique, result, number)
+            self._answers.reply(unique, result, number)
         spent = time.monotonic_ns() - start
         row[shared.BUSY_SINCE] = 0
         self._note()
@@ -124,51 +137,9 @@ class Worker:
             row[shared.RESENT] += 1
         if self._debug:
             _log.debug(
-                "%s node=%d pid=%d -> %s in %d us", _name(opcode), node, pid,
+                "%s node=%d pid=%d -> %s in %d us", name_opcode(opcode), node, pid,
                 errno.errorcode.get(number, result), spent // 1000,
             )  # fmt: skip
 
-    def _handle(self, opcode: int, node: int, length: int) -> tuple[int, int]:
-        """Return (payload size, 0) or (0, errno)."""
-        if length < 0:
-            _log.error("a request says another length than it has; refused")
-            return 0, errno.EIO
-        handler = self._handlers.get(opcode)
-        if handler is None:
-            return 0, errno.ENOSYS
-        try:
-            return handler(node, length - IN_HEADER.size), 0
-        except RefusedError as error:
-            return 0, error.errno or errno.EIO
-        except (ArtifactFSError, OSError) as error:
-            number = error.errno or errno.EIO
-            # A name or node that is gone is an everyday answer; anything else is worth a line.
-            is_everyday = number in _EVERYDAY and not isinstance(error, ReferenceChangedError)
-            level = logging.DEBUG if is_everyday else logging.ERROR
-            _log.log(level, "%s of node %d: %s", _name(opcode), node, error)
-            return 0, number
-        except Exception:  # noqa: BLE001 - a bug must not end the worker
-            _log.exception("%s of node %d failed in an unexpected way", _name(opcode), node)
-            return 0, errno.EIO
-
-    def _reply(self, unique: int, size: int, number: int) -> None:
-        reply = self._buffers.reply
-        total = OUT_HEADER.size + size
-        _pack_reply(reply, 0, total, -number, unique)
-        try:
-            os.write(self._descriptor, reply[:total])
-        except OSError as error:
-            if error.errno == errno.ENOENT:
-                return  # interrupted, or answered before it was sent again
-            if error.errno in _UNMOUNTED:
-                return
-            _log.error("the kernel refuses an answer of %d bytes: %s", total, error)
-            if number == 0:
-                self._reply(unique, 0, errno.EIO)
-
-
-def _name(opcode: int) -> str:
-    try:
-        return Opcode(opcode).name
-    except ValueError:
-        return f"operation {opcode}"
+    def _hand_over(self, size: int) -> bool:
+        return self._errands is not None and self._errands.send(self._buffers.request[:size])

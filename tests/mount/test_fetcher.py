@@ -1,0 +1,176 @@
+"""The fetcher of kernel mounts: who waits for a server that stalls, and who does not."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from artifactfs.digest import CHUNK_SIZE
+from artifactfs.mount import api
+from artifactfs.mount.kernel.asking import find_figures
+from artifactfs.mount.options import MountInfo, MountOptions
+from artifactfs.reference.policy import ReferencePolicy
+from artifactfs.reference.references import References
+from artifactfs.repository.commit import CommitOptions
+from artifactfs.repository.put import Source, put_paths
+from artifactfs.repository.referring import Referred
+from artifactfs.repository.repository import open_repository
+from tests.mount.conftest import Folders, errno_of, wait_until
+from tests.reference.odd_server import Odd, running_odd_server
+
+pytestmark = pytest.mark.mounted
+READERS = 100
+PROMPT_SECONDS = 5.0
+"""Far below the deadline of a request that stalls, and far above what a busy machine needs for a local file."""
+LARGE = os.urandom(1 << 16) * (5 * CHUNK_SIZE // (1 << 16)) + b"end"
+
+
+class Stage:
+    """A mount of references to two servers, and of files of its own."""
+
+    def __init__(self, odd: Odd, other: Odd, info: MountInfo) -> None:
+        self.odd = odd
+        self.other = other
+        self.info = info
+        self.top = Path(info.mountpoint, "animals", "v0")
+
+    def stall(self, count: int) -> list[Path]:
+        """Have the next answers for so many files stall, and return their paths in the mount."""
+        for number in range(count):
+            self.odd.faults[f"/set/{number}"] = ["stall"]
+        return [self.top / str(number) for number in range(count)]
+
+    @property
+    def fetcher(self) -> int:
+        figures = find_figures(self.info)
+        assert figures is not None
+        return figures["fetcher"]
+
+
+@pytest.fixture
+def stage(folders: Folders, mountpoint: Path, tmp_path: Path) -> Iterator[Stage]:
+    local = tmp_path / "local"
+    local.mkdir()
+    for number in range(50):
+        (local / f"local-{number}").write_bytes(b"%d" % number * 1000)
+    with running_odd_server() as odd, running_odd_server() as other:
+        odd.files |= {f"/set/{number}": b"%d\n" % number * 5000 for number in range(READERS)}
+        odd.files["/set/large"] = LARGE
+        other.files["/well"] = b"well\n"
+        policy = ReferencePolicy((odd.url, other.url))
+        with open_repository(
+            folders.repository, state=folders.state, author="tester", references=lambda: References(policy)
+        ) as found:
+            names = [*map(str, range(READERS)), "large"]
+            sources = [Source(bytes(local), b""), *(Referred(f"{odd.url}/set/{name}") for name in names)]
+            put_paths(found, "animals", [*sources, Referred(f"{other.url}/well")], CommitOptions())
+        options = MountOptions(author="tester", transport="kernel", follow_references=(odd.url, other.url))
+        odd.requests.clear()
+        yield Stage(odd, other, api.mount(folders, str(mountpoint), options=options))
+
+
+def test_100_readers_of_a_stalled_server_hold_up_nobody_else(stage: Stage) -> None:
+    paths = stage.stall(READERS)
+    with ThreadPoolExecutor(READERS) as threads:
+        stalled = [threads.submit(errno_of, path.read_bytes) for path in paths]
+        wait_until(lambda: len(stage.odd.requests) >= 16)
+        start = time.monotonic()
+        assert sorted(os.listdir(stage.top))[0] == "0"
+        for number in range(50):
+            assert (stage.top / f"local-{number}").read_bytes() == b"%d" % number * 1000
+        assert (stage.top / "well").read_bytes() == b"well\n", "nor another server"
+        assert time.monotonic() - start < PROMPT_SECONDS
+        assert not any(reader.done() for reader in stalled)
+        stage.odd.released.set()
+        assert [reader.result() for reader in stalled] == [None] * READERS
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_reader_that_is_interrupted_returns(stage: Stage, number: signal.Signals) -> None:
+    [path] = stage.stall(1)
+    command = ["cat", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        wait_until(lambda: stage.odd.requests)
+        process.send_signal(number)
+        assert process.wait(PROMPT_SECONDS) == -number
+
+
+def test_a_question_to_a_stalled_server_can_be_interrupted(stage: Stage) -> None:
+    """Extended attributes are asked for while the process waits: only INTERRUPT lets it go."""
+    stage.odd.stalls_head = True
+    ask = "import os, sys; os.getxattr(sys.argv[1], 'user.artifactfs.drift')"
+    with subprocess.Popen([sys.executable, "-c", ask, str(stage.top / "0")], stderr=subprocess.DEVNULL) as process:
+        wait_until(lambda: stage.odd.requests)
+        start = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PROMPT_SECONDS) != 0
+        assert time.monotonic() - start < PROMPT_SECONDS
+    stage.odd.stalls_head = False
+
+
+def test_what_a_killed_fetcher_had_taken_is_answered_by_its_successor(stage: Stage) -> None:
+    paths = stage.stall(16)
+    with ThreadPoolExecutor(16) as threads:
+        found = [threads.submit(path.read_bytes) for path in paths]
+        wait_until(lambda: len(stage.odd.requests) >= 16)
+        killed = stage.fetcher
+        os.kill(killed, signal.SIGKILL)
+        for number, reader in enumerate(found):
+            assert reader.result(timeout=30) == b"%d\n" % number * 5000
+    assert stage.fetcher != killed
+
+
+def test_100_readers_of_one_cold_file_ask_for_each_range_once(stage: Stage) -> None:
+    start = threading.Barrier(READERS)
+
+    def read(number: int) -> str:
+        start.wait()
+        with open(stage.top / "large", "rb", buffering=0) as file:
+            offset = number * len(LARGE) // READERS
+            file.seek(offset)
+            data = file.readall()
+            assert data == LARGE[offset:]
+            file.seek(0)
+            return hashlib.sha256(file.readall()).hexdigest()
+
+    with ThreadPoolExecutor(READERS) as threads:
+        found = set(threads.map(read, range(READERS)))
+    assert found == {hashlib.sha256(LARGE).hexdigest()}
+    gets = [path for method, path in stage.odd.requests if method == "GET" and path == "/set/large"]
+    assert len(gets) == -(-len(LARGE) // CHUNK_SIZE)
+
+
+def test_what_was_read_is_read_again_without_the_server(stage: Stage, folders: Folders, mountpoint: Path) -> None:
+    assert (stage.top / "large").read_bytes() == LARGE
+    api.unmount(folders, str(mountpoint))
+    before = len(stage.odd.requests)
+    options = MountOptions(author="tester", transport="kernel", follow_references=(stage.odd.url,))
+    api.mount(folders, str(mountpoint), options=options)
+    assert (stage.top / "large").read_bytes() == LARGE
+    assert len(stage.odd.requests) == before
+    assert errno_of((stage.top / "well").read_bytes) == errno.EACCES
+
+
+def test_a_worker_that_dies_meanwhile_takes_nothing_along(stage: Stage) -> None:
+    paths = stage.stall(10)
+    with ThreadPoolExecutor(10) as threads:
+        found = [threads.submit(path.read_bytes) for path in paths]
+        wait_until(lambda: len(stage.odd.requests) >= 10)
+        figures = find_figures(stage.info)
+        assert figures is not None
+        for worker in figures["workers"]:
+            os.kill(worker, signal.SIGKILL)
+        stage.odd.released.set()
+        for number, reader in enumerate(found):
+            assert reader.result(timeout=30) == b"%d\n" % number * 5000
