@@ -16,6 +16,8 @@ from .mounting import describe_mount, mount_fields
 from .output import format_size, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from artifactfs.mount.options import MountInfo
 
     from .session import Session
@@ -23,28 +25,43 @@ if TYPE_CHECKING:
 WATCH_SECONDS = 1.0
 
 
-def show_figures(session: Session, mounts: list[MountInfo], *, watch: bool) -> None:
-    """Print what mounts do; with `watch`, again every second until interrupted."""
+def show_figures(session: Session, find: Callable[[], list[MountInfo]], *, watch: bool) -> None:
+    """Print what mounts do; with `watch`, again every second until interrupted.
+
+    Args:
+        session: of the command.
+        find: returns the mounts; called each time, because mounts come and go.
+        watch: whether to go on.
+
+    Raises:
+        MountError: `find` raised it.
+    """
     from artifactfs.mount.kernel.asking import find_figures
 
-    before: dict[str, dict[str, Any]] = {}
+    before: dict[str, tuple[float, dict[str, Any]]] = {}
     clear = "\x1b[H\x1b[J" if watch and not session.json and sys.stdout.isatty() else ""
     while True:
+        mounts = find()
+        figures = {info.mountpoint: (time.monotonic(), find_figures(info)) for info in mounts}
         print(clear, end="")
-        figures = {info.mountpoint: find_figures(info) for info in mounts}
         if session.json:
-            print_json({"mounts": [{**mount_fields(info), "figures": figures[info.mountpoint]} for info in mounts]})
+            print_json({"mounts": [{**mount_fields(info), "figures": figures[info.mountpoint][1]} for info in mounts]})
         else:
             for info in mounts:
-                _print_one(info, figures[info.mountpoint], before.get(info.mountpoint))
+                now, found = figures[info.mountpoint]
+                then, earlier = before.get(info.mountpoint, (now, None))
+                _print_one(info, found, earlier, seconds=now - then)
         if not watch:
             return
         sys.stdout.flush()
-        before = {place: found for place, found in figures.items() if found is not None}
+        before = {place: (now, found) for place, (now, found) in figures.items() if found is not None}
         time.sleep(WATCH_SECONDS)
 
 
-def _print_one(info: MountInfo, figures: dict[str, Any] | None, before: dict[str, Any] | None) -> None:
+def _print_one(
+    info: MountInfo, figures: dict[str, Any] | None, before: dict[str, Any] | None, *, seconds: float
+) -> None:
+    """Print what a mount does, and how fast since `before`, `seconds` ago."""
     print(f"{printable(os.fsencode(info.mountpoint))}  {describe_mount(info)}  {info.transport}  pid {info.pid}")
     if figures is None:
         print("  this transport counts nothing")
@@ -53,9 +70,9 @@ def _print_one(info: MountInfo, figures: dict[str, Any] | None, before: dict[str
     print(f"  protocol {figures['protocol']}: {' '.join(figures['features'])}{passthrough}")
     print(f"  workers {len(figures['workers'])}, restarts {figures['restarts']}, upgrades {figures['upgrades']}")
     latency = ", ".join(f"{name} < {value} us" for name, value in figures["latency_us"].items())
-    speed = "" if before is None else f" ({format_size((figures['bytes'] - before['bytes']) / WATCH_SECONDS)}/s)"
+    speed = "" if before is None else f" ({format_size((figures['bytes'] - before['bytes']) / seconds)}/s)"
     errors = f"errors {figures['errors']}, sent again {figures['resent']}"
     print(f"  read {format_size(figures['bytes'])}{speed}, {errors}; {latency}")
     for kind, count in sorted(figures["requests"].items(), key=lambda item: -item[1]):
-        rate = "" if before is None else f"  {(count - before['requests'].get(kind, 0)) / WATCH_SECONDS:,.0f}/s"
+        rate = "" if before is None else f"  {(count - before['requests'].get(kind, 0)) / seconds:,.0f}/s"
         print(f"    {kind:<12} {count:>12,}{rate}")

@@ -31,12 +31,17 @@ def command(mountpoint: bytes | None, *, watch: bool) -> None:
     from artifactfs.mount.api import iter_mounts
 
     session = current_session()
-    found = sorted(iter_mounts(session.places), key=lambda info: info.mountpoint)
+
+    def find() -> list[MountInfo]:
+        found = sorted(iter_mounts(session.places), key=lambda info: info.mountpoint)
+        return found if mountpoint is None else [_choose(found, mountpoint)]
+
     if mountpoint is not None or watch:
         from .mount_figures import show_figures
 
-        show_figures(session, found if mountpoint is None else [_choose(found, mountpoint)], watch=watch)
+        show_figures(session, find, watch=watch)
         return
+    found = find()
     if session.json:
         print_json({"mounts": [mount_fields(info) for info in found]})
         return

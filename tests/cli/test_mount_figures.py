@@ -95,6 +95,35 @@ def test_watching_goes_on_until_it_is_interrupted(mount: Mount) -> None:
     assert b"Traceback" not in rest
 
 
+def test_watching_sees_mounts_come_and_rates(mount: Mount) -> None:
+    with subprocess.Popen([*PROGRAM, "mounts", "--watch"], stdout=subprocess.PIPE, text=True) as watch:
+        assert watch.stdout is not None
+        folder = mount()
+        for line in watch.stdout:
+            if line.startswith(str(folder)):
+                break
+        for line in watch.stdout:
+            if "readdirplus" in line and line.endswith("/s\n"):
+                break
+        run("umount", str(folder))
+        again = (line for line in watch.stdout if not line.startswith(str(folder)))
+        watch.send_signal(signal.SIGINT)
+        assert "Traceback" not in "".join(again)
+        assert watch.wait(20) == 130
+
+
+def test_watching_a_mount_ends_with_it(mount: Mount) -> None:
+    folder = mount()
+    command = [*PROGRAM, "mounts", "--watch", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watch:
+        assert watch.stdout is not None
+        assert watch.stdout.readline().startswith(str(folder))
+        run("umount", str(folder))
+        _, error = watch.communicate(timeout=20)
+    assert watch.returncode == 60
+    assert "no artifactfs of this user is mounted" in error
+
+
 def test_a_place_where_nothing_is_mounted_is_an_error(animals: Cli, tmp_path: Path) -> None:
     done = run("mounts", str(tmp_path))
     assert done.returncode == 60

@@ -56,6 +56,21 @@ def test_one_version_as_the_root(mount: Mount, repository: Repository, tree: Pat
     assert os.getxattr(info.mountpoint, "user.artifactfs.version") == b"animals:v0"
 
 
+def test_the_version_of_an_alias_is_chosen_when_it_is_mounted(
+    mount: Mount, folders: Folders, repository: Repository, tree: Path
+) -> None:
+    put(repository, "animals", tree)
+    info = mount(artifact="animals:latest")
+    path, before = Path(info.mountpoint), (tree / "cat.txt").read_bytes()
+    (tree / "cat.txt").write_text("another cat")
+    put(repository, "animals", tree)
+    for pid in workers(info):
+        os.kill(pid, signal.SIGKILL)
+    upgrade_mount(folders, info.mountpoint)
+    assert slurp(path / "cat.txt") == before
+    assert os.getxattr(path, "user.artifactfs.version") == b"animals:v0"
+
+
 def test_a_moved_alias_shows_within_100_ms(mount: Mount, repository: Repository, tree: Path) -> None:
     put(repository, "animals", tree)
     path = Path(mount().mountpoint) / "animals"
