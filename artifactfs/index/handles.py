@@ -4,6 +4,7 @@
 - The map may only be resized while no thread is in a transaction, and closed likewise: a gate sees to that.
 - py-lmdb 3.0 lets an abort wait until no thread is inside any call, which busy readers can delay for ever: the gate
   keeps new ones out meanwhile.
+- The lock file is written to through memory: its blocks are taken first (`lockfile`).
 - A file that is cut short would end the process with SIGBUS when a page beyond its end is read: it is measured first.
 - A damaged environment is set aside, and a new one begun, by one process at a time.
 
@@ -32,6 +33,7 @@ from artifactfs.errors import (
     StorageFullError,
     translate_os_error,
 )
+from artifactfs.index.lockfile import allocate_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -312,6 +314,7 @@ def _forget_inherited(pid: int) -> None:
 
 
 def _open_with_largest_map(directory: str, settings: Settings) -> Any:
+    allocate_lock(directory, MAX_READERS)
     for size in MAP_SIZES:
         try:
             return lmdb.open(

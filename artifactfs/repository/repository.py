@@ -9,6 +9,7 @@ Used by everything above. Threading: a Repository may be shared by threads, not 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol, Self
@@ -29,6 +30,7 @@ from artifactfs.errors import (
     InvalidNameError,
     MalformedError,
     NewerFormatError,
+    StorageFullError,
     UsageError,
 )
 from artifactfs.paths import check_collection_name
@@ -62,6 +64,8 @@ if TYPE_CHECKING:
     from artifactfs.repository.records import Body, Record
     from artifactfs.repository.unchanged import SourceLog
 
+
+_log = logging.getLogger(__name__)
 
 COLLECTIONS_AT_ONCE: Final = 16
 PACKED_BELOW: Final = 1 << 20
@@ -459,8 +463,12 @@ def _close(store: Store) -> None:
         close()
 
 
-def _open_index(directory: str, repository_id: str) -> RepositoryIndex:
+def _open_index(directory: str, repository_id: str) -> RepositoryIndex | None:
     # LMDB is loaded only by commands that use the index.
     from artifactfs.index.index import open_index  # noqa: PLC0415
 
-    return open_index(directory, repository_id=repository_id)
+    try:
+        return open_index(directory, repository_id=repository_id)
+    except StorageFullError as error:
+        _log.warning("going on without an index, which takes longer: %s", error)
+        return None

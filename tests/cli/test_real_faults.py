@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,33 @@ def test_a_disk_that_fills_during_put_and_commit_loses_nothing(small_disk: Path,
     make_files(tmp_path / "few", seed=3, count=5)
     done = run("put", "data", f"{tmp_path}/few/", **places)
     assert done.stdout.strip() == b"data:v1", done.stderr
+
+
+@pytest.mark.mounted
+def test_a_state_directory_on_a_full_disk_costs_time_and_nothing_else(small_disk: Path, tmp_path: Path) -> None:
+    places = {"ARTIFACTFS_REPO": str(tmp_path / "repo"), "ARTIFACTFS_STATE": str(small_disk / "state")}
+    make_files(tmp_path / "files", seed=1, count=50)
+    fill(small_disk / "filled")
+    for command, printed in (
+        (["put", "data", f"{tmp_path}/files/"], b"data:v0\n"),
+        (["ls"], b"data\n"),
+        (["get", "data", str(tmp_path / "copy")], os.fsencode(tmp_path / "copy") + b"\n"),
+        (["verify", "data", str(tmp_path / "copy")], b""),
+    ):
+        done = run(*command, **places)
+        assert (done.returncode, done.stdout) == (0, printed), done.stderr
+        assert b"without an index" in done.stderr
+    (small_disk / "filled").unlink()
+    assert b"without an index" not in run("ls", **places).stderr
+
+
+def fill(path: Path) -> None:
+    """Write to a file until the disk is full, to the last block."""
+    with path.open("wb", buffering=0) as file:
+        for size in (1 << 20, 1 << 12, 1):
+            with suppress(OSError):
+                while file.write(b"x" * size):
+                    pass
 
 
 def test_two_puts_at_once_make_two_versions(tmp_path: Path) -> None:
