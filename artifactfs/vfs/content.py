@@ -12,7 +12,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, Self
 
 from artifactfs.digest import Digest
-from artifactfs.errors import DigestMismatchError
+from artifactfs.errors import DigestMismatchError, IntegrityError
 from artifactfs.vfs.nodes import ReferenceNode
 
 if TYPE_CHECKING:
@@ -59,18 +59,10 @@ class Contents:
         if blob.size <= KEPT_FROM_BYTES:
             file = self._open(blob)
             try:
-                data = file.read_at(offset, size)
+                return _read_whole(file, blob, offset=offset, size=size)
             finally:
                 file.close()
-        else:
-            kept = self._acquire(blob)
-            try:
-                data = kept.file.read_at(offset, size)
-            finally:
-                self._release(kept)
-        if len(data) != max(min(size, blob.size - offset), 0):
-            raise _cut_short(blob)
-        return data
+        return self._read_kept(blob, offset=offset, size=size)
 
     def close(self) -> None:
         """Close every file that nobody reads; the others when their readers are done."""
@@ -83,7 +75,26 @@ class Contents:
             return self._repository.references.open(blob.as_entry())
         return self._repository.open_file(blob, blob.placement)
 
-    def _acquire(self, blob: FileNode | ReferenceNode) -> _Kept:
+    def _read_kept(self, blob: FileNode | ReferenceNode, *, offset: int, size: int) -> bytes:
+        while True:
+            kept, is_new = self._acquire(blob)
+            try:
+                return _read_whole(kept.file, blob, offset=offset, size=size)
+            except IntegrityError:
+                self._forget(kept)  # what took the place of damaged bytes since is found by opening it anew
+                if is_new:
+                    raise
+            finally:
+                self._release(kept)
+
+    def _forget(self, kept: _Kept) -> None:
+        with self._guard:
+            for key in [key for key, other in self._kept.items() if other is kept]:
+                del self._kept[key]
+            kept.is_evicted = True
+
+    def _acquire(self, blob: FileNode | ReferenceNode) -> tuple[_Kept, bool]:
+        """Return an open file, and whether it was opened just now."""
         # A reference has a node of its own for each URI and validator, and files of equal content share theirs.
         key = blob.attributes.node.to_bytes(8, "big") if isinstance(blob, ReferenceNode) else blob.sha256
         with self._guard:
@@ -91,7 +102,7 @@ class Contents:
             if kept is not None:
                 self._kept.move_to_end(key)
                 kept.readers += 1
-                return kept
+                return kept, False
         file = self._open(blob)
         with self._guard:
             kept = self._kept.get(key)
@@ -104,7 +115,7 @@ class Contents:
             while len(self._kept) > self._limit:
                 spare.append(self._evict())
         _close(spare)
-        return kept
+        return kept, True
 
     def _release(self, kept: _Kept) -> None:
         with self._guard:
@@ -119,11 +130,14 @@ class Contents:
         return kept.file if kept.readers == 0 else None
 
 
-def _cut_short(blob: FileNode | ReferenceNode) -> DigestMismatchError:
-    # The kernel takes a short read for the end of the file, and would show zeros after it.
-    digest = Digest(blob.content if isinstance(blob, ReferenceNode) else blob.sha256)
-    msg = f"the blob {digest} was cut short while it was open"
-    return DigestMismatchError(msg, hint="restore it from a copy of the repository", subject=str(digest))
+def _read_whole(file: ReadableFile, blob: FileNode | ReferenceNode, *, offset: int, size: int) -> bytes:
+    data = file.read_at(offset, size)
+    if len(data) != max(min(size, blob.size - offset), 0):
+        # The kernel takes a short read for the end of the file, and would show zeros after it.
+        digest = Digest(blob.content if isinstance(blob, ReferenceNode) else blob.sha256)
+        msg = f"the blob {digest} was cut short while it was open"
+        raise DigestMismatchError(msg, hint="restore it from a copy of the repository", subject=str(digest))
+    return data
 
 
 def _close(files: list[ReadableFile | None]) -> None:

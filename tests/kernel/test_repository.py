@@ -192,6 +192,22 @@ def test_damaged_and_missing_content_is_an_error_and_named(
     wait_until(lambda: stored.file.name in Path(info.log).read_text())
 
 
+def test_damaged_content_is_read_once_it_was_stored_again(mount: Mount, repository: Repository, tmp_path: Path) -> None:
+    data = os.urandom(6 << 20)
+    (tmp_path / "large").mkdir()
+    (tmp_path / "large" / "file").write_bytes(data)
+    put(repository, "animals", tmp_path / "large")
+    stored = find_stored(repository, repository.get_collection("animals").versions[0].root, b"file")
+    path = Path(mount().mountpoint) / "animals" / "v0" / "file"
+    stored.damage(b"x" * stored.size)
+    for _ in range(4):
+        with pytest.raises(OSError, match="Input/output"):
+            slurp(path)
+    put(repository, "animals", tmp_path / "large")
+    for _ in range(4):
+        assert slurp(path) == data
+
+
 def test_a_killed_supervisor_then_a_mount_at_the_same_place(
     mount: Mount, folders: Folders, repository: Repository, tree: Path
 ) -> None:

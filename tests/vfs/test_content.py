@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from artifactfs.blobstore.hashing import CHUNK_SIZE
 from artifactfs.blobstore.keys import blob_key
 from artifactfs.errors import ArtifactFSError, BlobMissingError, DigestMismatchError
 from artifactfs.model import FileEntry, Version
@@ -75,10 +76,34 @@ def test_a_file_cut_short_while_it_is_open_is_eio_and_not_zeros(repository: Repo
         path = Path(repository.location, blob_key(files[0].sha256))
         path.chmod(0o644)
         os.truncate(path, 4096)
-        with pytest.raises(DigestMismatchError, match="cut short") as caught:
+        with pytest.raises(DigestMismatchError, match="4096 bytes instead of") as caught:
             contents.read(files[0], offset=0, size=SIZE)
         assert caught.value.errno == 5
         assert files[0].sha256.hex() in caught.value.subject
+
+
+@pytest.mark.parametrize("damage", ["other bytes", "cut short"])
+def test_what_was_damaged_while_it_is_open_is_read_once_it_was_stored_again(
+    repository: Repository, tmp_path: Path, damage: str
+) -> None:
+    data = random.Random(1).randbytes(CHUNK_SIZE + 4096)
+    (node,) = find_nodes(repository, commit_files(repository, "huge", {b"a": data}))
+    path = Path(repository.location, blob_key(node.sha256))
+    path.chmod(0o644)
+    with Contents(repository) as contents:
+        if damage == "other bytes":
+            path.write_bytes(b"x" + data[1:])
+        else:
+            assert contents.read(node, offset=0, size=10) == data[:10]
+            os.truncate(path, 4096)
+        before = open_descriptors()
+        for _ in range(2):
+            with pytest.raises(ArtifactFSError):
+                contents.read(node, offset=0, size=4200)
+        assert open_descriptors() <= before
+        (tmp_path / "new").write_bytes(data)
+        (tmp_path / "new").rename(path)
+        assert contents.read(node, offset=0, size=4200) == data[:4200]
 
 
 def test_what_failed_to_open_is_tried_again(repository: Repository, files: list[FileNode]) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from cachetools import LRUCache
 
 from artifactfs.digest import CHUNK_SIZE
+from artifactfs.errors import IntegrityError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +86,12 @@ class Contents:
         """
         content = self._kept.get(node)
         if content is not None:
-            return self._read_kept(node, content, into, offset=offset, flags=flags)
+            try:
+                return self._read_kept(node, content, into, offset=offset, flags=flags)
+            except (OSError, IntegrityError):
+                # What took the place of damaged bytes since is found by opening it anew.
+                del self._kept[node]
+                content.close()
         content = self._source.open_content(node)
         if content.size >= KEPT_FROM_BYTES:
             self._kept[node] = content
