@@ -127,6 +127,10 @@ class StagingNotFoundError(NotFoundError):
     """No staging directory has this name."""
 
 
+class DraftNotFoundError(NotFoundError):
+    """No writer contributed anything to a draft of this name."""
+
+
 class SourceNotFoundError(NotFoundError):
     """A local path that was to be read does not exist."""
 
@@ -175,6 +179,14 @@ class ConflictError(ArtifactFSError):
 
     errno = _errno.ESTALE
     exit_code = 22
+
+
+class PathConflictError(ConflictError):
+    """Two parts of a draft have the same path; the draft is as it was before the second."""
+
+
+class DraftClosedError(ConflictError):
+    """A draft was closed or dropped before a part came; the draft is as it was."""
 
 
 class SourceChangedError(ConflictError):

@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "diff": "List what differs between two versions.",
     "discard": "Remove a staging directory and what was changed in it.",
     "doctor": "Say what would keep a mount from working here.",
+    "drafts": "Make one version by many writers, in parts.",
     "edit": "Change a version's description, metadata or tags.",
     "expire": "Remove versions that no rule keeps.",
     "find": "List the versions for which a condition holds.",

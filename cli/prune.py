@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 def command(*, dry_run: bool, no_repack: bool) -> None:
     """Delete stored content that no version reaches: of removed versions, and of commits that did not end well.
 
+    Drafts that nobody finished in time are dropped first; see `drafts`.
+
     It lists what it found, and asks. Versions that are live, pinned by a staging directory, or removed but still
     mounted by this user are kept whole. Commits may go on meanwhile; where they cannot, it says so and deletes nothing.
 
@@ -38,6 +40,7 @@ def command(*, dry_run: bool, no_repack: bool) -> None:
     session = current_session()
     with session.open_repository() as repository:
         shown = shown_versions(session, repository)
+        expired = _drop_expired(session, repository, dry_run=dry_run)
         with show_progress(session, "looking for what is not needed") as progress:
             garbage = find_garbage(repository, shown, progress=progress)
         repacking = Repacking() if no_repack else choose_packs(repository.store, garbage.usage)
@@ -57,11 +60,22 @@ def command(*, dry_run: bool, no_repack: bool) -> None:
     if session.json:
         fields = {"packs": len(repacking.packs), "size": repacking.size, "live": repacking.live, "versions": moved}
         answer = {"dry_run": dry_run, **_garbage_fields(garbage), "deleted": _amount_fields(deleted)}
+        answer["expired_drafts"] = expired
         print_json({**answer, "repacked": fields})
     for name in garbage.kept:
         session.note(f"kept {name}, which was removed, because it is in use")
     if not dry_run:
         session.note(f"deleted {format_count(deleted.count, 'object')} ({format_size(deleted.size)})")
+
+
+def _drop_expired(session: Session, repository: Repository, *, dry_run: bool) -> int:
+    """Drop drafts that nobody finished in time, and return how many; what they have is then not needed."""
+    from artifactfs.repository.drafts import Drafts
+
+    expired = Drafts(repository).drop_expired(dry_run=dry_run)
+    for draft in expired:
+        session.note(f"{'would drop' if dry_run else 'dropped'} {draft}: nobody finished it in time")
+    return len(expired)
 
 
 def _question(total: Amount, repacking: Repacking) -> str:

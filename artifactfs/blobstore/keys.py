@@ -36,6 +36,7 @@ _FORMAT = re.compile(r"format/([1-9][0-9]{0,8})\.json")
 _SEQ = re.compile(r"[0-9]{20}")
 _DIGEST_NAME = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})")
 _PRUNE_ID = re.compile(r"[0-9a-f]{32}")
+_DRAFT_KEY = re.compile(r"drafts/([A-Za-z0-9_-][A-Za-z0-9_.-]{0,127})/([0-9a-f]{32})/([0-9]{20})")
 
 
 def _digest_key(prefix: str, sha256: bytes) -> str:
@@ -154,3 +155,19 @@ def is_prune_id(name: str) -> bool:
 def run_files_key(day: str, run: str, number: int) -> str:
     """Return the key of a list of files that a run looked up."""
     return f"{run_prefix(day, run)}{RUN_FILES}{number}"
+
+
+def draft_prefix(collection: str, draft: str) -> str:
+    """Return the prefix of the steps of a draft, by its id."""
+    return f"{DRAFTS_PREFIX}{collection}/{draft}/"
+
+
+def draft_key(collection: str, draft: str, number: int) -> str:
+    """Return the key of a step of a draft."""
+    return f"{draft_prefix(collection, draft)}{number:0{SEQ_DIGITS}}"
+
+
+def find_draft_key(key: str) -> tuple[str, str, int] | None:
+    """Return collection, id and number of a step of a draft, or None for any other key."""
+    match = _DRAFT_KEY.fullmatch(key)
+    return (match[1], match[2], int(match[3])) if match else None

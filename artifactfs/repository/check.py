@@ -26,6 +26,7 @@ from artifactfs.errors import IntegrityError
 from artifactfs.repository.check_logs import LogAudit
 from artifactfs.repository.check_objects import ObjectAudit
 from artifactfs.repository.check_places import Places, find_places
+from artifactfs.repository.drafts import Drafts
 from artifactfs.repository.progress import NoProgress
 from artifactfs.repository.reach import PREFIXES, find_object
 from artifactfs.repository.roots import iter_roots
@@ -106,7 +107,7 @@ def check_repository(
     logs = LogAudit(repository, report=report)
     logs.check()
     progress.begin(files=sum(1 for prefix in PREFIXES for _ in repository.store.iter_keys(prefix)), size=0)
-    roots = list(_iter_named_roots(logs.states))
+    roots = [*_iter_named_roots(logs.states), *logs.parts]
     with ObjectAudit(repository, report=report, share=share, random=random, progress=progress) as audit:
         for _, root in roots:
             audit.add_root(root)
@@ -120,7 +121,7 @@ def check_repository(
         damage=damage,
         collections=len(logs.states),
         records=logs.records,
-        versions=len(roots),
+        versions=len(roots) - len(logs.parts),
         objects=reached,
         unreached=unreached,
         read_size=audit.read_size,
@@ -135,7 +136,10 @@ def _locate(repository: Repository, logs: LogAudit, found: dict[str, str]) -> tu
         with suppress(IntegrityError):
             state = repository.log.load(name)  # noqa: PLW2901 (or else what could be read)
         states[name] = state
-    places = find_places(repository.blobs, list(_iter_named_roots(states)), set(found))
+    parts = logs.parts
+    with suppress(IntegrityError):
+        parts = list(Drafts(repository).iter_roots())
+    places = find_places(repository.blobs, [*_iter_named_roots(states), *parts], set(found))
     return tuple(
         Damage(key, what, places.get(key, Places()))
         for key, what in sorted(found.items())

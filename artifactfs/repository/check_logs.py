@@ -1,8 +1,8 @@
-"""Check of everything that is not content: format files, log records, checkpoints, runs, and steps of prunes.
+"""Check of everything that is not content: format files, log records, checkpoints, runs, steps of prunes and drafts.
 
 Used by check. Threading: a LogAudit belongs to one thread.
 
-Source: docs/format.md sections 2, 5, 6 and 9.
+Source: docs/format.md sections 2, 5, 6, 8 and 9.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from artifactfs.blobstore.keys import (
     COLLECTIONS_PREFIX,
     CONDEMNED,
     DONE,
+    DRAFTS_PREFIX,
     FORMAT_PREFIX,
     PRUNE_PREFIX,
     RUN_FILES,
     RUNS_PREFIX,
     VERDICT,
     checkpoint_prefix,
+    find_draft_key,
     find_format_number,
     find_seq,
     is_prune_id,
@@ -30,10 +32,11 @@ from artifactfs.blobstore.keys import (
     log_prefix,
     run_environment_key,
 )
-from artifactfs.errors import ArtifactFSError, InvalidNameError, MalformedError
+from artifactfs.errors import ArtifactFSError, BlobMissingError, InvalidNameError, MalformedError
 from artifactfs.model import Collection
 from artifactfs.paths import check_collection_name
 from artifactfs.repository.checkpoint import CHECKPOINT_INTERVAL, decode_checkpoint
+from artifactfs.repository.draft_steps import Committed, Dropped, Part, decode_draft_step
 from artifactfs.repository.format import decode_format
 from artifactfs.repository.prune_steps import Condemned, Done, Verdict, decode_step
 from artifactfs.repository.records import decode_record
@@ -43,6 +46,8 @@ from artifactfs.repository.state import Fold
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from artifactfs.model import Root
+    from artifactfs.repository.draft_steps import Step
     from artifactfs.repository.repository import Repository
 
 _STEPS: Final[dict[str, Callable[[bytes, str], object]]] = {
@@ -59,6 +64,7 @@ class LogAudit:
         states: of all collections, as far as their records can be read.
         records: how many records there are.
         strays: keys that nothing of this format has.
+        parts: roots of the parts of drafts that have not ended, and what to call them.
     """
 
     def __init__(self, repository: Repository, *, report: Callable[[str, str], None]) -> None:
@@ -69,6 +75,7 @@ class LogAudit:
         self.states: dict[str, Collection] = {}
         self.records = 0
         self.strays: list[str] = []
+        self.parts: list[tuple[str, Root]] = []
 
     def check(self) -> None:
         """Check everything."""
@@ -88,6 +95,7 @@ class LogAudit:
             self._try(key, partial(_check_event, key=key))
         for key in self._store.iter_keys(PRUNE_PREFIX):
             self._check_step(key)
+        self._check_drafts()
 
     def _try(self, key: str, decode: Callable[[bytes], object]) -> bool:
         """Decode an object, and report it if it is damaged; return whether it is not."""
@@ -162,6 +170,29 @@ class LogAudit:
             else:
                 self.strays.append(prefix + child)
         return dict(sorted(found.items()))
+
+    def _check_drafts(self) -> None:
+        """Look at the steps of drafts, and collect the parts of those that have not ended."""
+        steps: dict[str, list[tuple[str, Step]]] = {}
+        for key in sorted(self._store.iter_keys(DRAFTS_PREFIX)):
+            if find_draft_key(key) is None:
+                self.strays.append(key)
+                continue
+            try:
+                step = decode_draft_step(self._store.read(key), key=key)
+            except BlobMissingError:
+                continue  # it is being forgotten
+            except ArtifactFSError as error:
+                self._report(key, error.message)
+            else:
+                steps.setdefault(key.rpartition("/")[0], []).append((key, step))
+        for found in steps.values():
+            if isinstance(found[-1][1], Committed | Dropped):
+                continue
+            for key, step in found:
+                if isinstance(step, Part):
+                    number = find_seq(key.rpartition("/")[2])
+                    self.parts.append((f"{step.collection} (draft {step.name!r}, part {number})", step.root))
 
     def _check_step(self, key: str) -> None:
         parts = key.split("/")

@@ -6,7 +6,8 @@ Used by put and by the commit of staging directories. Threading: pure functions 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import msgspec
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from artifactfs.repository.exclusion import Writing
     from artifactfs.repository.records import Body, SetAliases
     from artifactfs.repository.repository import Repository
+
+
+Recorded = TypeVar("Recorded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,19 @@ class CommitOptions:
     inputs: tuple[str, ...] = ()
     expires_ns: int | None = None
     origin: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """What tells a commit that several try to make, so that one of them does.
+
+    Attributes:
+        change: the change id of its record.
+        seq: number of a log record that came before it.
+    """
+
+    change: str
+    seq: int
 
 
 DEFAULT_OPTIONS = CommitOptions()
@@ -129,11 +146,40 @@ def commit_stored(
         PrunedError: that happened again and again.
         ArtifactFSError: see `commit_root`, and whatever `store` raises.
     """
+    return store_safely(repository, store, partial(_append, repository, name, options))
+
+
+def commit_once(
+    repository: Repository, name: str, store: Callable[[], Root], options: CommitOptions, once: Once
+) -> CommitResult:
+    """Commit as `commit_stored` does, unless this was done already: then return what it made.
+
+    Raises:
+        VersionNotFoundError: it was done, and the version was deleted since.
+        ArtifactFSError: see `commit_stored`.
+    """
+    return store_safely(repository, store, partial(_append, repository, name, options, once=once))
+
+
+def store_safely(
+    repository: Repository, store: Callable[[], Root], record: Callable[[Root, Writing], Recorded]
+) -> Recorded:
+    """Store a tree and record something that makes it a root, safe from prunes that are under way.
+
+    Args:
+        repository: where to.
+        store: stores everything, flushes it, and returns the root; called again if a prune deleted some of it.
+        record: makes the record; looks for prunes just before each try.
+
+    Raises:
+        PrunedError: that happened again and again.
+        ArtifactFSError: whatever `store` and `record` raise.
+    """
     for attempt in range(1, STORE_ATTEMPTS + 1):
         with repository.exclusion.writing() as writing:
             root = store()
             try:
-                return _append(repository, name, root, options, writing)
+                return record(root, writing)
             except PrunedError:
                 if attempt == STORE_ATTEMPTS:
                     raise
@@ -166,22 +212,45 @@ def commit_root(
     """
     with repository.exclusion.writing() as writing:
         check_present(repository.store, repository.blobs, root)
-        return _append(repository, name, root, options, writing)
+        return _append(repository, name, options, root, writing)
 
 
-def _append(repository: Repository, name: str, root: Root, options: CommitOptions, writing: Writing) -> CommitResult:
+def _append(
+    repository: Repository, name: str, options: CommitOptions, root: Root, writing: Writing, *, once: Once | None = None
+) -> CommitResult:
     def change(state: Collection) -> Body:
+        if once is not None:
+            _check_not_made(repository, state, once)
         body = _change(state, root, options)
         writing.look(root)
         return body
 
     try:
-        collection, record = repository.append(name, change, message=options.message, run=options.run)
+        change_id = None if once is None else once.change
+        collection, record = repository.append(
+            name, change, message=options.message, run=options.run, change_id=change_id
+        )
     except _Unchanged as found:
         return CommitResult(found.collection, found.version, created=False)
     # A record that only sets aliases points them to the version that has the content already.
     body = cast("Commit | SetAliases", record.body)
     return CommitResult(collection, collection.versions[body.version], created=isinstance(body, Commit))
+
+
+def find_made(repository: Repository, name: str, once: Once) -> int | None:
+    """Return the number of the version that a commit which is made once has made; None when it was not made yet."""
+    for record in repository.log.iter_records(name, once.seq + 1):
+        if record.change == once.change and isinstance(record.body, Commit):
+            return record.body.version
+    return None
+
+
+def _check_not_made(repository: Repository, state: Collection, once: Once) -> None:
+    number = find_made(repository, state.name, once)
+    if number is not None:
+        # The record may be newer than the state: then the state is read again.
+        now = state if number in state.versions or number in state.deleted else repository.log.load(state.name, state)
+        raise _Unchanged(now, changes.get_version(now, number))
 
 
 def check_options(collection: Collection, options: CommitOptions) -> None:

@@ -70,6 +70,7 @@ class Log:
         message: str = "",
         run: str | None = None,
         known: Collection | None = None,
+        change_id: str | None = None,
     ) -> tuple[Collection, Record]:
         """Record a change durably, and return the state after it and the record.
 
@@ -81,13 +82,15 @@ class Log:
             message: the log message.
             run: id of the run that makes the change.
             known: a state that was loaded before.
+            change_id: what the record's is to be, 32 hex digits; None makes one. Other writers may try the same change
+                at the same time: `change` must then find out whether one of them was faster.
 
         Raises:
             StorageFullError: there is no room; nothing was recorded.
             RemoteError: the store does not answer; the change was not recorded as far as can be seen.
             MalformedError, DigestMismatchError: the log is damaged; nothing was recorded.
         """
-        change_id = self._random(CHANGE_ID_SIZE).hex()
+        change_id = change_id or self._random(CHANGE_ID_SIZE).hex()
         state = self.load(name, known)
         while True:
             record = Record(
@@ -103,7 +106,7 @@ class Log:
             )
             data, digest = encode_record(record)
             after = apply_record(state, record, digest=digest)
-            if self._create(record, data):
+            if self._create(record, data, digest):
                 self._write_checkpoint(after)
                 return after, record
             state = self.load(name, state)
@@ -136,11 +139,12 @@ class Log:
             return None
         return found[1] if found else None
 
-    def _create(self, record: Record, data: bytes) -> bool:
+    def _create(self, record: Record, data: bytes, digest: str) -> bool:
         """Create a record and return True; return False when another writer took its number.
 
         An error says nothing about what was stored, nor does "it exists", since clients of object stores
-        retry by themselves. What lies under the number does: the change id tells whose it is.
+        retry by themselves. What lies under the number does: the digest, which the change id makes unlike all
+        others, tells whose it is.
         """
         key = log_key(record.collection, record.seq)
         for attempt in range(1, CREATE_ATTEMPTS + 1):
@@ -149,7 +153,7 @@ class Log:
                     return True
             except ArtifactFSError as error:
                 found = self._find_record(record.collection, record.seq)
-                if found is not None and found[0].change != record.change:
+                if found is not None and found[1] != digest:
                     return False
                 # Ours is there but perhaps not durable, or nothing is and it may still come: offering the
                 # same bytes again is harmless.
@@ -157,7 +161,7 @@ class Log:
                     raise
             else:
                 found = self._find_record(record.collection, record.seq)
-                return found is not None and found[0].change == record.change
+                return found is not None and found[1] == digest
         raise AssertionError  # the last attempt returns or raises
 
     def _load_all(self, name: str) -> Collection:

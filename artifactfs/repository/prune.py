@@ -1,4 +1,4 @@
-"""Prune: find what no version reaches, and delete it without harming commits that are under way.
+"""Prune: find what no version or draft reaches, and delete it without harming commits that are under way.
 
     garbage = find_garbage(repository, shown)         # reads all logs and trees; holds nothing, changes nothing
     result = delete_garbage(repository, garbage)      # excludes commits, reads the logs again, deletes
@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from artifactfs.blobstore.keys import COLLECTIONS_PREFIX, DRAFTS_PREFIX, digest_key
+from artifactfs.blobstore.keys import COLLECTIONS_PREFIX, digest_key
 from artifactfs.errors import IntegrityError, InvalidNameError, NewerFormatError
 from artifactfs.paths import check_collection_name
 from artifactfs.repository.condemning import ListExclusion, forget_prunes
+from artifactfs.repository.drafts import Drafts
 from artifactfs.repository.format import find_format
 from artifactfs.repository.progress import NoProgress
 from artifactfs.repository.reach import PREFIXES, ObjectSet, find_object
@@ -105,6 +106,7 @@ def find_garbage(
     reach = PackUsage(repository.blobs.in_place)
     roots = _list_roots(states.values(), keeping)
     _add_roots(reach, roots)
+    _hold_drafts(repository, reach)
     garbage, amounts, reached = ObjectSet(), dict[str, Amount](), 0
     for prefix in PREFIXES:
         for key in repository.store.iter_keys(prefix):
@@ -150,6 +152,7 @@ def delete_garbage(
     exclusion = repository.exclusion
     if isinstance(exclusion, ListExclusion):
         forget_prunes(exclusion)
+    Drafts(repository).forget_ended()
     _sweep(repository)
     deleted = Amount()
     if not total.count:
@@ -159,6 +162,7 @@ def delete_garbage(
         states = _read_logs(repository, garbage._states)  # noqa: SLF001 (one module, one concern)
         reach = garbage.usage
         _add_roots(reach, _list_roots(states.values(), _make_keeping(repository, shown)))
+        _hold_drafts(repository, reach)
         for prefix in PREFIXES:
             left = (digest for digest in garbage.objects.iter_sorted(prefix) if not reach.objects.has(prefix, digest))
             while some := list(islice(left, DELETED_AT_ONCE)):
@@ -182,8 +186,6 @@ def _check_known(repository: Repository) -> None:
     """Return if this release knows everything that the repository may hold by now."""
     found = find_format(repository.store)
     unknown = found.unknown_to_writers if found is not None else ["no format file"]
-    if any(True for _ in repository.store.iter_keys(DRAFTS_PREFIX)):
-        unknown = [*unknown, "drafts"]
     if unknown:
         msg = f"the repository has {', '.join(unknown)}, and this release does not know what that reaches"
         raise NewerFormatError(msg, hint="prune with a newer artifactfs", subject=repository.location)
@@ -220,5 +222,15 @@ def _add_roots(reach: PackUsage, roots: Iterable[KeptRoot]) -> None:
             reach.add_root(root)
         except IntegrityError as error:
             msg = f"{name}:v{number} cannot be read: {error.message}"
+            hint = "nothing was deleted; `artifactfs check` says more"
+            raise type(error)(msg, hint=hint, subject=error.subject) from error
+
+
+def _hold_drafts(repository: Repository, reach: PackUsage) -> None:
+    for name, root in Drafts(repository).iter_roots():
+        try:
+            reach.hold(root)
+        except IntegrityError as error:
+            msg = f"{name} cannot be read: {error.message}"
             hint = "nothing was deleted; `artifactfs check` says more"
             raise type(error)(msg, hint=hint, subject=error.subject) from error

@@ -258,7 +258,13 @@ class Repository:
         return collection, changes.get_alias(collection, ref.alias or "")
 
     def append(
-        self, name: str, change: Callable[[Collection], Body], *, message: str = "", run: str | None = None
+        self,
+        name: str,
+        change: Callable[[Collection], Body],
+        *,
+        message: str = "",
+        run: str | None = None,
+        change_id: str | None = None,
     ) -> tuple[Collection, Record]:
         """Record a change durably, and return the state after it and the record.
 
@@ -269,13 +275,15 @@ class Repository:
             change: says what to record, given the present state; see `Log.append`.
             message: the log message.
             run: id of the run that makes the change.
+            change_id: of the record; see `Log.append`.
 
         Raises:
             NewerFormatError: the repository may be read by this release, but not written to.
             ArtifactFSError: see `Log.append`, and whatever `change` raises.
         """
         self.check_writable()
-        state, record = self.log.append(name, change, message=message, run=run, known=self._find_known(name))
+        known = self._find_known(name)
+        state, record = self.log.append(name, change, message=message, run=run, known=known, change_id=change_id)
         self._remember(state)
         self.polling.note(name)
         return state, record

@@ -15,7 +15,7 @@ from artifactfs.repository.reach import Reach
 
 if TYPE_CHECKING:
     from artifactfs.blobstore.base import ObjectReader
-    from artifactfs.model import FileEntry, Placement
+    from artifactfs.model import FileEntry, Placement, Root
     from artifactfs.repository.trees import PageReader
     from artifactfs.storedpage import StoredPage
 
@@ -32,6 +32,16 @@ class PackUsage(Reach):
         super().__init__(reader)
         # By prefix and pack, the size of each part by its offset: versions share parts.
         self._parts: dict[str, dict[bytes, dict[int, int]]] = {PACKS_PREFIX: {}, TREEPACKS_PREFIX: {}}
+        self._held = Reach(reader)
+
+    def hold(self, root: Root) -> None:
+        """Add what is reached from a part of a draft. Its packs stay as they are: no log says where it lies."""
+        self.add_root(root)
+        self._held.add_root(root)
+
+    def is_held(self, prefix: str, pack: bytes) -> bool:
+        """Return whether a part of a draft lies in a pack."""
+        return self._held.objects.has(prefix, pack)
 
     def enter_page(self, tree: bytes, placement: Placement | None) -> StoredPage | None:
         """Return a stored page the first time that it is met, and note where it lies."""
@@ -83,7 +93,7 @@ def choose_packs(store: ObjectReader, usage: PackUsage) -> Repacking:
         found = [
             (pack, pack_size, live)
             for pack, live in usage.live_sizes(prefix).items()
-            if (pack_size := store.find_size(digest_key(prefix, pack))) is not None
+            if not usage.is_held(prefix, pack) and (pack_size := store.find_size(digest_key(prefix, pack))) is not None
         ]
         small = [pack for pack, pack_size, _ in found if pack_size < SMALL[prefix]]
         merged = frozenset(small if len(small) >= MERGE_FROM else ())

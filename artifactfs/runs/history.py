@@ -156,10 +156,7 @@ class RunLog:
         now_ns = self._clock.now_ns()
         lease_ns = find_lease_ns(now_ns - state.started_ns)
         self._append(Resumed(state.id, now_ns, author, lease_ns, circumstances or Circumstances()), first=2)
-        note = seal(_encode({"run": state.id, "time_ns": now_ns}))
-        number = now_ns
-        while not self._store.create(run_resumed_key(find_day(now_ns), state.id, number), note):
-            number += 1
+        self._note(state.id, now_ns)
         return lease_ns
 
     def configure(self, run: str, config: dict[str, Any]) -> None:
@@ -184,6 +181,12 @@ class RunLog:
     def log(self, run: str, artifact: str, *, is_new: bool) -> None:
         """Record that a run made a version, `NAME:vN`, or found that it exists."""
         self._append(Logged(run, self._clock.now_ns(), artifact, is_new), first=2)
+
+    def log_late(self, run: str, artifact: str) -> None:
+        """Record that a run, which may have ended, took part in making a version, and leave a note as `resume` does."""
+        now_ns = self._clock.now_ns()
+        self._append(Logged(run, now_ns, artifact), first=2)
+        self._note(run, now_ns)
 
     def finish(self, run: str, *, exit_code: int) -> None:
         """Record that a run ended."""
@@ -341,6 +344,13 @@ class RunLog:
             return state
         self.mark_crashed(state.id)
         return self.get_run(state.id)
+
+    def _note(self, run: str, now_ns: int) -> None:
+        """Say that there is more of a run whose end may have been seen."""
+        note = seal(_encode({"run": run, "time_ns": now_ns}))
+        number = now_ns
+        while not self._store.create(run_resumed_key(find_day(now_ns), run, number), note):
+            number += 1
 
     def _has_ended(self, process: Any) -> bool:
         return bool(self._host) and has_ended(process, host=self._host)

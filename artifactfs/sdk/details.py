@@ -63,6 +63,10 @@ class ArtifactDetails:
         """Take no more changes: all of it was handed over as a part of a version in the making. Used by `Run`."""
         self._part = of
 
+    def has_content(self) -> bool:
+        """Return whether it is a draft with something in it that was not handed over yet. Used by `Run`."""
+        return self._draft is not None and self._part is None and not self._draft.is_empty
+
     # What it is.
 
     def is_draft(self) -> bool:

@@ -7,35 +7,31 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
-from artifactfs.clock import format_time_ns
 from artifactfs.errors import UsageError
 from artifactfs.repository import changes
 from artifactfs.repository.commit import CommitOptions
 from artifactfs.repository.put import put_plan
 from artifactfs.repository.runviews import find_inputs
-from artifactfs.runs.lease import Heartbeat
 from artifactfs.runs.markers import remove_marker
 from artifactfs.runs.secrets import Masker
 from artifactfs.sdk.artifact import Artifact
 from artifactfs.sdk.finding import check_type, find_artifact, find_artifacts, find_files
+from artifactfs.sdk.parts import add_part, finish_parts
+from artifactfs.sdk.rundetails import RunDetails
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from artifactfs.repository.commit import CommitResult
-    from artifactfs.runs.events import Circumstances
     from artifactfs.runs.history import LookedUpFile
-    from artifactfs.runs.state import RunState
-    from artifactfs.sdk.workspace import Workspace
 
 
-class Run:
+class Run(RunDetails):
     """One execution. A context manager, which finishes it; may be shared by threads.
 
     Made by `init`. A run that is not finished when the program ends is finished then. While it lasts, a thread lets
@@ -51,21 +47,6 @@ class Run:
         at_exit: what is called at the end of the program, until the run is finished.
     """
 
-    def __init__(self, workspace: Workspace, state: RunState, *, lease_ns: int | None) -> None:
-        self._workspace = workspace
-        self._record = state
-        self._config = dict(state.config)
-        self._heartbeat: Heartbeat | None = None
-        if lease_ns is not None:
-            self._heartbeat = Heartbeat(self._renew, lease_ns=lease_ns)
-            self._heartbeat.start()
-        self._guard = threading.Lock()
-        self._inputs = list(state.inputs)
-        self._outputs = list(state.outputs)
-        self._finished_ns: int | None = None
-        self._exit_code: int | None = None
-        self.at_exit: Callable[[], None] | None = None
-
     def __enter__(self) -> Self:
         """Return itself."""
         return self
@@ -75,93 +56,6 @@ class Run:
     ) -> None:
         """Finish, with the exit code that Python would end with."""
         self.finish(exit_code=find_exit_code(error))
-
-    @property
-    def id(self) -> str:
-        """A UUID of version 7, which no other run has."""
-        return self._record.id
-
-    @property
-    def name(self) -> str:
-        """The name for people; the id's first part when none was given."""
-        return self._record.name or self.id.partition("-")[0]
-
-    @property
-    def job_type(self) -> str:
-        """What kind of work it is."""
-        return self._record.job_type
-
-    @property
-    def project(self) -> str:
-        """What it belongs to."""
-        return self._record.project
-
-    @property
-    def notes(self) -> str:
-        """Free text."""
-        return self._record.notes
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """Words."""
-        return self._record.tags
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """JSON values by key, as recorded; changing the copy changes nothing."""
-        return dict(self._config)
-
-    @property
-    def author(self) -> str:
-        """Who runs it."""
-        return self._record.author
-
-    @property
-    def started_at(self) -> str:
-        """When it began, RFC 3339 in UTC."""
-        return format_time_ns(self._record.started_ns)
-
-    @property
-    def finished_at(self) -> str | None:
-        """When it ended, RFC 3339 in UTC; None while it runs."""
-        return None if self._finished_ns is None else format_time_ns(self._finished_ns)
-
-    @property
-    def state(self) -> str:
-        """`running`, and once it is finished `finished` or `failed`."""
-        if self._finished_ns is None:
-            return "running"
-        return "failed" if self._exit_code else "finished"
-
-    @property
-    def host(self) -> str:
-        """The name of the host."""
-        return self._record.host
-
-    @property
-    def user(self) -> str:
-        """Who runs it, by the system's name."""
-        return self._record.user
-
-    @property
-    def circumstances(self) -> Circumstances:
-        """Command line, working directory, git, and more, as recorded: without what looks like a secret."""
-        return self._record.circumstances
-
-    @property
-    def exit_code(self) -> int | None:
-        """0 is success; None while it runs."""
-        return self._exit_code
-
-    @property
-    def inputs(self) -> list[str]:
-        """Versions that it read, each `NAME:vN`, in order of first use."""
-        return list(dict.fromkeys(self._inputs))
-
-    @property
-    def outputs(self) -> list[str]:
-        """Versions that it made, each `NAME:vN`, in order."""
-        return list(dict.fromkeys(self._outputs))
 
     def log_artifact(
         self,
@@ -204,25 +98,97 @@ class Run:
         artifact = self._as_artifact(artifact_or_path, name, type)
         if not artifact.is_draft():
             return self._log_again(artifact, aliases or ())
-        options = CommitOptions(
-            type=artifact.type,
-            aliases=_as_tuple(aliases),
-            message=message,
-            description=artifact.description,
-            metadata=artifact.metadata,
-            tags=tuple(sorted({*artifact.tags, *(tags or ())})),
-            if_changed=if_changed,
-            run=self.id,
-            inputs=self._find_inputs(),
-            expires_ns=None
-            if ttl is None
-            else self._workspace.repository.clock.now_ns() + ttl // timedelta(microseconds=1) * 1000,
-        )
+        options = self._make_options(artifact, aliases, tags, message=message, ttl=ttl)
         draft, repository = artifact.get_draft("log it"), self._workspace.repository
         over = draft.find_over(repository)
-        if over is not None:
-            options = replace(options, base=over.version)
+        options = replace(options, if_changed=if_changed, base=None if over is None else over.version)
         result = put_plan(repository, artifact.collection, draft.plan, options, over=over)
+        artifact.take_result(self._workspace, result)
+        self._note_output(artifact, result)
+        return artifact
+
+    def upsert_artifact(
+        self,
+        artifact_or_path: Artifact | str | os.PathLike[str],
+        name: str | None = None,
+        type: str | None = None,  # noqa: A002 (the name that users know)
+        aliases: Sequence[str] | None = None,
+        distributed_id: str | None = None,
+        *,
+        tags: Sequence[str] | None = None,
+        expires: timedelta | None = None,
+    ) -> Artifact:
+        """Contribute a part to a version that several runs make together. Nobody sees it before it is finished.
+
+        Args:
+            artifact_or_path: a draft; or a local file or directory, which then needs `name`.
+            name: the collection's, for a path.
+            type: the collection's, for a path.
+            aliases: names for the version, besides `latest` and those of other parts.
+            distributed_id: what all runs that contribute have in common; None is this run's id, which programs of one
+                `artifactfs run` share.
+            tags: words, besides those of the artifact and of other parts.
+            expires: how long it is kept at least if nobody finishes it; None is seven days.
+
+        Returns:
+            The artifact, which takes no more files.
+
+        Raises:
+            PathConflictError: another part has one of its paths. What was contributed before is as it was.
+            DraftClosedError: it was finished, dropped, or has expired. Likewise.
+            UsageError: the run is finished; a logged artifact, or a draft of a version; another type than other parts.
+            ArtifactFSError: see `log_artifact`.
+        """
+        self._check_running("contribute to an artifact")
+        artifact = self._as_artifact(artifact_or_path, name, type)
+        options = self._make_options(artifact, aliases, tags)
+        add_part(self._workspace, artifact, distributed_id or self.id, options, expires)
+        return artifact
+
+    def finish_artifact(
+        self,
+        artifact_or_path: Artifact | str | os.PathLike[str],
+        name: str | None = None,
+        type: str | None = None,  # noqa: A002 (the name that users know)
+        aliases: Sequence[str] | None = None,
+        distributed_id: str | None = None,
+        *,
+        tags: Sequence[str] | None = None,
+        message: str = "",
+        ttl: timedelta | None = None,
+    ) -> Artifact:
+        """Make the version of all parts, and move `latest` to it. Parts that come later are refused.
+
+        Several may do this at once, and again: there is one version. It is an output of all runs that contributed.
+
+        Args:
+            artifact_or_path: a draft; what it holds, and was not contributed yet, is the last part. Or as for
+                `upsert_artifact`.
+            name: as for `upsert_artifact`, like the next ones.
+            type: of the collection.
+            aliases: names for the version.
+            distributed_id: what all runs that contribute have in common.
+            tags: words.
+            message: the log message.
+            ttl: time to live, after which `artifactfs expire` may remove the version.
+
+        Returns:
+            The artifact, which is the version now.
+
+        Raises:
+            DraftNotFoundError: nobody contributed anything.
+            DraftClosedError: it was dropped, or finished before this last part.
+            PathConflictError: another part has a path of the last one; nothing is finished.
+            ArtifactFSError: see `log_artifact`. When the version could not be stored, the parts are there still, and
+                the same call goes on.
+        """
+        self._check_running("finish an artifact")
+        artifact = self._as_artifact(artifact_or_path, name, type)
+        chosen = distributed_id or self.id
+        if artifact.has_content():
+            self.upsert_artifact(artifact, None, None, aliases, chosen, tags=tags)
+        options = self._make_options(artifact, aliases, tags, message=message, ttl=ttl)
+        result = finish_parts(self._workspace, artifact.collection, chosen, options)
         artifact.take_result(self._workspace, result)
         self._note_output(artifact, result)
         return artifact
@@ -298,13 +264,33 @@ class Run:
                 atexit.unregister(self.at_exit)
             self._workspace.close()
 
+    def _make_options(
+        self,
+        artifact: Artifact,
+        aliases: Sequence[str] | None,
+        tags: Sequence[str] | None,
+        *,
+        message: str = "",
+        ttl: timedelta | None = None,
+    ) -> CommitOptions:
+        """Return what a commit of an artifact by this run records."""
+        now_ns = self._workspace.repository.clock.now_ns()
+        return CommitOptions(
+            type=artifact.type,
+            aliases=_as_tuple(aliases),
+            message=message,
+            description=artifact.description,
+            metadata=artifact.metadata,
+            tags=tuple(sorted({*artifact.tags, *(tags or ())})),
+            run=self.id,
+            inputs=self._find_inputs(),
+            expires_ns=None if ttl is None else now_ns + ttl // timedelta(microseconds=1) * 1000,
+        )
+
     def _find_inputs(self) -> tuple[str, ...]:
         """Return what was read so far, through the mount too when the run is that of `artifactfs run`."""
         entered = find_inputs(self._workspace.repository.state_directory, self.id)
         return tuple(dict.fromkeys((*self.inputs, *entered)))
-
-    def _renew(self) -> int:
-        return self._workspace.runs.renew(self.id, started_ns=self._record.started_ns)
 
     def _as_artifact(self, given: Artifact | str | os.PathLike[str], name: str | None, kind: str | None) -> Artifact:
         if isinstance(given, Artifact):
@@ -335,16 +321,6 @@ class Run:
         with self._guard:
             self._outputs.append(artifact.name)
         self._workspace.runs.log(self.id, artifact.name, is_new=result is not None and result.created)
-
-    def _check_running(self, doing: str) -> None:
-        if self._finished_ns is not None:
-            msg = f"cannot {doing}: the run {self.name} is finished"
-            raise UsageError(msg, hint="begin another with artifactfs.init()", subject=self.id)
-
-    def __repr__(self) -> str:
-        """Return name and state."""
-        state = "running" if self._finished_ns is None else f"finished with {self._exit_code}"
-        return f"<Run {self.name} {state}>"
 
 
 def _as_tuple(aliases: Sequence[str] | None) -> tuple[str, ...]:

@@ -60,14 +60,15 @@ def commit_files(
     mode: int = 0o644,
 ) -> Version:
     """Commit a directory that is given as nested dicts, and return the version."""
+    return commit_stored(repository, name, lambda: store_files(repository, files, mode=mode), options).version
 
-    def store() -> Root:
-        with repository.blobs.begin() as batch:
-            root = _store(TreeBuilder(batch), batch, b"/", files, mode)
-            batch.flush()
-        return make_root(root)
 
-    return commit_stored(repository, name, store, options).version
+def store_files(repository: Repository, files: Mapping[bytes, Content], *, mode: int = 0o644) -> Root:
+    """Store a directory that is given as nested dicts, and return its root."""
+    with repository.blobs.begin() as batch:
+        root = _store(TreeBuilder(batch), batch, b"/", files, mode)
+        batch.flush()
+    return make_root(root)
 
 
 def _store(

@@ -81,6 +81,7 @@ class World:
         self.actors: list[Actor] = []
         self.time = 0
         self.has_changed = True
+        self.has_drafts = False
 
     def add(self, name: str, act: Callable[[Actor], None]) -> None:
         self.actors.append(Actor(name, act, self))
@@ -168,7 +169,7 @@ class ActorStore:
         return iter(found)
 
     def iter_children(self, prefix: str) -> Iterator[str]:
-        if not self._is_own(prefix):
+        if not self._is_own(prefix) and (self._actor.world.has_drafts or not prefix.startswith("drafts/")):
             self._actor.step()
         if prefix == "prune/":
             self._actor.window = self._actor.world.time
@@ -184,7 +185,7 @@ class ActorStore:
         self._actor.step()
         created = self._store.create(key, data)
         self._actor.world.has_changed = True
-        if "/log/" in key and created:
+        if ("/log/" in key or key.startswith("drafts/")) and created:
             self._actor.window = -1.0
         self._actor.note((key, created))
         return created

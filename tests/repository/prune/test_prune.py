@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from artifactfs.blobstore.keys import CONDEMNED, DONE, VERDICT, prune_key
+from artifactfs.blobstore.keys import CONDEMNED, DONE, VERDICT, draft_key, prune_key
 from artifactfs.blobstore.memory import MemoryStore
 from artifactfs.errors import BusyError, ConflictError, IntegrityError, NewerFormatError, PrunedError
 from artifactfs.repository import changes
@@ -184,9 +184,9 @@ def test_it_stops_at_what_it_does_not_know(repository: Repository, feature: str)
     assert len(object_keys(repository)) == garbage.total.count
 
 
-def test_it_stops_at_drafts(repository: Repository) -> None:
-    repository.store.create("drafts/animals/x/1", b"{}")
-    with pytest.raises(NewerFormatError, match="drafts"):
+def test_it_stops_at_a_draft_that_cannot_be_read(repository: Repository) -> None:
+    repository.store.create(draft_key("animals", "0" * 32, 1), b"{}")
+    with pytest.raises(IntegrityError, match="drafts"):
         find_garbage(repository)
 
 
