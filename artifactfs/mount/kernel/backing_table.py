@@ -28,7 +28,8 @@ REMEMBERED: Final = 1024
 _WORD: Final = struct.Struct("=Q")
 _HANDLES, _NODES, _IDS, _RELEASED = (part * SLOTS * _WORD.size for part in range(4))
 _NEXT: Final = _RELEASED + REMEMBERED * _WORD.size
-_SIZE: Final = _NEXT + _WORD.size
+SIZE: Final = _NEXT + _WORD.size
+"""Bytes of the memory."""
 _FREE: Final = 0
 
 
@@ -42,7 +43,7 @@ class BackingTable:
     def __init__(self, descriptor: int) -> None:
         """Map the memfd `descriptor`, which stays open as long as this lives."""
         self.descriptor = descriptor
-        self._map = mmap.mmap(descriptor, _SIZE)
+        self._map = mmap.mmap(descriptor, SIZE)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -118,5 +119,5 @@ class BackingTable:
 def create_backings() -> BackingTable:
     """Return an empty table. Source: memfd_create(2)."""
     descriptor = os.memfd_create("artifactfs-backings", os.MFD_CLOEXEC)
-    os.truncate(descriptor, _SIZE)
+    os.truncate(descriptor, SIZE)
     return BackingTable(descriptor)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import structs
 
 from artifactfs.errors import MountError
+from artifactfs.mount.kernel import backing_table
 from artifactfs.mount.kernel.backing_table import BackingTable, create_backings
 from artifactfs.mount.kernel.codes import InitFlag
 from artifactfs.mount.kernel.device import may_register
@@ -125,12 +126,17 @@ def _read_init(device: int) -> bytes:
 
 
 def resume(handover: Handover) -> Mounted:
-    """Return the mount that an earlier supervisor of this process handed over."""
+    """Return the mount that an earlier supervisor of this process handed over.
+
+    A table of open files that another version shaped differently begins anew: files that are open stay so, uncounted.
+    """
+    fits = os.fstat(handover.backings).st_size == backing_table.SIZE
+    if not fits:
+        _log.warning("the earlier version counted open files in another way: they are not known any more")
     return Mounted(
         handover.settings,
         handover.agreed,
         handover.device,
         SharedCounters(handover.counters),
-        BackingTable(handover.backings),
-        _make_errands(handover.settings),
+        BackingTable(handover.backings) if fits else create_backings(),
     )

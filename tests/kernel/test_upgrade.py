@@ -1,0 +1,45 @@
+"""What an upgraded supervisor takes over."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from artifactfs.mount.kernel.backing_table import create_backings
+from artifactfs.mount.kernel.negotiation import Negotiated
+from artifactfs.mount.kernel.serve import resume
+from artifactfs.mount.kernel.settings import Handover, ServeSettings, load_handover, store_handover
+from artifactfs.mount.kernel.shared import BYTES, create_counters
+from artifactfs.mount.kernel.source import SourceSpec
+
+AGREED = Negotiated(45, 7, 7, 131072, 256)
+SETTINGS = ServeSettings("/mnt/a b", SourceSpec("some.module", {"root": "/x"}), 2, debug=True)
+
+
+def handover(counters: int, backings: int) -> Handover:
+    return Handover(SETTINGS, AGREED, 3, counters, backings, (11, 12), 5, 1, 99, {"lock": "7"})
+
+
+def test_a_handover_goes_through_a_descriptor() -> None:
+    assert load_handover(store_handover(handover(4, 5))) == handover(4, 5)
+
+
+def test_counts_and_open_files_go_on() -> None:
+    counters, backings = create_counters(), create_backings()
+    counters.row(0)[BYTES] = 77
+    backings.open(2, 7, register=lambda: 1)
+    mounted = resume(handover(counters.descriptor, backings.descriptor))
+    assert (mounted.settings, mounted.agreed, mounted.device) == (SETTINGS, AGREED, 3)
+    assert mounted.counters.row(0)[BYTES] == 77
+    assert mounted.backings.release(2) == 1
+
+
+@pytest.mark.parametrize("size", [0, 4096, 1 << 24])
+def test_a_table_of_another_shape_is_begun_anew(size: int) -> None:
+    """Another version may have other rows: mapping more than there is would end the mount, and others be misread."""
+    strange = os.memfd_create("strange")
+    os.truncate(strange, size)
+    mounted = resume(handover(create_counters().descriptor, strange))
+    assert mounted.backings.open(2, 7, register=lambda: 4) == 4
+    os.close(strange)
