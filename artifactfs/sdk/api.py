@@ -6,7 +6,7 @@ Used by programs. Threading: an Api may be shared by threads.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from artifactfs.errors import NotFoundError
 from artifactfs.repository.find import find_versions
@@ -40,7 +40,7 @@ class ArtifactCollection:
 
 
 class Api:
-    """Lists and looks up. May be shared by threads.
+    """Lists and looks up. A context manager; may be shared by threads.
 
     Args:
         repository: the repository's location; None takes what the environment says.
@@ -51,6 +51,18 @@ class Api:
 
     def __init__(self, repository: str | os.PathLike[str] | None = None) -> None:
         self._workspace = find_workspace(repository)
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Release the repository; it, and what was looked up, is opened again when it is used."""
+        self._workspace.close()
 
     @property
     def location(self) -> str:

@@ -481,6 +481,16 @@ def test_api_lists_and_looks_up() -> None:
     assert len(list(api.runs())) == 3
 
 
+def test_api_is_a_context_manager_and_opens_again() -> None:
+    logged()
+    with artifactfs.Api() as api:
+        artifact = api.artifact("animals:v0")
+        open_files = len(os.listdir("/proc/self/fd"))
+    assert len(os.listdir("/proc/self/fd")) < open_files
+    assert paths(artifact) == ["images/cat.png", "images/deep/owl.png"]
+    api.close()
+
+
 def test_another_repository(tmp_path: Path) -> None:
     with artifactfs.init(repository=tmp_path / "other") as run:
         run.log_artifact("notes.txt", "notes")
