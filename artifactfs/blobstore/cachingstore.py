@@ -98,6 +98,11 @@ class CachingStore(RetryingStore):
         if key.startswith(_RANGES):
             self._chunks.note_read(key, offset // CHUNK_SIZE)
 
+    def count_kept(self, key: str, offset: int, size: int) -> tuple[int, int]:
+        """Return how many of the chunks that hold a range are kept, and how many these are."""
+        numbers = range(offset // CHUNK_SIZE, -(-(offset + size) // CHUNK_SIZE))
+        return sum(self.cache.has(key, number) for number in numbers), len(numbers)
+
     def close(self) -> None:
         """Fetch nothing more ahead."""
         self._chunks.close()

@@ -38,6 +38,9 @@ class RangeKeeper(Protocol):
     def note_range(self, key: str, offset: int) -> None:
         """Take a part of an object as read by somebody else, so that what comes next can be fetched."""
 
+    def count_kept(self, key: str, offset: int, size: int) -> tuple[int, int]:
+        """Return how many of the chunks that hold a range are kept, and how many these are."""
+
 
 class Uploader(Protocol):
     """Stores objects that may have to replace damage."""

@@ -183,6 +183,8 @@ class Repository:
         if self.index is not None:
             self.index.close()
         _close(self.store)
+        if self._references is not None:
+            self._references.close()
 
     def collection_names(self) -> list[str]:
         """Return the names of all collections that exist, in order.

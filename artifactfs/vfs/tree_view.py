@@ -19,6 +19,7 @@ from artifactfs.errors import (
     InvalidPathError,
 )
 from artifactfs.paths import printable
+from artifactfs.repository.presence import Presence, find_presence
 from artifactfs.repository.trees import Trees
 from artifactfs.vfs.attributes import StatFs
 from artifactfs.vfs.base import IsADirectoryNodeError
@@ -124,7 +125,16 @@ class TreeView:
                 state = self.repository.get_collection(collection)
             except (CollectionNotFoundError, IntegrityError):
                 state = None  # the rest is still true
-        return describe_node(record, source=self.repository.location, collection=state)
+        return describe_node(record, source=self.repository.location, collection=state, presence=self._find(record))
+
+    def _find(self, record: Record) -> Presence:
+        match record:
+            case FileNode():
+                return find_presence(self.repository, record, record.placement)
+            case ReferenceNode() if record.validator is not None:
+                return find_presence(self.repository, record.as_entry())
+            case _:
+                return Presence.LOCAL
 
     def find_drift(self, record: Record) -> bytes:
         """Return what is wrong with a reference, b"none" if nothing is; the service is asked.

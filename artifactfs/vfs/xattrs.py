@@ -25,20 +25,23 @@ DRIFT: Final = XATTR_PREFIX + b"drift"
 """Of a reference: what differs from what was recorded, or `none`. Not listed."""
 
 
-def describe_node(record: Record, *, source: str, collection: Collection | None) -> dict[bytes, bytes]:
+def describe_node(
+    record: Record, *, source: str, collection: Collection | None, presence: str = "local"
+) -> dict[bytes, bytes]:
     """Return the extended attributes of a node: names with their prefix, values as text.
 
     Args:
         record: what the node is.
         source: where the repository is.
         collection: the present state of the collection that a directory belongs to, for its type and aliases.
+        presence: of a file, how much of its content is on this machine.
     """
     found: dict[str, str] = {}
     match record:
         case FileNode():
-            found = {"digest": str(Digest(record.sha256)), "state": "local"}
+            found = {"digest": str(Digest(record.sha256)), "state": presence}
         case ReferenceNode():
-            found = _describe_reference(record)
+            found = _describe_reference(record, presence)
         case DirectoryNode():
             found = {
                 "version": f"{record.collection}:v{record.version}",
@@ -60,13 +63,13 @@ def describe_node(record: Record, *, source: str, collection: Collection | None)
     return {XATTR_PREFIX + name.encode(): os.fsencode(value) for name, value in found.items()}
 
 
-def _describe_reference(record: ReferenceNode) -> dict[str, str]:
+def _describe_reference(record: ReferenceNode, presence: str) -> dict[str, str]:
     """Return where the bytes are, and by what it is known that they are the recorded ones.
 
     Whether they still are is the attribute `DRIFT`, which is asked for by name only: a program that copies all
     attributes, as `cp -a` does, would otherwise ask the service for every file.
     """
-    found = {"digest": str(Digest(record.content)), "state": "reference", "uri": redact_uri(record.uri)}
+    found = {"digest": str(Digest(record.content)), "state": presence, "uri": redact_uri(record.uri)}
     if record.validator is not None:
         found["validator"] = f"{record.validator.kind} {record.validator.value}".rstrip()
         found["verified"] = "no" if record.validator.kind in UNVERIFIED else "yes"

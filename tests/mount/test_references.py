@@ -110,12 +110,25 @@ def test_a_changed_object_is_an_error_that_says_what_is_there(version: Path, odd
     wait_until(said)
 
 
+def test_attributes_say_how_much_is_here(version: Path) -> None:
+    def state(name: str) -> bytes:
+        return os.getxattr(version / name, "user.artifactfs.state")
+
+    assert [state(name) for name in ("large", "copied.txt", "dog.txt")] == [b"missing", b"local", b"local"]
+    with (version / "large").open("rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        assert os.pread(file.fileno(), 10, 5 << 20) == LARGE[5 << 20 :][:10]
+    assert state("large") == b"partial"
+    assert (version / "large").read_bytes() == LARGE
+    assert state("large") == b"cached"
+
+
 def test_attributes_say_what_is_known_of_a_reference(version: Path, odd: Odd) -> None:
     path = version / "cat.png"
     before = len(odd.requests)
     names = os.listxattr(path)
     found = {name.removeprefix("user.artifactfs."): os.getxattr(path, name).decode() for name in names}
-    assert found["state"] == "reference"
+    assert found["state"] == "missing"
     assert found["uri"] == f"{odd.url}/set/cat.png"
     assert found["validator"] == 'etag "one"'
     assert found["verified"] == "yes"
