@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+import os
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from artifactfs.errors import ArtifactFSError, BusyError, PartialError, UsageError
+from artifactfs.errors import ArtifactFSError, BusyError, PartialError
 
 from .committing import in_run, make_options, note_output, print_result, version_options
 from .completing import complete_staging
+from .inside import find_inside
 from .options import Command
 from .session import Session, current_session
 from .staged import end_staging, find_staging_name, get_staging
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from artifactfs.mount.api import CommitAnswer
     from artifactfs.repository.commit import CommitOptions
     from artifactfs.repository.repository import Repository
     from artifactfs.repository.staging import Staging, StagingArea, StagingCommit
 
+    from .inside import Inside
+
 PAUSE_SECONDS: Final = 0.2
+_Done = TypeVar("_Done")
 
 
 @click.command("commit", cls=Command)
@@ -33,18 +40,24 @@ def command(ref: str | None, *, wait: bool, expect_base: bool, close: bool, **mo
     """Make a version of what a staging directory shows, and print its name.
 
     Inside a staging directory no name is needed. Files that are open for writing stop it, and are named. The
-    staging directory goes on afterwards, unless --close is given.
+    staging directory goes on afterwards, unless --close is given. In a mount that another user has made, as in a
+    container, that user's repository makes the version, if you may write the staging directory's root.
     """
+    from artifactfs.repository.staged import expecting_base
     from artifactfs.repository.staging import StagingArea
 
     session = current_session()
-    collection, name = find_staging_name(session, ref)
     options = make_options(**more)
+    inside = find_inside(session, ref)
+    if inside is not None:
+        _commit_inside(session, inside, options, wait=wait, expect_base=expect_base, close=close)
+        return
+    collection, name = find_staging_name(session, ref)
     with session.open_repository() as repository:
         area = StagingArea(repository)
         staging = get_staging(area, collection, name)
         if expect_base:
-            options = _expect_base(options, staging)
+            options = expecting_base(options, staging)
         options = in_run(repository, options)
         done = _commit(session, repository, area, staging, options, wait=wait)
         note_output(repository, options, done.result)
@@ -52,14 +65,6 @@ def command(ref: str | None, *, wait: bool, expect_base: bool, close: bool, **mo
         _warn_of_move(session, done)
         if close:
             _close(session, repository, area, done)
-
-
-def _expect_base(options: CommitOptions, staging: Staging) -> CommitOptions:
-    followed = staging.info.followed
-    if followed is None:
-        msg = f"{staging} was made from a version number, which never moves"
-        raise UsageError(msg, hint="leave --expect-base out, or stage an alias such as latest")
-    return replace(options, expect_base=(followed, staging.info.followed_version))
 
 
 def _commit(
@@ -74,20 +79,44 @@ def _commit(
     from artifactfs.mount.api import MountFreezer
 
     freezer = MountFreezer(session.places, repository.id)
-    said = False
+    return _repeat(session, lambda: area.commit(staging, options, freezer=freezer), wait=wait)
+
+
+def _commit_inside(
+    session: Session, inside: Inside, options: CommitOptions, *, wait: bool, expect_base: bool, close: bool
+) -> None:
+    if close:
+        os.chdir("/")  # standing inside would keep it in use
+
+    def ask() -> CommitAnswer:
+        port = inside.port
+        return port.commit(inside.collection, inside.name, options, expect_base=expect_base, close=close)
+
+    answer = _repeat(session, ask, wait=wait)
+    print_result(session, answer.result, name=inside.collection, location=answer.location)
+    _warn_of_move(session, answer)
+    if answer.closed:
+        session.note(f"removed {inside}")
+
+
+def _repeat(session: Session, commit: Callable[[], _Done], *, wait: bool) -> _Done:
+    """Commit; while files are open for writing try again, if `wait` says so."""
+    from artifactfs.clock import SystemClock
+
+    clock, said = SystemClock(), False
     while True:
         try:
-            return area.commit(staging, options, freezer=freezer)
+            return commit()
         except BusyError as error:
             if not wait:
                 raise
             if not said:
                 session.note(f"waiting: {error.message}")
             said = True
-        repository.clock.sleep(PAUSE_SECONDS)
+        clock.sleep(PAUSE_SECONDS)
 
 
-def _warn_of_move(session: Session, done: StagingCommit) -> None:
+def _warn_of_move(session: Session, done: StagingCommit | CommitAnswer) -> None:
     if done.moved is None:
         return
     alias, number = done.moved

@@ -12,6 +12,7 @@ from artifactfs.paths import parse_ref
 
 from .changes import change_fields, print_changes
 from .completing import complete_ref
+from .inside import find_inside, show_diff
 from .lines import print_lines
 from .options import Command
 from .output import print_json
@@ -40,6 +41,10 @@ def command(ref: str, other: str | None, *, sizes: bool, lines: bool, exit_code:
     M modified, R renamed, T of another kind, P other permission bits.
     """
     session = current_session()
+    inside = find_inside(session, ref) if other is None and not lines and parse_ref(ref).staging is not None else None
+    if inside is not None:
+        found_any = show_diff(session, inside, sizes=sizes)
+        click.get_current_context().exit(1 if found_any and exit_code else 0)
     with session.open_repository() as repository:
         if other is None:
             old, new, found = _diff_one(repository, parse_ref(ref))

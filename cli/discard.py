@@ -9,6 +9,7 @@ import click
 from artifactfs.errors import ArtifactFSError
 
 from .completing import complete_staging
+from .inside import discard, find_inside
 from .options import Command
 from .output import format_count, print_json
 from .session import current_session
@@ -28,6 +29,10 @@ def command(ref: str | None) -> None:
     from artifactfs.repository.staging import StagingArea
 
     session = current_session()
+    inside = find_inside(session, ref)
+    if inside is not None:
+        discard(session, inside)
+        return
     collection, name = find_staging_name(session, ref)
     with session.open_repository() as repository:
         area = StagingArea(repository)

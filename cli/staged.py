@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from artifactfs.errors import BusyError, StagingNotFoundError, UsageError
+from artifactfs.errors import StagingNotFoundError, UsageError
 from artifactfs.paths import DEFAULT_STAGING, parse_ref
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def find_staging_name(session: Session, ref: str | None) -> tuple[str, str]:
             msg = f"{ref} does not name a staging directory"
             raise UsageError(msg, hint=f"write {parsed.collection}, or {parsed.collection}:@NAME", subject=ref)
         return parsed.collection, parsed.staging or DEFAULT_STAGING
-    found = _find_here(session, _working_directory())
+    found = find_here(session, working_directory())
     if found is None:
         msg = "this is not inside a staging directory, and none was named"
         raise UsageError(msg, hint="write NAME, or NAME:@STAGING")
@@ -59,19 +59,13 @@ def get_staging(area: StagingArea, collection: str, name: str) -> Staging:
 
 def staging_fields(session: Session, repository: Repository, staging: Staging) -> dict[str, Any]:
     """Return a staging directory as members of a JSON object."""
-    from artifactfs.staging.layout import read_driver
+    from artifactfs.repository.staged import describe
 
     from .output import name_fields
 
-    info = staging.info
     path = find_path(session, repository, staging)
     return {
-        "staging": str(staging),
-        "base": None if info.base is None else f"{info.collection}:v{info.base}",
-        "committed": None if info.committed is None else f"{info.collection}:v{info.committed}",
-        "followed": info.followed,
-        "driver": info.driver,
-        "marks": read_driver(staging.layout),
+        **describe(staging),
         **name_fields("upper", staging.upper),
         **({"path": None} if path is None else name_fields("path", path)),
     }
@@ -89,44 +83,23 @@ def find_path(session: Session, repository: Repository, staging: Staging) -> str
 def end_staging(
     session: Session, repository: Repository, staging: Staging, area: StagingArea, *, unless_changed: bool = False
 ) -> None:
-    """Stop showing a staging directory and remove it.
-
-    Args:
-        session: the global options.
-        repository: the repository.
-        staging: which.
-        area: the repository's staging directories.
-        unless_changed: keep it if something was changed since it was committed.
-
-    Raises:
-        BusyError: a process uses it, or something was written to it just now; it is still there.
-    """
-    from artifactfs.mount.api import attach_staging, detach_staging, refresh_name
+    """Stop showing a staging directory and remove it; as `mount.api.end_staging`."""
+    from artifactfs.mount import api
 
     os.chdir("/")  # standing inside would keep it in use
-    try:
-        detach_staging(session.places, repository, staging=staging)
-    except BusyError as error:
-        raise BusyError(error.message, hint="leave it (cd elsewhere), then try again", subject=error.subject) from error
-    try:
-        if unless_changed and area.changes(staging):
-            msg = f"something was written to {staging} after the commit"
-            raise BusyError(msg, hint="commit again")
-        area.remove(staging)
-    except BaseException:
-        attach_staging(session.places, repository, staging=staging, author=repository.author)
-        raise
-    refresh_name(session.places, repository.id, collection=staging.collection, name=f"@{staging.name}")
+    api.end_staging(session.places, repository, staging, area, unless_changed=unless_changed)
 
 
-def _working_directory() -> str:
+def working_directory() -> str:
+    """Return the working directory; the root when it is gone."""
     try:
         return os.getcwd()
     except FileNotFoundError:
         return "/"
 
 
-def _find_here(session: Session, directory: str) -> tuple[MountInfo, str, str] | None:
+def find_here(session: Session, directory: str) -> tuple[MountInfo, str, str] | None:
+    """Return the mount of this user that a directory lies in, with collection and name of the staging directory."""
     if not os.path.isdir(session.places.runtime):
         return None
     from artifactfs.mount.api import iter_mounts

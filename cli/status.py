@@ -8,6 +8,7 @@ from artifactfs.paths import printable
 
 from .changes import change_fields, print_changes
 from .completing import complete_staging
+from .inside import find_inside, show_status
 from .options import Command
 from .output import format_count, print_json
 from .session import current_session
@@ -24,6 +25,10 @@ def command(ref: str | None) -> None:
     from artifactfs.repository.staging import StagingArea
 
     session = current_session()
+    inside = find_inside(session, ref)
+    if inside is not None:
+        show_status(session, inside)
+        return
     collection, name = find_staging_name(session, ref)
     with session.open_repository() as repository:
         area = StagingArea(repository)

@@ -6,7 +6,6 @@ serves a mount: most of these look into mounts.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from collections.abc import Iterator
@@ -20,8 +19,13 @@ from artifactfs.mount.mountpoint import check_mountpoint, clear_dead, resolve_mo
 from artifactfs.mount.options import Finding, HasId, MountInfo, MountOptions, Places, StagingName
 from artifactfs.mount.orders import LOWER, REPOSITORY, VERSION, Order
 from artifactfs.mount.overlay.choice import check_overlay
+from artifactfs.mount.port.asking import Port, find_port, iter_ports
+from artifactfs.mount.port.messages import CommitAnswer
+from artifactfs.mount.port.place import show as show_port
+from artifactfs.mount.refreshing import refresh_name
 from artifactfs.mount.registry import iter_live
 from artifactfs.mount.shown import iter_shown
+from artifactfs.mount.staging_ending import end_staging
 from artifactfs.mount.staging_mounts import StagingKey
 from artifactfs.mount.syscalls import may_mount
 from artifactfs.staging.layout import OVERLAY
@@ -29,17 +33,22 @@ from artifactfs.staging.layout import OVERLAY
 _log = logging.getLogger(__name__)
 
 __all__ = [
+    "CommitAnswer",
     "Finding",
     "MountFreezer",
     "MountInfo",
     "MountOptions",
+    "Port",
     "attach_staging",
     "check_driver",
     "detach_staging",
     "diagnose",
+    "end_staging",
     "find_path",
+    "find_port",
     "find_staging_path",
     "iter_mounts",
+    "iter_ports",
     "iter_shown",
     "mount",
     "refresh_name",
@@ -93,6 +102,7 @@ def mount(places: Places, mountpoint: str, *, options: MountOptions) -> MountInf
         become_server(places, order)
     info = start_server(places, order)
     if info.kind == REPOSITORY:
+        show_port(places, info.mountpoint)
         keys = staging_mounts.staging_keys(places, info.repository_id, info.repository)
         for error in staging_mounts.attach_all(places, keys, author=options.author):
             _log.warning("a staging directory cannot be shown: %s", error)
@@ -204,30 +214,6 @@ def detach_staging(places: Places, repository: HasId, *, staging: StagingName) -
     staging_mounts.release(places, StagingKey(repository.id, staging.collection, staging.name))
 
 
-def refresh_name(places: Places, repository_id: str, *, collection: str, name: str) -> None:
-    """Make the kernel forget a version, alias or `@NAME` that was deleted, in every live mount.
-
-    New names and moved aliases show without this. Never fails; a name that is still there stays.
-    """
-    for info in staging_mounts.repository_mounts(places, repository_id):
-        with contextlib.suppress(OSError):
-            _look_up_afresh(os.path.join(info.mountpoint, collection), name)
-
-
 def diagnose(places: Places) -> list[Finding]:
     """Return what on this machine decides whether mounts work, each with the mend."""
     return doctor.diagnose(places)
-
-
-def _look_up_afresh(folder: str, name: str) -> None:
-    """Try to make the directory `name` in a read-only mount: before it refuses, the kernel asks about the name again.
-
-    Source: filename_create in fs/namei.c (LOOKUP_EXCL), fuse_dentry_revalidate in fs/fuse/dir.c; a name that is
-    gone is dropped by this.
-    """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if os.fstatvfs(descriptor).f_flag & os.ST_RDONLY:
-            os.mkdir(name, dir_fd=descriptor)
-    finally:
-        os.close(descriptor)

@@ -117,7 +117,7 @@ def listen_at(listener: socket.socket, path: str) -> None:
 
 def answer_line(session: Session, line: bytes) -> bytes:
     """Return the line that answers a line."""
-    return _encode(_answer(session, line))
+    return encode_line(_answer(session, line))
 
 
 def _answer(session: Session, line: bytes) -> Message:
@@ -135,7 +135,8 @@ def _answer(session: Session, line: bytes) -> Message:
         return {"error": "ArtifactFSError", "message": f"{type(error).__name__}: {error}", "hint": ""}
 
 
-def _encode(message: Message) -> bytes:
+def encode_line(message: Message) -> bytes:
+    """Return a request or an answer as a line."""
     return json.dumps(message).encode("ascii") + b"\n"
 
 
@@ -184,7 +185,7 @@ class ControlClient:
             MountError: the server went away or did not answer in time.
         """
         try:
-            self._stream.write(_encode({"do": do, **fields}))
+            self._stream.write(encode_line({"do": do, **fields}))
             self._stream.flush()
             line = self._stream.readline(_LINE_LIMIT)
         except OSError as error:

@@ -28,6 +28,7 @@ from artifactfs.mount.keeper import Keeper
 from artifactfs.mount.logs import start_log
 from artifactfs.mount.options import MountInfo
 from artifactfs.mount.orders import REPOSITORY, STAGING, Order
+from artifactfs.mount.port.place import remove as remove_port
 from artifactfs.mount.registry import Slot, held_slot, prepare_folders, slot_for, write_record
 from artifactfs.mount.staging_mounts import end_all
 from artifactfs.mount.wakeups import Wakeups, should_hasten
@@ -129,6 +130,7 @@ class Daemon:
             if order.kind == REPOSITORY:
                 # The mount is gone, so looking into mounts is safe now.
                 end_all(order, served.repository_id)
+                remove_port(order, order.mountpoint)
 
     def _become_ready(self) -> None:
         """Make the mount known. Called when the kernel has begun to ask, or asked its first question."""

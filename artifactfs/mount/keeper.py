@@ -1,5 +1,7 @@
 """Bringing back staging directories that were lost: a server that was killed, a bind that was unmounted.
 
+It also listens on the socket in the mount (`port`), because it is there anyway and serves nothing.
+
 A thread in the server of the whole repository looks at the mount table, at locks and at the state directory, and so
 touches no mount. When something is missing it starts a helper process (`python -m artifactfs.mount.keeper ORDER`),
 which does what `api.attach_staging` does: a process must not look into a mount that it serves.
@@ -12,6 +14,7 @@ Threading: one thread for each mount of a whole repository.
 from __future__ import annotations
 
 import logging
+import os
 import select
 import signal
 import subprocess
@@ -21,6 +24,8 @@ import threading
 from artifactfs.mount.control import MAIN_THREAD_SIGNALS
 from artifactfs.mount.mountinfo import read_mounts
 from artifactfs.mount.orders import Order
+from artifactfs.mount.port import place
+from artifactfs.mount.port.listening import Listener
 from artifactfs.mount.registry import is_served, slot_for
 from artifactfs.mount.staging_mounts import StagingKey, attach_all, staging_keys
 
@@ -45,6 +50,7 @@ class Keeper:
         self._repository_id = repository_id
         self._location = location
         self._failures: dict[StagingKey, int] = {}
+        self._has_port = False
 
     def start(self) -> None:
         """Watch in the background."""
@@ -58,15 +64,23 @@ class Keeper:
         """Watch in this thread until the mount is gone."""
         # In the background, whoever started the mount shows the staging directories first.
         pause = 0 if self._order.foreground else _FIRST_LOOK_MILLISECONDS
+        listener = Listener(self._order, repository_id=self._repository_id)
+        self._has_port = listener.open()
         try:
             with open(_MOUNT_TABLE, "rb") as table:
                 poll = select.poll()
                 poll.register(table, select.POLLPRI | select.POLLERR)
+                if self._has_port:
+                    poll.register(listener, select.POLLIN)
                 poll.poll(pause)
                 while self._look():
+                    if self._has_port:
+                        listener.accept()
                     poll.poll(_LOOK_MILLISECONDS)
         except Exception:  # noqa: BLE001  (a bug must not end the server)
             _log.exception("staging directories are not watched any more")
+        finally:
+            listener.close()
 
     def _look(self) -> bool:
         """Bring back what is lost; return False when the mount is gone."""
@@ -75,7 +89,7 @@ class Keeper:
             return False
         keys = staging_keys(self._order, self._repository_id, self._location)
         lost = [key for key in keys if self._is_lost(key, mounted) and self._failures.get(key, 0) < _GIVE_UP_AFTER]
-        if lost:
+        if lost or self._has_lost_port(mounted):
             _log.info("showing %d staging directories", len(lost))
             subprocess.run(
                 [sys.executable, "-P", "-m", _MODULE, self._order.encode(), self._repository_id, self._location],
@@ -88,6 +102,9 @@ class Keeper:
         self._failures = {key: self._failures.get(key, 0) + 1 for key in keys if self._is_lost(key, mounted)}
         return True
 
+    def _has_lost_port(self, mounted: set[str]) -> bool:
+        return self._has_port and os.path.join(self._order.mountpoint, place.NAME) not in mounted
+
     def _is_lost(self, key: StagingKey, mounted: set[str]) -> bool:
         if not is_served(slot_for(self._order, key.own_mountpoint(self._order))):
             return True
@@ -98,6 +115,7 @@ def main(arguments: list[str]) -> int:
     """Show the staging directories of a repository's mounts; return the exit code."""
     text, repository_id, location = arguments
     order = Order.decode(text)
+    place.show(order, order.mountpoint)
     failed = attach_all(order, staging_keys(order, repository_id, location), author=order.author)
     for error in failed:
         sys.stderr.write(f"a staging directory cannot be shown: {error}\n")

@@ -17,6 +17,8 @@ FSTYPE: Final = "fuse.artifactfs"
 OVERLAY_TYPE: Final = "overlay"
 OVERLAY_SOURCE: Final = "artifactfs"
 """What the list of mounts says that the overlay of a staging directory is a mount of."""
+PORT_TYPE: Final = "tmpfs"
+PORT_SOURCE: Final = "artifactfs"
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 
@@ -35,12 +37,17 @@ class MountLine:
     @property
     def is_ours(self) -> bool:
         """Whether it is one of artifactfs, whoever made it."""
-        return self.fstype == FSTYPE or self.is_overlay
+        return self.fstype == FSTYPE or self.is_overlay or self.is_port
 
     @property
     def is_overlay(self) -> bool:
         """Whether it is a staging directory served by the kernel's overlayfs."""
         return (self.fstype, self.source) == (OVERLAY_TYPE, OVERLAY_SOURCE)
+
+    @property
+    def is_port(self) -> bool:
+        """Whether it holds the socket for containers."""
+        return (self.fstype, self.source) == (PORT_TYPE, PORT_SOURCE)
 
 
 def read_mounts(process: str = "self") -> list[MountLine]:

@@ -6,6 +6,7 @@ A server holds the lock while it lives, so a record whose lock is free is a dead
     mounts/<key>.sock   the control socket, mode 0600
     mounts/<key>.lock   held by the server
     s/<key>/            where a staging directory's own mount is
+    p/<key>/            where the tmpfs with the socket for containers is
 
 The key is made from the mount point, short because a socket's path may have only 107 bytes.
 
@@ -35,6 +36,7 @@ from artifactfs.places import make_runtime_directory
 _LOG_FOLDER = "mounts"
 _FOLDER = "mounts"
 _STAGING_FOLDER = "s"
+_PORT_FOLDER = "p"
 _LOCK_TRIES = 50
 _LOCK_PAUSE_SECONDS = 0.01
 
@@ -62,6 +64,11 @@ def staging_mountpoint(places: Places, repository_id: str, *, collection: str, n
     return os.path.join(os.path.realpath(places.runtime), _STAGING_FOLDER, key)
 
 
+def port_folder(places: Places, mountpoint: str) -> str:
+    """Return where the tmpfs with the socket of the mount on `mountpoint` is, or would be."""
+    return os.path.join(os.path.realpath(places.runtime), _PORT_FOLDER, _key(mountpoint))
+
+
 def _key(text: str) -> str:
     return hashlib.sha256(os.fsencode(text)).hexdigest()[:12]
 
@@ -77,6 +84,7 @@ def prepare_folders(places: Places) -> None:
     for folder in (
         os.path.join(places.runtime, _FOLDER),
         os.path.join(places.runtime, _STAGING_FOLDER),
+        os.path.join(places.runtime, _PORT_FOLDER),
         os.path.join(places.state, _LOG_FOLDER),
     ):
         try:

@@ -175,13 +175,26 @@ def release(places: Places, key: StagingKey) -> None:
                 if find_mount(path) is not None:
                     detach(path, lazy=is_dead(path))
                     removed.append(path)
-            _end(places, own, lazy=False)
+            _end_unheld(places, key, own)
             with open(_released_mark(places, key), "w", encoding="ascii"):
                 pass
         except BusyError:
             for path in removed:
                 bind_mount(own, path)
             raise
+
+
+def _end_unheld(places: Places, key: StagingKey, own: str) -> None:
+    """End a staging directory's server.
+
+    Raises:
+        BusyError: its mount is gone from here, but goes on elsewhere; the keeper brings it back.
+    """
+    try:
+        _end(places, own, lazy=False)
+    except MountError as error:
+        msg = f"{key.collection}:@{key.name} is still mounted in another mount namespace, such as a container's"
+        raise BusyError(msg, hint="end the container, or let it unmount it, and try again", subject=own) from error
 
 
 def end_all(places: Places, repository_id: str) -> None:

@@ -14,6 +14,8 @@ from artifactfs.mount.mountinfo import MountLine, find_mount, mounts_below, read
 from artifactfs.mount.mountpoint import busy_error, clear_dead, detach, is_dead, resolve_mountpoint
 from artifactfs.mount.options import MountInfo, Places
 from artifactfs.mount.orders import REPOSITORY
+from artifactfs.mount.port.place import bind_read_only
+from artifactfs.mount.port.place import remove as remove_port
 from artifactfs.mount.registry import is_served, read_record, slot_for
 from artifactfs.mount.staging_mounts import await_end, end_all, repository_mounts, staging_mounts
 from artifactfs.mount.syscalls import bind_mount
@@ -49,6 +51,7 @@ def _finish(places: Places, path: str, info: MountInfo | None, *, lazy: bool) ->
     if info is not None:
         # The server does this itself, unless it was killed.
         end_all(places, info.repository_id)
+        remove_port(places, path)
 
 
 def _ending_with(places: Places, info: MountInfo | None) -> list[str]:
@@ -70,15 +73,15 @@ def _take_down(path: str, *, lazy: bool) -> None:
         detach(path, lazy=True)
         return
     bound = [line for line in mounts_below(path) if line.is_ours]
-    sources = {line.mountpoint: _source_of(line) for line in bound}
+    sources = {line: _source_of(line) for line in bound}
     for line in bound:
         detach(line.mountpoint, lazy=True)
     try:
         detach(path, lazy=False)
     except BusyError:
-        for target, source in sources.items():
+        for line, source in sources.items():
             if source is not None:
-                bind_mount(source, target)
+                (bind_read_only if line.is_port else bind_mount)(source, line.mountpoint)
         raise
 
 

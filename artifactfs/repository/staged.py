@@ -6,9 +6,10 @@ Used by `staging`, mount and the command line. Threading: immutable values.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from artifactfs.errors import UsageError
 from artifactfs.staging.layout import OVERLAY, Layout, StagingInfo, read_driver
 from artifactfs.staging.marks import TRUSTED, USER
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from artifactfs.repository.commit import CommitResult
+    from artifactfs.repository.commit import CommitOptions, CommitResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,32 @@ class Staging:
     def __str__(self) -> str:
         """Return its REF."""
         return str(self.info)
+
+
+def expecting_base(options: CommitOptions, staging: Staging) -> CommitOptions:
+    """Return options with which a commit fails if the alias that a staging directory began with has moved.
+
+    Raises:
+        UsageError: it began with a version's number.
+    """
+    followed = staging.info.followed
+    if followed is None:
+        msg = f"{staging} was made from a version number, which never moves"
+        raise UsageError(msg, hint="leave --expect-base out, or stage an alias such as latest")
+    return replace(options, expect_base=(followed, staging.info.followed_version))
+
+
+def describe(staging: Staging) -> dict[str, str | None]:
+    """Return what a staging directory is, as members of a JSON object."""
+    info = staging.info
+    return {
+        "staging": str(staging),
+        "base": None if info.base is None else f"{info.collection}:v{info.base}",
+        "committed": None if info.committed is None else f"{info.collection}:v{info.committed}",
+        "followed": info.followed,
+        "driver": info.driver,
+        "marks": read_driver(staging.layout),
+    }
 
 
 class Freezer(Protocol):

@@ -3,6 +3,7 @@
     /                    collections
     /animals             aliases (symbolic links to versions), versions, @staging
     /animals/v1/...      a version
+    /.artifactfs         an empty directory for the socket of `mount.port`; not listed
 
 The part above versions is read afresh from the logs at each call, which costs one look for a newer record; so a new
 version or a moved alias shows at once. Everything inside a version is `tree_view`'s.
@@ -22,7 +23,15 @@ from artifactfs.paths import find_version_number, format_version
 from artifactfs.repository.trees import root_placement
 from artifactfs.vfs.attributes import Attributes, Kind
 from artifactfs.vfs.base import ROOT_NODE, NotADirectoryNodeError, UnknownNodeError
-from artifactfs.vfs.nodes import AliasNode, CollectionNode, DirectoryNode, StagingNode, ViewNode, attributes_of
+from artifactfs.vfs.nodes import (
+    AliasNode,
+    CollectionNode,
+    DirectoryNode,
+    PortNode,
+    StagingNode,
+    ViewNode,
+    attributes_of,
+)
 from artifactfs.vfs.tree_view import TreeView, find_in, missing_name
 from artifactfs.vfs.xattrs import DRIFT, get_from
 
@@ -36,6 +45,8 @@ if TYPE_CHECKING:
     from artifactfs.vfs.nodes import Record
 
 CATALOGUE_MODE = 0o755
+PORT_NAME = b".artifactfs"
+"""No collection has it: their names do not begin with a dot."""
 _NOT_A_DIRECTORY = "this node is not a directory"
 _OF_A_RUN = "this node is of the view of a run"
 
@@ -93,6 +104,8 @@ class CatalogueView:
         names = self._tree.find_lately(parent, name)
         if names is not None:
             return find_in(names, name)
+        if parent == ROOT_NODE and name == PORT_NAME:
+            return self._port_attributes()
         if parent == ROOT_NODE:
             return self._collection_attributes(self._find_collection(name))
         record = self._tree.nodes.get(parent)
@@ -100,7 +113,7 @@ class CatalogueView:
             return self._tree.lookup(record, name)
         if isinstance(record, CollectionNode):
             return self._lookup_in_collection(record.name, name)
-        if isinstance(record, StagingNode):
+        if isinstance(record, StagingNode | PortNode):
             raise missing_name(name)
         raise NotADirectoryNodeError(_NOT_A_DIRECTORY)
 
@@ -116,6 +129,8 @@ class CatalogueView:
                 return self._alias_attributes(self._get_collection(record.collection), record.name)
             case StagingNode():
                 return self._staging_attributes(self._get_collection(record.collection), record.name)
+            case PortNode():
+                return self._port_attributes()
             case ViewNode():
                 raise UnknownNodeError(_OF_A_RUN)
             case _:
@@ -131,7 +146,7 @@ class CatalogueView:
                 return self._read_collection(self._get_collection(record.name))
             case DirectoryNode():
                 return self._tree.read_directory(record)
-            case StagingNode():
+            case StagingNode() | PortNode():
                 return []
             case _:
                 raise NotADirectoryNodeError(_NOT_A_DIRECTORY)
@@ -165,6 +180,9 @@ class CatalogueView:
     def statfs(self) -> StatFs:
         """Return the figures of the disk below the repository."""
         return self._tree.statfs()
+
+    def _port_attributes(self) -> Attributes:
+        return Attributes(self._tree.nodes.port(), Kind.DIRECTORY, CATALOGUE_MODE, 0, 0)
 
     def _describe(self, node: int) -> dict[bytes, bytes]:
         if node == ROOT_NODE:

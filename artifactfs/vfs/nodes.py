@@ -126,9 +126,15 @@ class ViewNode(Struct, frozen=True, array_like=True, tag=8):
     path: bytes
 
 
+class PortNode(Struct, frozen=True, array_like=True, tag=9):
+    """The empty directory over which the socket for containers is bound."""
+
+    node: int
+
+
 TreeRecord = FileNode | DirectoryNode | LinkNode | ReferenceNode
 CatalogueRecord = CollectionNode | AliasNode | StagingNode
-Record = TreeRecord | CatalogueRecord | ViewNode
+Record = TreeRecord | CatalogueRecord | ViewNode | PortNode
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Record)
@@ -169,6 +175,10 @@ class NodeTable:
         """Return the node of the place of a staging directory."""
         key = _hashed(b"s", collection, name)
         return self._get_or_make(key, lambda node: StagingNode(node, collection, name))
+
+    def port(self) -> int:
+        """Return the node of the place of the socket for containers."""
+        return self._get_or_make(b"p", PortNode)
 
     def in_view(self, view: str, base: int, path: bytes) -> int:
         """Return the node that shows the node `base` in the view of a run.

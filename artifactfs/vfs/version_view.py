@@ -11,7 +11,7 @@ from msgspec import structs
 
 from artifactfs.repository.trees import root_placement
 from artifactfs.vfs.base import ROOT_NODE, NotADirectoryNodeError, UnknownNodeError
-from artifactfs.vfs.nodes import CatalogueRecord, DirectoryNode, ViewNode, directory_record
+from artifactfs.vfs.nodes import CatalogueRecord, DirectoryNode, PortNode, ViewNode, directory_record
 from artifactfs.vfs.tree_view import TreeView, find_in
 from artifactfs.vfs.xattrs import DRIFT, get_from
 
@@ -99,7 +99,7 @@ class VersionView:
             self._root = self._root or self._make_root()
             return self._root
         record = self._tree.nodes.get(node)
-        if isinstance(record, CatalogueRecord | ViewNode):
+        if isinstance(record, CatalogueRecord | ViewNode | PortNode):
             # The epoch is shared with mounts of the whole repository; this one never gave the number out.
             msg = f"node {node:#x} is not of this version"
             raise UnknownNodeError(msg)

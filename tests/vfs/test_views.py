@@ -154,7 +154,16 @@ def test_deleted_names_are_gone_and_who_is_inside_stays(view: CatalogueView, rep
     assert listing(view, ROOT_NODE) == []
 
 
-@pytest.mark.parametrize("name", ["nothing", "v9", "v01", ".artifactfs", "@staging", "a:b", "\udcfe"])
+def test_the_place_of_the_socket_is_an_empty_directory_that_is_not_listed(view: CatalogueView) -> None:
+    node = view.lookup(ROOT_NODE, b".artifactfs").node
+    assert view.getattr(node).kind is Kind.DIRECTORY
+    assert view.read_directory(node) == []
+    assert b".artifactfs" not in [name for name, _ in view.read_directory(ROOT_NODE)]
+    with pytest.raises(NotFoundError):
+        view.lookup(walk(view, "animals"), b".artifactfs")
+
+
+@pytest.mark.parametrize("name", ["nothing", "v9", "v01", ".hidden", "@staging", "a:b", "\udcfe"])
 def test_names_that_are_not_there_are_enoent(view: CatalogueView, name: str) -> None:
     for parent in (ROOT_NODE, walk(view, "animals"), walk(view, "animals/v0")):
         with pytest.raises(NotFoundError) as caught:

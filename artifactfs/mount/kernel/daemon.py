@@ -32,6 +32,7 @@ from artifactfs.mount.kernel.upgrade import check_installed, handover_of, replac
 from artifactfs.mount.mountinfo import find_mount
 from artifactfs.mount.mountpoint import detach
 from artifactfs.mount.orders import REPOSITORY, Order
+from artifactfs.mount.port.place import remove as remove_port
 from artifactfs.mount.registry import held_slot
 from artifactfs.mount.staging_mounts import end_all
 from artifactfs.mount.wakeups import should_hasten
@@ -134,6 +135,7 @@ class KernelDaemon(Daemon):
         supervisor.end()
         if order.kind == REPOSITORY and self._served is not None:
             end_all(order, self._served.repository_id)
+            remove_port(order, order.mountpoint)
 
     def _start_keeper(self, keeper: Keeper) -> None:
         if self._supervisor is not None:

@@ -1,0 +1,1 @@
+"""The socket in a mount, through which whoever sees nothing else works on staging directories."""

@@ -1,0 +1,272 @@
+"""The socket in a mount: what somebody can do who sees nothing but the mount, and what nobody can."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from artifactfs.errors import BusyError
+from artifactfs.mount import api
+from artifactfs.mount.mountinfo import find_mount, read_mounts
+from artifactfs.mount.options import MountInfo, MountOptions
+from artifactfs.mount.port.asking import find_port
+from artifactfs.mount.port.listening import PROCESS_LIMIT
+from artifactfs.mount.registry import iter_live
+from artifactfs.mount.syscalls import may_mount
+from artifactfs.repository.repository import Repository
+from artifactfs.repository.staging import Staging, StagingArea
+from tests.mount.conftest import Folders, errno_of, wait_until
+
+pytestmark = [
+    pytest.mark.mounted,
+    pytest.mark.skipif(not may_mount() or os.getuid() != 0, reason="needs root that may mount"),
+]
+
+COMMAND = Path(sys.executable).parent / "artifactfs"
+PROJECT = Path(__file__).parent.parent.parent
+OTHER = "54321"
+# A root directory with the programs and the mount at /data, and nothing else: no repository, no state, no runtime.
+ENTER = """
+set -e
+root=$1 mount=$2 user=$3; shift 3
+mount -t tmpfs none "$root"
+for folder in /usr /bin /lib /lib64 %(folders)s; do
+    if [ -e "$folder" ]; then mkdir -p "$root$folder"; mount --rbind "$folder" "$root$folder"; fi
+done
+mkdir -p "$root/proc" "$root/data" "$root/old" "$root/etc" "$root/tmp"
+mkdir "$root/dev"; touch "$root/dev/null"; mount --bind /dev/null "$root/dev/null"
+mount -t proc proc "$root/proc"
+mount --rbind --make-rslave "$mount" "$root/data"
+cd "$root"
+pivot_root . old
+umount -l old
+cd /data
+exec setpriv --reuid "$user" --regid "$user" --clear-groups "$@"
+"""
+
+
+@pytest.fixture
+def mounted(folders: Folders, repository: Repository, mountpoint: Path, transport: str) -> MountInfo:
+    options = MountOptions(author="tester", transport=transport, allow_other=True)
+    return api.mount(folders, str(mountpoint), options=options)
+
+
+@pytest.fixture
+def staging(folders: Folders, mounted: MountInfo, repository: Repository) -> Staging:
+    version = repository.get_collection("animals").versions[0]
+    staging = StagingArea(repository).create("animals", version=version, followed="latest")
+    api.attach_staging(folders, repository, staging=staging)
+    return staging
+
+
+@pytest.fixture
+def top(mounted: MountInfo, staging: Staging) -> Path:
+    return Path(mounted.mountpoint, "animals", "@staging")
+
+
+def inside(
+    tmp_path: Path, top: Path, *arguments: str, user: str = "0", at: str = "/data/animals/@staging"
+) -> subprocess.CompletedProcess[str]:
+    """Run a command where the mount is all that there is, in name spaces of its own."""
+    root = tmp_path / "container"
+    root.mkdir(exist_ok=True)
+    folders = {str(PROJECT), str(Path(sys.executable).parent.parent), sys.base_prefix}
+    script = ENTER % {"folders": " ".join(sorted(folders))}
+    command = ["unshare", "--mount", "--pid", "--fork", "--propagation", "slave", "sh", "-c", script, "sh"]
+    step = ["sh", "-c", 'cd "$1"; shift; exec "$@"', "sh", at]
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nowhere"}
+    return subprocess.run(
+        [*command, str(root), str(top.parent.parent), user, *step, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        timeout=60,
+    )
+
+
+def test_commit_where_only_the_mount_is_seen(tmp_path: Path, repository: Repository, top: Path) -> None:
+    done = inside(tmp_path, top, "sh", "-c", f"test ! -e {repository.location} && echo from inside > new.txt")
+    assert done.returncode == 0, done.stderr
+    done = inside(tmp_path, top, str(COMMAND), "status", "--json")
+    assert [(each["change"], each["path"]) for each in json.loads(done.stdout)["changes"]] == [("added", "new.txt")]
+    arguments = ("-m", "made inside", "--alias", "best", "--metadata", "n=3", "--tag", "t", "--json")
+    done = inside(tmp_path, top, str(COMMAND), "commit", *arguments)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    state = repository.load_state("animals")
+    version = state.versions[1]
+    assert (said["ref"], said["digest"], said["message"]) == ("animals:v1", version.root.tree, "made inside")
+    assert (version.metadata, version.tags, version.author, version.base) == ({"n": 3}, ("t",), "tester", 0)
+    assert state.aliases == {"latest": 1, "best": 1}
+    assert (top.parent / "v1" / "new.txt").read_text() == "from inside\n"
+    assert inside(tmp_path, top, str(COMMAND), "diff", "--exit-code", "animals:@staging", at="/").returncode == 0
+
+
+@pytest.mark.parametrize("command", [["commit"], ["discard", "--yes"], ["commit", "--close"]])
+def test_whoever_may_not_write_the_root_may_not(
+    tmp_path: Path, repository: Repository, top: Path, command: list[str]
+) -> None:
+    (top / "new.txt").write_text("new")
+    done = inside(tmp_path, top, str(COMMAND), *command, user=OTHER)
+    assert (done.returncode, done.stdout) == (42, ""), done.stderr
+    assert "may not" in done.stderr
+    assert list(repository.load_state("animals").versions) == [0]
+    assert "new.txt" in inside(tmp_path, top, str(COMMAND), "status", user=OTHER).stdout
+    top.chmod(0o700)
+    assert inside(tmp_path, top, str(COMMAND), "status", "animals", user=OTHER, at="/data").returncode == 42
+
+
+def test_who_may_write_the_root_commits_under_a_name_that_cannot_be_forged(
+    tmp_path: Path, repository: Repository, top: Path
+) -> None:
+    os.chown(top, 0, int(OTHER))
+    top.chmod(0o775)
+    forged = ["env", "ARTIFACTFS_AUTHOR=root", str(COMMAND), "commit", "animals:@staging"]
+    done = inside(tmp_path, top, "sh", "-c", "echo x > x; " + " ".join(forged), user=OTHER)
+    assert done.returncode == 0, done.stderr
+    assert repository.load_state("animals").versions[1].author == f"{OTHER}@{os.uname().nodename}"
+    # Writing is not owning: ending it is the owner's.
+    assert inside(tmp_path, top, str(COMMAND), "commit", "--close", user=OTHER).returncode == 42
+
+
+def test_root_of_a_user_namespace_is_the_user_that_it_is_outside(
+    tmp_path: Path, repository: Repository, top: Path
+) -> None:
+    who = "import os; print(os.getuid())"
+    if inside(tmp_path, top, "unshare", "-Ur", sys.executable, "-c", who, user=OTHER).stdout.strip() != "0":
+        pytest.skip("user namespaces are not allowed here")
+    done = inside(tmp_path, top, "unshare", "-Ur", str(COMMAND), "commit", user=OTHER)
+    assert done.returncode == 42
+    assert list(repository.load_state("animals").versions) == [0]
+
+
+def test_open_writers_are_named_and_waited_for(tmp_path: Path, repository: Repository, top: Path) -> None:
+    busy = top / "busy"
+    with busy.open("w") as file:
+        file.write("half")
+        done = inside(tmp_path, top, str(COMMAND), "commit")
+        assert done.returncode == 21
+        assert "busy" in done.stderr
+        assert str(os.getpid()) in done.stderr
+    assert inside(tmp_path, top, str(COMMAND), "commit", "--wait").returncode == 0
+
+
+def test_discard_and_close_end_it(tmp_path: Path, folders: Folders, repository: Repository, top: Path) -> None:
+    (top / "new").write_text("new")
+    done = inside(tmp_path, top, str(COMMAND), "discard", "animals:@staging", at="/data")
+    assert done.returncode == 2
+    assert "1 uncommitted change" in done.stderr
+    # What is unmounted outside does not go on in here: what a bind of the parent directory with rslave does by itself.
+    leave = 'umount "/data/animals/@staging"; exec "$@"'
+    closing = (str(COMMAND), "commit", "animals:@staging", "--close")
+    done = inside(tmp_path, top, "sh", "-c", leave, "sh", *closing, at="/data")
+    assert done.returncode == 0, done.stderr
+    assert list(StagingArea(repository).iter_all()) == []
+    assert not top.exists()
+
+
+def test_the_socket_is_not_listed_and_cannot_be_replaced(mounted: MountInfo) -> None:
+    top = Path(mounted.mountpoint)
+    assert os.listdir(top) == ["animals"]
+    assert os.listdir(top / ".artifactfs") == ["socket"]
+    for call in (
+        (top / ".artifactfs" / "socket").unlink,
+        (top / ".artifactfs" / "other").touch,
+        lambda: os.rename(top / ".artifactfs" / "socket", top / ".artifactfs" / "x"),
+    ):
+        assert errno_of(call) == 30  # EROFS
+
+
+@pytest.mark.parametrize("line", [b"", b"nothing\n", b"[]\n", b'{"do": "freeze"}\n', b"x" * 2_000_000])
+def test_nonsense_is_answered_or_dropped(mounted: MountInfo, line: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(20)
+        connection.connect(f"{mounted.mountpoint}/.artifactfs/socket")
+        try:
+            connection.sendall(line)
+            connection.shutdown(socket.SHUT_WR)
+            answer = connection.makefile("rb").read()
+        except (BrokenPipeError, ConnectionResetError):
+            answer = b""
+    assert not answer or "error" in json.loads(answer.splitlines()[-1])
+    port = find_port(mounted.mountpoint)
+    assert port is not None
+
+
+def test_so_many_at_one_time_and_no_more(mounted: MountInfo, repository: Repository, staging: Staging) -> None:
+    path = f"{mounted.mountpoint}/.artifactfs/socket"
+    silent = [socket.socket(socket.AF_UNIX) for _ in range(PROCESS_LIMIT)]
+    try:
+        for each in silent:
+            each.connect(path)
+        with socket.socket(socket.AF_UNIX) as one_more:
+            one_more.settimeout(20)
+            one_more.connect(path)
+            assert json.loads(one_more.recv(65536))["error"] == "BusyError"
+    finally:
+        for each in silent:
+            each.close()
+    port = find_port(mounted.mountpoint)
+    assert port is not None
+    wait_until(lambda: _answers(port))
+
+
+def _answers(port: api.Port) -> bool:
+    try:
+        return port.find_changes("animals", "staging").changes == []
+    except BusyError:
+        return False
+
+
+def test_it_comes_back_with_the_keeper_and_with_the_server(
+    folders: Folders, mounted: MountInfo, repository: Repository, top: Path, transport: str
+) -> None:
+    port = find_port(str(top))
+    assert port is not None
+    if transport == "kernel":
+        keeper = next(pid for pid in _children(mounted.pid) if Path(f"/proc/{pid}/comm").read_text() == "af-keeper\n")
+        os.kill(keeper, signal.SIGKILL)
+        assert port.find_changes("animals", "staging").changes == []
+    device = _device(Path(mounted.mountpoint, ".artifactfs"))
+    os.kill(mounted.pid, signal.SIGKILL)
+    wait_until(lambda: all(info.pid != mounted.pid for info in iter_live(folders)))
+    api.mount(folders, mounted.mountpoint, options=MountOptions(transport=transport, allow_other=True))
+    assert _device(Path(mounted.mountpoint, ".artifactfs")) == device
+    assert port.find_changes("animals", "staging").changes == []
+
+
+def test_nothing_is_left_when_it_is_unmounted(folders: Folders, mounted: MountInfo) -> None:
+    assert any(line.is_port for line in read_mounts())
+    api.unmount(folders, mounted.mountpoint)
+    assert [line for line in read_mounts() if line.is_port and line.mountpoint.startswith(folders.runtime)] == []
+    assert os.listdir(os.path.join(folders.runtime, "p")) == []
+
+
+def test_a_mount_that_is_in_use_keeps_it(folders: Folders, mounted: MountInfo) -> None:
+    holder = subprocess.Popen(["sleep", "60"], cwd=mounted.mountpoint)
+    try:
+        with pytest.raises(BusyError):
+            api.unmount(folders, mounted.mountpoint)
+        assert find_mount(f"{mounted.mountpoint}/.artifactfs") is not None
+        assert errno_of(lambda: Path(mounted.mountpoint, ".artifactfs", "x").touch()) == 30
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def _device(path: Path) -> str:
+    line = find_mount(str(path))
+    assert line is not None
+    return line.device
+
+
+def _children(pid: int) -> list[int]:
+    return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
