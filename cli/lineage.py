@@ -9,6 +9,7 @@ import click
 from artifactfs.clock import format_time_ns
 
 from .completing import complete_ref
+from .openlineage import print_all_events, print_events
 from .options import Command
 from .output import format_moment, print_json
 from .session import current_session
@@ -25,28 +26,42 @@ SHOWN = 1000
 
 
 @click.command("lineage", cls=Command)
-@click.argument("name", metavar="REF|RUN", shell_complete=complete_ref)
+@click.argument("name", metavar="REF|RUN", shell_complete=complete_ref, required=False)
 @click.option("--up", is_flag=True, help="Only what it was made from.")
 @click.option("--down", is_flag=True, help="Only what was made from it.")
 @click.option("--depth", type=click.IntRange(min=1), help="Follow so many steps; a run and its output are two.")
 @click.option("--mermaid", is_flag=True, help="Print a flow chart in Mermaid's language.")
 @click.option("--svg", is_flag=True, help="Print a drawing.")
-def command(name: str, *, up: bool, down: bool, depth: int | None, mermaid: bool, svg: bool) -> None:
+@click.option("--openlineage", is_flag=True, help="Print OpenLineage events, one a line; without a name all there are.")
+def command(
+    name: str | None, *, up: bool, down: bool, depth: int | None, mermaid: bool, svg: bool, openlineage: bool
+) -> None:
     """Show what a version or run was made from, and what was made from it.
 
     RUN is a run's id, the beginning of one, or its name.
     """
+    from artifactfs.errors import UsageError
     from artifactfs.runs.lineage import open_lineage
 
     from .runs import open_runs
 
     session = current_session()
+    if name is None and not openlineage:
+        msg = "lineage is of a version or run"
+        raise UsageError(msg, hint="artifactfs lineage REF, or --openlineage for all that is recorded")
     with session.open_repository() as repository:
         runs = open_runs(repository)
+        if name is None:
+            print_all_events(repository, runs)
+            return
         with open_lineage(repository, runs) as lineage:
             start = _find_start(repository, runs, lineage, name)
             wanted: list[Direction] = [*(["up"] if up or not down else []), *(["down"] if down or not up else [])]  # type: ignore[list-item]
-            found = [(each, lineage.find(start, each, depth=depth, limit=SHOWN)) for each in wanted]
+            limit = None if openlineage else SHOWN
+            found = [(each, lineage.find(start, each, depth=depth, limit=limit)) for each in wanted]
+        if openlineage:
+            print_events(repository, runs, dict.fromkeys(node for _, part in found for node in part.nodes))
+            return
     if any(part.is_cut for _, part in found) and depth is None:
         session.warn(f"only the nearest {SHOWN} are shown")
     if session.json:

@@ -45,6 +45,7 @@ COMMANDS: Final = {
     "lineage": "Show what something was made from, and what from it.",
     "log": "List what happened to a collection.",
     "ls": "List collections, versions or entries.",
+    "manifest": "Exchange lists of files with W&B.",
     "mount": "Show the repository, or one version, as a directory.",
     "mounts": "List what is mounted.",
     "prune": "Free the space of what no version reaches.",

@@ -29,7 +29,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": VALUES | {"index", "repository", "blobstore"},
     "vfs": VALUES | {"staging", "index", "repository", "reference"},
     "mount": VALUES | {"blobstore", "vfs", "index", "repository", "reference", "staging", "places", "_version"},
+    "interop": VALUES | {"_version", "blobstore", "reference", "index", "repository", "runs"},
     "sdk": VALUES
+    | {"interop"}
     | {"places", "repository", "runs", "mount", "staging", "vfs", "_version"}
     | {"blobstore", "credentials", "reference"},
     "testing": VALUES | {"blobstore", "reference", "staging", "index", "repository", "runs", "vfs", "mount", "places"},

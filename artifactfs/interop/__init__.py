@@ -1,0 +1,1 @@
+"""Other formats: lineage as OpenLineage events, manifests as W&B has them."""
