@@ -134,9 +134,18 @@ def _build_staging(stack: ExitStack, order: Order, repository: Repository, on_re
     stack.enter_context(serving(layout))
     info = renew(area, staging).info
     gate = Gate(name=str(info), describe_process=lambda pid: f"process {pid} ({command_of(pid)})")
-    union = stack.enter_context(Union(layout.upper(info), layout.work, Lower(repository, info.root), gate=gate))
+    upper = layout.upper(info)
+
+    def begin() -> None:
+        os.chdir(
+            upper
+        )  # so that paths in it may be as long as the system takes; libfuse goes to the root when it starts
+        on_ready()
+
+    os.chdir(upper)
+    union = stack.enter_context(Union(b".", layout.work, Lower(repository, info.root), gate=gate))
     return Served(
-        WriteOperations(union, on_ready=on_ready, **_owner(order)),
+        WriteOperations(union, on_ready=begin, **_owner(order)),
         writable_options(allow_other=order.allow_other),
         lambda: FreezeSession(gate),
         repository_id=repository.id,

@@ -17,6 +17,7 @@ from artifactfs.repository.reading import Dropped, FileReader, HashingSink
 from artifactfs.repository.scan import Found
 from artifactfs.repository.treebuilder import TreeBuilder
 from artifactfs.repository.treepacks import as_placement
+from artifactfs.staging.files import ShortPaths
 from artifactfs.staging.marks import HIDDEN, has_metacopy, is_whiteout, is_whiteout_file, may_have_whiteout_files
 from artifactfs.storedpage import StoredPage
 
@@ -131,11 +132,15 @@ class UpperTree:
             StorageFullError: there is no room; nothing was committed.
             IntegrityError: the version below is damaged.
         """
+        with ShortPaths() as short:
+            return self._build(short)
+
+    def _build(self, short: ShortPaths) -> StoredDirectory:
         top = _Level(self._upper, b"", b"/", self._lower.top, None)
         levels = [top]
         try:
             for level in levels:  # grows while it is walked: every directory after the one that it is in
-                levels += self._scan(level)
+                levels += self._scan(level, short)
         except OSError as error:
             raise translate_os_error(error, doing=f"reading the staging directory {printable(self._upper)}") from error
         self._refuse_special()
@@ -145,10 +150,10 @@ class UpperTree:
                 level.parent.changes[level.name] = stored
         return stored
 
-    def _scan(self, level: _Level) -> list[_Level]:
+    def _scan(self, level: _Level, short: ShortPaths) -> list[_Level]:
         below: list[_Level] = []
         may_be_whiteouts = may_have_whiteout_files(level.local, self._prefix)
-        with os.scandir(level.local) as items:
+        with os.scandir(short.inside(level.local)) as items:
             for item in sorted(items, key=lambda item: item.name):
                 status = item.stat(follow_symlinks=False)
                 path = join_path(level.path, item.name)

@@ -10,11 +10,10 @@ the staging directory, and may write `trusted.*` attributes.
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from artifactfs.staging.files import sync_directory
+from artifactfs.staging.files import iter_below, sync_directory
 from artifactfs.staging.layout import OVERLAY, UNION, read_driver, write_driver
 from artifactfs.staging.marks import TRUSTED, USER, copy_marks, remove_marks
 
@@ -44,19 +43,12 @@ def convert_to_overlay(layout: Layout, upper: bytes) -> bool:
 
 def _iter_directories(upper: bytes) -> Iterator[bytes]:
     yield upper
-    for above, names, _ in os.walk(upper, onerror=_fail):
-        for name in names:
-            path = os.path.join(above, name)
-            if not os.path.islink(path):
-                yield path
+    for path, is_directory in iter_below(upper):
+        if is_directory:
+            yield path
 
 
 def _iter_all(upper: bytes) -> Iterator[bytes]:
     yield upper
-    for above, names, files in os.walk(upper, onerror=_fail):
-        for name in (*names, *files):
-            yield os.path.join(above, name)
-
-
-def _fail(error: OSError) -> None:
-    raise error
+    for path, _ in iter_below(upper):
+        yield path

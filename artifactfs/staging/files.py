@@ -8,10 +8,64 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Final, Self
 
 from artifactfs.errors import translate_os_error
 from artifactfs.paths import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LONG_PATH: Final = 2000
+"""A path of so many bytes and one more name is still one that the system takes (PATH_MAX is 4096)."""
+
+
+class ShortPaths:
+    """Names directories by their descriptors where their paths get long; a context manager, which closes these.
+
+    A path in a staging directory may have 4,096 bytes, and its upper directory has a path of its own.
+
+    Threading: belongs to one thread. Source: path_resolution(7), proc_pid_fd(5).
+    """
+
+    def __init__(self) -> None:
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def inside(self, path: bytes) -> bytes:
+        """Return a path of a directory that names in it can be put behind.
+
+        Raises:
+            OSError: it is no directory, or gone.
+        """
+        if len(path) < LONG_PATH:
+            return path
+        descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self._open.callback(os.close, descriptor)
+        return b"/proc/self/fd/%d" % descriptor
+
+
+def iter_below(path: bytes) -> Iterator[tuple[bytes, bool]]:
+    """Yield the path of everything in a directory, at any depth, and whether it is a directory.
+
+    Each comes before what is in it; a path is good until the iteration ends.
+
+    Raises:
+        OSError: something cannot be read.
+    """
+    with ShortPaths() as short:
+        waiting = [path]
+        while waiting:
+            with os.scandir(short.inside(waiting.pop())) as items:
+                found = [(item.path, item.is_dir(follow_symlinks=False)) for item in items]
+            waiting += [below for below, is_directory in found if is_directory]
+            yield from found
 
 
 def write_durably(path: bytes, data: bytes) -> None:
@@ -54,22 +108,23 @@ def remove_tree(path: bytes) -> None:
         OSError: something could not be removed.
     """
     waiting = [path]
-    while waiting:
-        below = _remove_files(waiting[-1])
-        if below:
-            waiting += below
-        else:
-            _remove_one(waiting.pop())
+    with ShortPaths() as short:
+        while waiting:
+            below = _remove_files(waiting[-1], short)
+            if below:
+                waiting += below
+            else:
+                _remove_one(waiting.pop())
 
 
-def _remove_files(path: bytes) -> list[bytes]:
+def _remove_files(path: bytes, short: ShortPaths) -> list[bytes]:
     """Remove what is no directory in a directory, and return the directories in it."""
     try:
         if not stat.S_ISDIR(os.lstat(path).st_mode):
             return []
         with suppress(PermissionError):
             os.chmod(path, 0o700)
-        with os.scandir(path) as items:
+        with os.scandir(short.inside(path)) as items:
             found = list(items)
     except FileNotFoundError:
         return []

@@ -22,7 +22,7 @@ from artifactfs.model import DirectoryEntry, SymlinkEntry
 from artifactfs.repository.copying import Copier as ContentCopier
 from artifactfs.staging.files import remove_tree
 from artifactfs.staging.marks import NODE_MARK, with_permission
-from artifactfs.vfs.union.resolving import fail
+from artifactfs.vfs.union.resolving import directory_of, fail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -142,7 +142,7 @@ class Copier:
     def _place(self, path: bytes, lower: LowerEntry, temporary: bytes) -> None:
         """Let a copy appear under its name; the directory above keeps its times."""
         upper = self._resolver.upper_path(path)
-        above = os.path.dirname(upper)
+        above = directory_of(upper)
         before = os.lstat(above)
         with_permission(above, _MAY_CHANGE, lambda: os.rename(temporary, upper))
         if isinstance(lower.entry, DirectoryEntry):

@@ -55,7 +55,7 @@ def finish_file(descriptor: int, mode: int) -> None:
 
 def finish_directory(path: bytes, mode: int) -> None:
     """Set the permission bits of a new directory."""
-    inherited = os.lstat(os.path.dirname(path)).st_mode & stat.S_ISGID
+    inherited = os.lstat(os.path.dirname(path) or b".").st_mode & stat.S_ISGID
     os.chmod(path, mode & _KEPT_MODE | inherited)
 
 

@@ -22,7 +22,7 @@ from artifactfs.staging.marks import (
     set_redirect,
     with_permission,
 )
-from artifactfs.vfs.union.resolving import fail
+from artifactfs.vfs.union.resolving import directory_of, fail
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ class Namespace:
         """
         found = self._find_free(path)
         upper = self._upper_for(path)
-        above = os.path.dirname(upper)
+        above = directory_of(upper)
         if found.upper is None:
             create(upper, above)
             return upper
@@ -71,7 +71,7 @@ class Namespace:
         """
         found = self._find_free(path)
         upper = self._upper_for(path)
-        above = os.path.dirname(upper)
+        above = directory_of(upper)
         if found.upper is None:
             create(upper, above)
             return upper

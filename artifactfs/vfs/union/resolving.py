@@ -70,18 +70,27 @@ def fail(number: int, path: bytes = b"") -> OSError:
     return OSError(number, os.strerror(number), os.fsdecode(path))
 
 
+def directory_of(upper: bytes) -> bytes:
+    """Return the directory that a path in the upper directory stands in."""
+    return os.path.dirname(upper) or b"."
+
+
 class Resolver:
-    """Resolves entry paths. Guarded by the union's lock on names."""
+    """Resolves entry paths. Guarded by the union's lock on names.
+
+    With the upper directory as working directory (`upper` is `.`) an entry path may be as long as the system takes.
+    """
 
     def __init__(self, upper: bytes, lower: Lower, *, prefix: bytes = USER) -> None:
         self.upper = upper
+        self._above = b"" if upper == b"." else upper + b"/"
         self.lower = lower
         self.prefix = prefix
         self._directories: dict[bytes, Directory] = {}
 
     def upper_path(self, path: bytes) -> bytes:
         """Return where an entry path lies, or would lie, in the upper directory."""
-        return self.upper + b"/" + path if path else self.upper
+        return self._above + path if path else self.upper
 
     def forget(self, path: bytes) -> None:
         """Forget one directory: it came up, or was removed. What is in it, if anything, resolves as before."""
