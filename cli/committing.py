@@ -114,7 +114,8 @@ def parse_metadata(items: Sequence[str]) -> dict[str, Any]:
     """Return what `KEY=VALUE` arguments say; a value is JSON where it parses, else text.
 
     Raises:
-        UsageError: one without `=`, or without a key.
+        UsageError: one without `=`, or without a key; or one that begins as JSON does and is none, which would be kept
+            as text and found by nobody.
     """
     found: dict[str, Any] = {}
     for item in items:
@@ -129,7 +130,10 @@ def parse_metadata(items: Sequence[str]) -> dict[str, Any]:
 def _parse_value(text: str) -> Any:
     try:
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
+        if text.lstrip()[:1] in ("{", "[", '"'):
+            msg = f"{text!r:.80} begins as JSON and is none: {error}"
+            raise UsageError(msg, hint="as text it is written in double quotes") from error
         return text
 
 

@@ -15,9 +15,12 @@ import msgspec
 from artifactfs.blobstore.keys import (
     RESUMED,
     RUNS_PREFIX,
+    SEQ_DIGITS,
+    find_seq,
     run_environment_key,
     run_files_key,
     run_key,
+    run_prefix,
     run_resumed_key,
 )
 from artifactfs.digest import hash_bytes
@@ -57,7 +60,7 @@ from artifactfs.runs.state import RunState as RunState  # noqa: PLC0414 (handed 
 from artifactfs.runs.state import fold_events
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from artifactfs.blobstore.base import ObjectStore
     from artifactfs.clock import Clock
@@ -328,15 +331,36 @@ class RunLog:
         Raises:
             MalformedError: one is damaged.
         """
-        number = 0
+        prefix, number = run_prefix(run_day(run), run), 0
         while True:
             number += 1
-            key = run_key(run_day(run), run, number)
+            key = f"{prefix}{number:0{SEQ_DIGITS}}"
             try:
                 data = self._store.read(key)
             except BlobMissingError:
                 return
             yield decode_event(data, key=key)
+
+    def iter_histories(self, day: str, runs: Collection[str]) -> Iterator[tuple[str, list[Event] | ArtifactFSError]]:
+        """Yield runs that began on a day with their events, or with what is wrong with these.
+
+        All of them are listed and read at once, so that a store far away is not asked for one after the other.
+        """
+        found: dict[str, list[str]] = {}
+        for key in self._store.iter_keys(f"{RUNS_PREFIX}{day}/"):
+            run, _, name = key.rpartition("/")
+            run = run.rpartition("/")[2]
+            if run in runs and find_seq(name) is not None:
+                found.setdefault(run, []).append(key)
+        for keys in found.values():
+            keys.sort()
+        read = self._store.read_many([key for keys in found.values() for key in keys])
+        for run, keys in found.items():
+            stored = [next(read) for _ in keys]
+            try:
+                yield run, _decode_events(keys, stored)
+            except ArtifactFSError as error:
+                yield run, error
 
     def settle(self, state: RunState) -> RunState:
         """Record what was found out about a run of this host that crashed; return its state with that."""
@@ -364,3 +388,13 @@ class RunLog:
         while not self._store.create(run_key(run_day(event.run), event.run, number), data):
             number += 1
         self._last[event.run] = number
+
+
+def _decode_events(keys: list[str], stored: list[bytes]) -> list[Event]:
+    """Return the events of a run as far as there is no gap."""
+    events: list[Event] = []
+    for number, (key, data) in enumerate(zip(keys, stored, strict=True), 1):
+        if find_seq(key.rpartition("/")[2]) != number:
+            break
+        events.append(decode_event(data, key=key))
+    return events

@@ -33,11 +33,14 @@ if TYPE_CHECKING:
     from artifactfs.index.graph import Graph, Walk
     from artifactfs.repository.records import Record
     from artifactfs.repository.repository import Repository
+    from artifactfs.runs.events import Event
     from artifactfs.runs.history import RunLog
     from artifactfs.runs.state import RunState
 
 BATCH: Final = 2000
 """Runs that are added to the graph in one transaction."""
+MANY: Final = 8
+"""From so many new runs of a day on, if they are a quarter of it, all of them are read at once."""
 SETTLING_NS: Final = 60 * 10**9
 """The time of a directory says that nothing is new in it only when it is older than this: the directory of a run comes
 before its first event, and file systems round times."""
@@ -269,7 +272,11 @@ class Lineage:
             return
         ids, resumed = self._runs.list_day(day)
         known = self._graph.find_values(ids)
-        self._add_runs(run for run in ids if run not in known)
+        unknown = [run for run in ids if run not in known]
+        if len(unknown) > max(MANY, len(ids) // 4):
+            self._add_day(day, unknown)
+        else:
+            self._add_runs(unknown)
         new = {name: run for name, run in resumed.items() if self._graph.find_mark(name) is None}
         self._add_runs(sorted(set(new.values())))
         marks = dict.fromkeys(new, b"") | ({f"day {day}": stamp} if stamp else {})
@@ -295,9 +302,24 @@ class Lineage:
         if count % BATCH:
             self._graph.add(additions)
 
-    def _add_run(self, additions: Additions, run: str) -> None:
+    def _add_day(self, day: str, runs: list[str]) -> None:
+        """Add most of the runs of a day, whose events are read at once."""
+        additions, left = Additions(), set(runs)
+        for count, (run, events) in enumerate(self._runs.iter_histories(day, frozenset(runs)), 1):
+            left.discard(run)
+            self._add_run(additions, run, events)
+            if count % BATCH == 0:
+                self._graph.add(additions)
+                additions = Additions()
+        for run in left:  # without any event yet
+            self._add_run(additions, run)
+        self._graph.add(additions)
+
+    def _add_run(self, additions: Additions, run: str, found: list[Event] | ArtifactFSError | None = None) -> None:
         try:
-            events = list(self._runs.iter_events(run))
+            if isinstance(found, ArtifactFSError):
+                raise found
+            events = list(self._runs.iter_events(run)) if found is None else found
             state = self._runs.fold(run, events)
         except ArtifactFSError as error:
             _log.warning("the run %s is left out: %s", run, error)

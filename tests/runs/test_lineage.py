@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
-from artifactfs.blobstore.keys import log_key
+from artifactfs.blobstore.keys import log_key, run_key
 from artifactfs.repository import changes
 from artifactfs.repository.commit import CommitOptions
 from artifactfs.repository.repository import Repository
 from artifactfs.runs import lineage as module
 from artifactfs.runs.drawing import draw_mermaid, draw_svg
+from artifactfs.runs.events import run_day
 from artifactfs.runs.history import RunLog
 from artifactfs.runs.lineage import Lineage, RunNode, VersionNode, open_lineage
 from artifactfs.testing.repositories import commit_files, make_repository
@@ -161,6 +162,50 @@ def test_rebuilding_gives_the_same(repository: Repository, runs: RunLog, lineage
     lineage.rebuild()
     assert lineage.find("c:v4", "up") == before
     assert len(before.distances) == 10
+
+
+class ManyStore:
+    """Counts what is read one by one, and what at once."""
+
+    def __init__(self, store: object) -> None:
+        self._store = store
+        self.single: list[str] = []
+        self.many = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    def read(self, key: str) -> bytes:
+        self.single.append(key)
+        return self._store.read(key)  # type: ignore[attr-defined, no-any-return]
+
+    def read_many(self, keys: Iterable[str]) -> Iterator[bytes]:
+        self.many += 1
+        return map(self._store.read, keys)  # type: ignore[attr-defined]
+
+
+def test_many_new_runs_of_a_day_are_read_at_once(
+    repository: Repository, runs: RunLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = commit(repository, "data")
+    ids = [step(repository, runs, f"run {number}", [data], []) for number in range(20)]
+    damaged, gap, started = ids[3], ids[4], runs.start(author="a", name="goes on").run
+    repository.store.delete([run_key(run_day(damaged), damaged, 2), run_key(run_day(gap), gap, 2)])
+    repository.store.create(run_key(run_day(damaged), damaged, 2), b"{}")
+    store = ManyStore(repository.store)
+    log = RunLog(store, clock=repository.clock, random=os.urandom)  # type: ignore[arg-type]
+    with open_lineage(repository, log) as lineage:
+        at_once = lineage.find(data, "down")
+        assert store.many == 1
+        assert store.single == []
+        monkeypatch.setattr(module, "MANY", 1 << 30)
+        lineage.rebuild()
+        assert store.many == 1
+        one_by_one = lineage.find(data, "down")
+    assert at_once.distances == one_by_one.distances
+    assert at_once.nodes == one_by_one.nodes
+    assert set(at_once.nodes) == {data, *ids} - {damaged, gap}
+    assert started not in at_once.nodes
 
 
 def test_a_log_that_was_cut_is_read_again(repository: Repository, runs: RunLog, lineage: Lineage) -> None:
