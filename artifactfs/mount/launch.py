@@ -118,7 +118,7 @@ def _tail(log: str) -> str:
 
 
 def _list_once(mountpoint: str, log: str) -> None:
-    """Make the first listing.
+    """Make the first listing, of which the beginning is enough: a directory can be large.
 
     Until the root's attributes are known its permission bits are 0, and the kernel drops the answer that tells them
     when a notification about the root comes meanwhile, as it does when a mount begins: whoever is not root is then
@@ -131,7 +131,8 @@ def _list_once(mountpoint: str, log: str) -> None:
     deadline = time.monotonic() + _FIRST_SECONDS
     while True:
         try:
-            os.listdir(mountpoint)
+            with os.scandir(mountpoint) as entries:
+                next(entries, None)
         except PermissionError:
             if time.monotonic() > deadline:
                 raise

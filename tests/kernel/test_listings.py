@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from artifactfs.repository.repository import Repository
+
 from .conftest import Server
+from .support import Mount, put, requests
 
 pytestmark = pytest.mark.mounted
 Serve = Callable[..., Server]
@@ -57,3 +60,10 @@ def test_one_reclaimed_page_of_a_listing_costs_the_rest_of_it_and_the_next_one(s
     assert 0.3 * whole < listed(server) < 0.7 * whole
     assert listed(server) == whole
     assert listed(server) == 0
+
+
+def test_mounting_does_not_list_what_is_mounted(mount: Mount, repository: Repository, wide: Path) -> None:
+    put(repository, "wide", wide)
+    info = mount(artifact="wide:latest")
+    assert requests(info)["readdirplus"] == 1
+    assert len(os.listdir(info.mountpoint)) == COUNT
