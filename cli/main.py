@@ -50,6 +50,7 @@ COMMANDS: Final = {
     "mounts": "List what is mounted.",
     "prune": "Free the space of what no version reaches.",
     "put": "Make a version of local files and directories.",
+    "reference": "Add, list and remove references in staging directories.",
     "refresh": "Look for what other machines did to a remote repository.",
     "restore": "Take paths of a staging directory back to what they were.",
     "rm": "Remove a version or a collection.",

@@ -175,7 +175,7 @@ def _normalize_web(text: str, *, allow_signed: bool) -> str:
         raise _refused(text, "it is no URL", "write %20 for a space")
     if parts.fragment:
         raise _refused(text, "a fragment is no part of what is read", "leave out what follows `#`")
-    if {".", ".."} & {unquote(part) for part in parts.path.split("/")}:
+    if {".", ".."} & set(re.split(r"[/\\]", _decode(parts.path))):
         raise _refused(text, "`.` and `..` are no names", "write the path that is meant")
     if is_signed(text) and not allow_signed:
         hint = "--allow-signed keeps it all the same: whoever reads the version can use it, until it expires"
@@ -183,6 +183,13 @@ def _normalize_web(text: str, *, allow_signed: bool) -> str:
     name = f"[{host}]" if ":" in host else host
     authority = name if port in (None, _PORTS[scheme]) else f"{name}:{port}"
     return f"{scheme}://{authority}{parts.path or '/'}" + (f"?{parts.query}" if parts.query else "")
+
+
+def _decode(path: str) -> str:
+    """Return a path without any percent-encoding: servers that decode twice exist, and `..%2f` leads out of a prefix."""
+    while (decoded := unquote(path)) != path:
+        path = decoded
+    return path
 
 
 def _refused(text: str, why: str, hint: str) -> UsageError:

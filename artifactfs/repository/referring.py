@@ -17,6 +17,9 @@ from artifactfs.reference.uris import BUCKET_SCHEMES, MAX_OBJECTS, redact_uri
 from artifactfs.repository.sources import Planned, add_reference, drop_path
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from artifactfs.model import ReferenceEntry
     from artifactfs.reference.references import References
 
 
@@ -51,6 +54,27 @@ class Referred:
         return unquote_to_bytes(path.rpartition("/")[2])
 
 
+def iter_referred(references: References, referred: Referred) -> Iterator[tuple[bytes, ReferenceEntry]]:
+    """Yield entry path and entry of each object that a URI names.
+
+    Raises:
+        UsageError: there are too many objects, or no reference can have this URI, or it has no name.
+        SourceNotFoundError: there is nothing.
+        RemoteError, AccessDeniedError: it cannot be reached or may not be read.
+    """
+    for below, entry in references.iter_entries(
+        referred.uri,
+        checksum=referred.checksum,
+        max_objects=referred.max_objects,
+        allow_signed=referred.allow_signed,
+    ):
+        path = join_path(referred.target, below) if below and referred.target else below or referred.target
+        if not path:
+            shown = redact_uri(referred.uri)
+            raise UsageError(f"{shown} has no name that a file could get", hint="give it a name", subject=shown)
+        yield path, entry
+
+
 def plan_reference(root: Planned, references: References, referred: Referred) -> tuple[bytes, ...]:
     """Add what a URI names to a plan, and return the entry paths. When it raises, the plan is as it was.
 
@@ -61,21 +85,10 @@ def plan_reference(root: Planned, references: References, referred: Referred) ->
         InvalidPathError, NameTooLongError: an object has a name that no entry can have.
         RemoteError, AccessDeniedError: it cannot be reached or may not be read.
     """
-    found = list(
-        references.iter_entries(
-            referred.uri,
-            checksum=referred.checksum,
-            max_objects=referred.max_objects,
-            allow_signed=referred.allow_signed,
-        )
-    )
+    found = list(iter_referred(references, referred))
     paths: list[bytes] = []
     try:
-        for below, entry in found:
-            path = join_path(referred.target, below) if below and referred.target else below or referred.target
-            if not path:
-                shown = redact_uri(referred.uri)
-                raise UsageError(f"{shown} has no name that a file could get", hint="give it a name", subject=shown)
+        for path, entry in found:
             add_reference(root, path, entry)
             paths.append(path)
     except ArtifactFSError:

@@ -65,6 +65,7 @@ from artifactfs.staging.lifecycle import (
     sweep_uppers,
     write_unpin,
 )
+from artifactfs.staging.links import StagedReferences
 from artifactfs.staging.marks import supports_marks
 
 if TYPE_CHECKING:
@@ -374,6 +375,7 @@ class StagingArea:
             target=target,
             trees=trees,
             hashes=hashes,
+            references=StagedReferences(staging.layout),
         )
         stored = tree.build()
         hashes.save(staging.layout)

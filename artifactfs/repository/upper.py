@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from artifactfs.repository.treepacks import AnyPlace
     from artifactfs.repository.trees import Trees
     from artifactfs.staging.hashes import Hashes
+    from artifactfs.staging.links import StagedReferences
 
 SHOWN = 20
 
@@ -111,7 +112,15 @@ class UpperTree:
     """
 
     def __init__(
-        self, upper: bytes, lower: Lower, *, prefix: bytes, target: UpperSink, trees: Trees, hashes: Hashes
+        self,
+        upper: bytes,
+        lower: Lower,
+        *,
+        prefix: bytes,
+        target: UpperSink,
+        trees: Trees,
+        hashes: Hashes,
+        references: StagedReferences,
     ) -> None:
         self.dropped = UpperDropped()
         self._upper = upper
@@ -119,6 +128,7 @@ class UpperTree:
         self._prefix = prefix
         self._sink = target.sink
         self._hashes = hashes
+        self._references = references
         self._builder = TreeBuilder(target.sink, trees)
         self._reader = FileReader(target.sink, self.dropped)
         self._special: list[bytes] = []
@@ -174,7 +184,8 @@ class UpperTree:
         assert found.status is not None
         status = found.status
         if stat.S_ISLNK(status.st_mode):
-            return self._reader.read_link(found), None
+            link = self._reader.read_link(found)
+            return self._references.find(link.target, name=link.name, path=found.path) or link, None
         if has_metacopy(found.local, self._prefix):
             msg = f"{printable(found.path)} has its data in the lower directory only (overlay.metacopy)"
             raise UsageError(msg, hint="mount the overlay with metacopy=off", subject=printable(found.path))

@@ -186,6 +186,44 @@ def test_addresses_that_are_not_public_are_refused_unless_the_host_is_named(odd:
     assert odd.requests == []
 
 
+@pytest.mark.parametrize(
+    "host", ["localhost", "2130706433", "127.1", "0x7f.0.0.1", "0", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::]"]
+)
+def test_no_other_spelling_of_an_address_leads_to_this_machine(odd: Odd, host: str) -> None:
+    """Also not when this machine is named by another one."""
+    entry = add(odd)
+    url = f"http://{host}:{odd.url.rpartition(':')[2]}/data/a.bin"
+    odd.requests.clear()
+    for prefixes in (("http://",), ("http://", odd.url)):
+        with pytest.raises((AccessDeniedError, RemoteUnavailableError)):
+            following(*prefixes, attempts=1).open(msgspec.structs.replace(entry, uri=url)).read_at(0, 1)
+    odd.redirects["/data/b"] = url
+    with pytest.raises((AccessDeniedError, RemoteUnavailableError)):
+        list(following(odd.url, attempts=1).iter_entries(odd.url + "/data/b"))
+    assert {path for _, path in odd.requests} == {"/data/b"}, "nobody was asked"
+
+
+def test_a_name_is_resolved_once(odd: Odd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that leads to a public address when it is looked at, and to this machine afterwards, is of no use."""
+    asked: list[str] = []
+    real = socket.getaddrinfo
+
+    def rebinding(host, *args, **more):
+        if host != "rebinding.example":
+            return real(host, *args, **more)
+        asked.append(host)
+        address = "203.0.113.1" if len(asked) > 1 else "127.0.0.1"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 9))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    entry = msgspec.structs.replace(add(odd), uri=f"http://rebinding.example:{odd.url.rpartition(':')[2]}/data/a.bin")
+    odd.requests.clear()
+    with pytest.raises(AccessDeniedError, match=r"127\.0\.0\.1"):
+        following("http://", attempts=1).open(entry).read_at(0, 1)
+    assert asked == ["rebinding.example"]
+    assert odd.requests == []
+
+
 def test_redirects_are_followed_but_not_to_what_is_not_public(odd: Odd) -> None:
     odd.redirects["/data/b"] = "/data/a.bin"
     entry = add(odd, "/data/b")

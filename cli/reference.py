@@ -1,0 +1,151 @@
+"""`artifactfs reference`: references in staging directories, and those of versions."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from artifactfs.errors import MountError, UsageError
+from artifactfs.model import ReferenceEntry
+from artifactfs.paths import parse_ref, printable, split_path
+from artifactfs.reference.uris import MAX_OBJECTS
+
+from .completing import complete_ref, complete_staging
+from .options import BytesPath, Group
+from .output import entry_fields, format_count, format_size, print_json, print_table
+from .session import current_session
+from .staged import find_path, find_staging_name, get_staging
+
+if TYPE_CHECKING:
+    from artifactfs.repository.repository import Repository
+    from artifactfs.repository.staging import Staging
+
+    from .session import Session
+
+
+@click.group("reference", cls=Group)
+def command() -> None:
+    """Add, list and remove references: files whose bytes stay where they are."""
+
+
+@command.command("add")
+@click.argument("ref", metavar="NAME[:@STAGING]", shell_complete=complete_staging)
+@click.argument("uri", metavar="URI")
+@click.option("--as", "at", type=BytesPath(), metavar="PATH", help="Where it goes; otherwise it keeps its name.")
+@click.option("--replace", is_flag=True, help="Replace files of the same names.")
+@click.option("--no-checksum", is_flag=True, help="Record only size and time: unverified.")
+@click.option(
+    "--max-objects",
+    type=click.IntRange(min=1),
+    default=MAX_OBJECTS,
+    show_default=True,
+    help="How many objects the URI may name.",
+)
+@click.option("--allow-signed", is_flag=True, help="Keep a signature in the URL: readers of the version can use it.")
+def add(
+    ref: str,
+    uri: str,
+    *,
+    at: bytes | None,
+    replace: bool,
+    no_checksum: bool,
+    max_objects: int,
+    allow_signed: bool,
+) -> None:
+    """Add what a URI names to a staging directory: an object, or all that lies below a prefix.
+
+    Until it is committed, a symbolic link stands for each reference; it can be moved and removed as any file. `ls` and
+    `cat` of NAME:@STAGING show what it will be.
+    """
+    from artifactfs.repository.referring import Referred
+    from artifactfs.repository.staged_references import stage_references
+    from artifactfs.repository.staging import StagingArea
+
+    session = current_session()
+    collection, name = find_staging_name(session, ref)
+    target = None if at is None else b"/".join(split_path(at.strip(b"/")))
+    referred = Referred(uri, target, checksum=not no_checksum, max_objects=max_objects, allow_signed=allow_signed)
+    with session.open_repository() as repository:
+        staging = get_staging(StagingArea(repository), collection, name)
+        top = _get_top(session, repository, staging)
+        found = stage_references(staging, repository.references, referred, top=top, replace=replace)
+    if session.json:
+        print_json({"staging": str(staging), "added": [entry_fields(path, entry) for path, entry in found]})
+    else:
+        for path, _ in found:
+            click.echo(printable(path))
+    size = sum(entry.size for _, entry in found)
+    session.note(f"added {format_count(len(found), 'reference')} of {format_size(size)} to {staging}")
+
+
+@command.command("ls")
+@click.argument("ref", shell_complete=complete_ref)
+def list_references(ref: str) -> None:
+    """List the references of a version or of a staging directory: size, how they are verified, and where they are."""
+    from artifactfs.repository.presence import find_presence
+    from artifactfs.repository.viewing import view
+
+    session = current_session()
+    parsed = parse_ref(ref)
+    with session.open_repository(keeps=False) as repository:
+        viewed = view(repository, parsed)
+        entries = [
+            (path, entry)
+            for path, entry in viewed.trees.iter_tree(viewed.root, parsed.path)
+            if isinstance(entry, ReferenceEntry)
+        ]
+        rows = [(entry_fields(path, entry), str(find_presence(repository, entry))) for path, entry in entries]
+    if session.json:
+        print_json({"ref": viewed.ref, "references": [{**fields, "state": state} for fields, state in rows]})
+        return
+    print_table(
+        (
+            (printable(path), format_size(entry.size), _describe(fields), state, fields["uri"])
+            for (path, entry), (fields, state) in zip(entries, rows, strict=True)
+        ),
+        right=(1,),
+    )
+
+
+def _describe(fields: dict[str, Any]) -> str:
+    return f"{fields['validator']['kind']}{' (unverified)' if fields['unverified'] else ''}"
+
+
+@command.command("rm")
+@click.argument("ref", metavar="NAME[:@STAGING]", shell_complete=complete_staging)
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=BytesPath())
+def remove(ref: str, paths: tuple[bytes, ...]) -> None:
+    """Remove references from a staging directory; other files are refused."""
+    from artifactfs.repository.staged_references import unstage_reference
+    from artifactfs.repository.staging import StagingArea
+    from artifactfs.repository.viewing import view
+
+    session = current_session()
+    collection, name = find_staging_name(session, ref)
+    entries = [b"/".join(split_path(path.strip(b"/"))) for path in paths]
+    if b"" in entries:
+        msg = "the whole staging directory is no reference"
+        raise UsageError(msg, hint="`artifactfs discard` it, and stage again")
+    with session.open_repository() as repository:
+        staging = get_staging(StagingArea(repository), collection, name)
+        top = _get_top(session, repository, staging)
+        viewed = view(repository, parse_ref(str(staging)))
+        for path in entries:
+            found = viewed.trees.get_placed(viewed.root, path)[0]
+            unstage_reference(path, top=top, is_reference=isinstance(found, ReferenceEntry))
+            session.note(f"removed {printable(path)}")
+
+
+def _get_top(session: Session, repository: Repository, staging: Staging) -> bytes:
+    """Return where a staging directory is mounted.
+
+    Raises:
+        MountError: nowhere.
+    """
+    top = find_path(session, repository, staging)
+    if top is None:
+        msg = f"{staging} is not mounted"
+        raise MountError(msg, hint="references are added through a mount: artifactfs mount MOUNTPOINT")
+    return os.fsencode(top)
