@@ -186,7 +186,7 @@ def _normalize_web(text: str, *, allow_signed: bool) -> str:
 
 
 def _decode(path: str) -> str:
-    """Return a path without any percent-encoding: servers that decode twice exist, and `..%2f` leads out of a prefix."""
+    """Return a path without percent-encoding: `..%2f` leads out of a prefix, and some servers decode twice."""
     while (decoded := unquote(path)) != path:
         path = decoded
     return path

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from artifactfs.blobstore.connecting import RemoteOptions
