@@ -35,11 +35,11 @@ class SystemClock:
         time.sleep(seconds)
 
 
-def format_time_ns(time_ns: int) -> str:
-    """Return a time as RFC 3339 in UTC with microseconds, such as `2026-11-23T17:59:01.000000Z`.
+def format_time_ns(time_ns: int, *, digits: int = 6) -> str:
+    """Return a time as RFC 3339 in UTC, such as `2026-11-23T17:59:01.000000Z`, with up to 9 digits of the second.
 
     Source: RFC 3339.
     """
     seconds, rest = divmod(time_ns, NANOSECONDS)
     moment = datetime.fromtimestamp(seconds, tz=UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest // 1000:06d}Z"
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest:09d}"[: 20 + digits] + "Z"

@@ -70,7 +70,7 @@ def entry_fields(path: bytes, entry: Entry) -> dict[str, Any]:
         **name_fields("path", path),
         "kind": kind_of(entry),
         "mode": f"{entry.mode:04o}",
-        "modified": format_time_ns(entry.mtime_ns),
+        "modified": format_time_ns(entry.mtime_ns, digits=9),
     }
     if isinstance(entry, SymlinkEntry):
         return {**fields, **name_fields("target", entry.target)}

@@ -248,6 +248,7 @@ def test_what_is_no_ref_is_refused(text: str) -> None:
 def test_times_are_rfc_3339_in_utc() -> None:
     assert format_time_ns(0) == "1970-01-01T00:00:00.000000Z"
     assert format_time_ns(1_795_461_931_697_891_639) == "2026-11-23T19:25:31.697891Z"
+    assert format_time_ns(1_795_461_931_697_891_639, digits=9) == "2026-11-23T19:25:31.697891639Z"
     assert format_time_ns(-1) == "1969-12-31T23:59:59.999999Z"
 
 
