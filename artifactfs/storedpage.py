@@ -77,6 +77,39 @@ def decode_stored(data: bytes, *, expected: Digest, holder: bytes = SELF) -> Sto
         DigestMismatchError: the canonical bytes hash to something else.
         MalformedError: it does not decode.
     """
+    canonical, rest = _split(data, expected)
+    page = decode_page(canonical)
+    return StoredPage(page, _decode_placements(rest, page, holder))
+
+
+def find_extents(data: bytes, *, expected: Digest, holder: bytes) -> dict[bytes, int] | None:
+    """Return how long the packs must be that hold the content of a stored tree of files; None if some lies in none.
+
+    So it is known what a directory needs without making its entries.
+
+    Args:
+        data: as for `decode_stored`.
+        expected: the tree digest.
+        holder: digest of the tree pack it came from.
+
+    Raises:
+        DigestMismatchError, MalformedError: as `decode_stored`; entries are not looked at.
+    """
+    canonical, rest = _split(data, expected)
+    if canonical[1:2] != b"\0":
+        return None  # pages
+    packs, places = _decode_table(rest, expected) if rest else ((), ())
+    if not rest or None in places:
+        return None
+    ends = [0] * (len(packs) + 1)
+    for number, offset, size in places:  # type: ignore[misc]
+        if offset + size > ends[number]:  # noqa: PLR1730 (a call for each file would cost as much as the rest)
+            ends[number] = offset + size
+    return dict(zip((holder, *packs), ends, strict=True))
+
+
+def _split(data: bytes, expected: Digest) -> tuple[bytes, bytes]:
+    """Return the canonical bytes of a page, verified, and those of its placements."""
     magic, length = _HEADER.unpack_from(data) if len(data) >= _HEADER.size else (b"", 0)
     canonical = data[_HEADER.size : _HEADER.size + length]
     if magic != MAGIC or len(canonical) != length:
@@ -85,20 +118,27 @@ def decode_stored(data: bytes, *, expected: Digest, holder: bytes = SELF) -> Sto
     if hash_bytes(canonical) != expected:
         msg = f"the tree {expected} is damaged: its bytes hash to {hash_bytes(canonical)}"
         raise DigestMismatchError(msg, subject=str(expected))
-    page = decode_page(canonical)
-    return StoredPage(page, _decode_placements(data[_HEADER.size + length :], page, holder))
+    return canonical, data[_HEADER.size + length :]
+
+
+def _decode_table(data: bytes, tree: Digest) -> tuple[tuple[bytes, ...], tuple[tuple[int, int, int] | None, ...]]:
+    try:
+        packs, places = _decode_places.decode(data)
+    except msgspec.MsgspecError as error:
+        msg = f"the placement of the tree {tree} does not decode: {error}"
+        raise MalformedError(msg, subject=str(tree)) from error
+    if any(place is not None and not 0 <= place[0] <= len(packs) for place in places):
+        msg = f"the placement of the tree {tree} names a pack that it does not list"
+        raise MalformedError(msg, subject=str(tree))
+    return packs, places
 
 
 def _decode_placements(data: bytes, page: Page, holder: bytes) -> tuple[Placement | None, ...]:
     if not data:
         return (None,) * len(page.items)
-    try:
-        packs, places = _decode_places.decode(data)
-        table = (holder, *packs)
-        found = tuple(place and Placement(table[place[0]], place[1], place[2]) for place in places)
-    except (msgspec.MsgspecError, IndexError) as error:
-        msg = f"the placement of the tree {page.digest} does not decode: {error}"
-        raise MalformedError(msg, subject=str(page.digest)) from error
+    packs, places = _decode_table(data, page.digest)
+    table = (holder, *packs)
+    found = tuple(place and Placement(table[place[0]], place[1], place[2]) for place in places)
     if len(found) != len(page.items):
         msg = f"the placement of the tree {page.digest} has {len(found)} elements, not {len(page.items)}"
         raise MalformedError(msg, subject=str(page.digest))

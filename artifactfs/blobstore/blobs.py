@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, Self
 
 from artifactfs.blobstore.base import Published
 from artifactfs.blobstore.hashing import BLOCK_SIZE, ObjectStream, StreamHasher, hash_file
-from artifactfs.blobstore.keys import BLOBS_PREFIX, PACKS_PREFIX, blob_key, pack_key, sums_key
+from artifactfs.blobstore.keys import BLOBS_PREFIX, PACKS_PREFIX, TREEPACKS_PREFIX, blob_key, pack_key, sums_key
 from artifactfs.blobstore.loose import LooseNames
 from artifactfs.blobstore.packing import Packer, PackName, Place
 from artifactfs.blobstore.packs import PackFiles
@@ -302,6 +302,17 @@ class BlobBatch:
             if known is not None:
                 yield table, known
 
+    def has_whole_pack(self, pack: bytes, size: int) -> bool:
+        """Return whether a pack is there, undamaged, with at least `size` bytes; flush makes its name durable too."""
+        with self._packing:
+            name = self._names[pack] if pack in self._names else self._look_for_pack(pack)
+            if name is None or size > name.size or pack in self._completed or self._store.keeps_checksums:
+                return name is not None and size <= name.size
+            try:
+                return self._blobs.packs.open_part(Place(name, 0, size)).is_in_whole_pack
+            except ArtifactFSError:
+                return False
+
     def _look_for_pack(self, pack: bytes) -> PackName | None:
         key = pack_key(pack)
         size = self._store.find_size(key)
@@ -382,7 +393,7 @@ class BlobBatch:
         items = [
             (bytes.fromhex(key.rpartition("/")[2]), signature)
             for key, signature in published
-            if key.startswith((BLOBS_PREFIX, PACKS_PREFIX)) and signature
+            if key.startswith((BLOBS_PREFIX, PACKS_PREFIX, TREEPACKS_PREFIX)) and signature
         ]
         if items:
             self._verified.add_verified(items)

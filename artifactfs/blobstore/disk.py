@@ -18,6 +18,8 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
+from artifactfs.blobstore.writeback import Writeback, find_writeback
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -161,6 +163,7 @@ class SystemDisk:
     def __init__(self, root: str) -> None:
         self._root = root
         self._library = ctypes.CDLL(None, use_errno=True)
+        self._begin_writing = find_writeback(self._library)
         self._descriptor = -1
         self._guard = threading.Lock()
         self._can_clone = sys.platform.startswith("linux")
@@ -215,7 +218,7 @@ class SystemDisk:
         self._open_root()
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, OBJECT_MODE)
         try:
-            size = _write_all(descriptor, chunks)
+            size = _write_all(descriptor, chunks, Writeback(self._begin_writing, descriptor))
         except BaseException:
             os.close(descriptor)
             os.unlink(path)
@@ -318,11 +321,12 @@ def _sync(path: str, flags: int) -> None:
         os.close(descriptor)
 
 
-def _write_all(descriptor: int, chunks: Iterable[bytes | memoryview]) -> int:
+def _write_all(descriptor: int, chunks: Iterable[bytes | memoryview], writeback: Writeback) -> int:
     size = 0
     for chunk in chunks:
         written = os.write(descriptor, chunk)
         while written < len(chunk):  # write(2) may take less than it was given
             written += os.write(descriptor, memoryview(chunk)[written:])
         size += written
+        writeback.wrote(size)
     return size

@@ -1,4 +1,4 @@
-"""Digests of local files that were put, by path and status, in the index.
+"""Digests of local files and directories that were put, by path and status, in the index.
 
 Used by `index`. Threading: a SourceTable may be shared by threads.
 """
@@ -21,6 +21,7 @@ BUFFER: Final = 1 << 15
 _DIRECTORY: Final = 16
 _NO_BOOT: Final = bytes(8)
 _VALUE: Final = struct.Struct(">QqqQQ8s32s")
+_FOLDER: Final = struct.Struct(">32s8s32s32sQQ")
 
 
 class KnownSource(NamedTuple):
@@ -38,6 +39,21 @@ class KnownSource(NamedTuple):
     boot: bytes
     sha256: bytes
     sums: bytes | None
+
+
+class KnownFolder(NamedTuple):
+    """What a local directory without subdirectories was when it was read, and what was stored for it.
+
+    `mark` stands for names and statuses of its files, `boot` is as in `KnownSource`; the rest is of its entry, whose
+    `count` is `file_count` here.
+    """
+
+    mark: bytes
+    boot: bytes
+    tree: bytes
+    content: bytes
+    size: int
+    file_count: int
 
 
 class SourceTable:
@@ -72,6 +88,26 @@ class SourceTable:
         if is_full:
             self.flush()
 
+    def find_folder(self, path: bytes) -> KnownFolder | None:
+        """Return what is known of the directory with this absolute path."""
+        key = _folder_key(path)
+        value = self._held.get(key)
+        if value is None:
+            rows = self._read(lambda reader: reader.get_many(SOURCES, (key,)))
+            value = rows.get(key) if isinstance(rows, dict) else None
+        if value is None or len(value) != _FOLDER.size:
+            return None
+        mark, boot, *entry = _FOLDER.unpack(value)
+        return KnownFolder(mark, b"" if boot == _NO_BOOT else boot, *entry)
+
+    def add_folder(self, path: bytes, known: KnownFolder) -> None:
+        """Remember a directory by absolute path; held back, and written later."""
+        with self._guard:
+            self._held[_folder_key(path)] = _FOLDER.pack(*known)
+            is_full = len(self._held) >= BUFFER
+        if is_full:
+            self.flush()
+
     def flush(self) -> None:
         """Write what is held back."""
         with self._guard:
@@ -94,6 +130,11 @@ def _key(path: bytes) -> bytes:
     """Return the key of a file: those of one directory stand together, in name order."""
     directory, name = os.path.split(path)
     return hashlib.blake2b(directory, digest_size=_DIRECTORY).digest() + name
+
+
+def _folder_key(path: bytes) -> bytes:
+    """Return the key of a directory: it stands before those of its files, for no name begins with NUL."""
+    return hashlib.blake2b(path, digest_size=_DIRECTORY).digest() + b"\0"
 
 
 def _encode(known: KnownSource) -> bytes:

@@ -9,19 +9,21 @@ Used by put, and by the SDK to know a draft's digest. Threading: an Ingest belon
 from __future__ import annotations
 
 import stat
+import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from artifactfs.blobstore.blobs import SMALL
 from artifactfs.errors import UsageError
-from artifactfs.model import FileEntry, ReferenceEntry, SymlinkEntry, limit_time_ns
+from artifactfs.model import DirectoryEntry, FileEntry, ReferenceEntry, SymlinkEntry, limit_time_ns
 from artifactfs.paths import printable
+from artifactfs.repository.folders import Mark, mark_listing, mark_taken
 from artifactfs.repository.ignore import Ignored, Patterns, parse_patterns
 from artifactfs.repository.reading import Dropped, FileReader, ReadFile
 from artifactfs.repository.scan import Scanner
-from artifactfs.repository.treebuilder import TreeBuilder, stored_directory
+from artifactfs.repository.treebuilder import StoredDirectory, TreeBuilder, stored_directory
 from artifactfs.repository.unchanged import Unchanged
 
 if TYPE_CHECKING:
@@ -30,11 +32,11 @@ if TYPE_CHECKING:
     from artifactfs.index.sourcetable import KnownSource
     from artifactfs.model import Entry
     from artifactfs.repository.directorywriter import DirectoryWriter
+    from artifactfs.repository.folders import Part
     from artifactfs.repository.progress import Progress
     from artifactfs.repository.reading import Sink
     from artifactfs.repository.scan import Found, Listing
     from artifactfs.repository.sources import Planned
-    from artifactfs.repository.treebuilder import StoredDirectory
     from artifactfs.repository.treepacks import AnyPlace
     from artifactfs.repository.unchanged import SourceLog
 
@@ -42,6 +44,11 @@ THREADS: Final = 2
 JOB_FILES: Final = 32
 JOB_SIZE: Final = 4 << 20
 """A thread takes up to so many files, or bytes of files, at once: handing over costs more than a small file."""
+SMALL_FILE: Final = 64 << 10
+"""Files up to this size, on an average, are read by the thread that walks,"""
+SLOW_SECONDS: Final = 150e-6
+SLOW_JOBS: Final = 16
+"""unless they took longer than this for each: then threads read the next so many jobs."""
 WAITING_JOBS: Final = 64
 WAITING_SIZE: Final = 32 << 20
 """So many jobs, or bytes of files, may be on their way."""
@@ -85,16 +92,33 @@ class _Level:
     waiting: Iterator[Found]
     parent: _Level | None
     writer: DirectoryWriter
+    local: bytes
     newest_ns: int | None = None
+    mark: Mark = field(default_factory=Mark)
+
+
+class _Read(NamedTuple):
+    """Files that were read, or are kept, in the order of the walk, and what they add to their directory's mark."""
+
+    items: list[_Taken]
+    part: Part | None
+
+
+class _Kept(NamedTuple):
+    """A whole directory that did not change, and how many regular files it has."""
+
+    stored: StoredDirectory
+    file_count: int
 
 
 @dataclass(slots=True)
 class _Job:
-    """Some files of one directory that a thread reads, or a directory that the walk has left (`files` is None)."""
+    """Some files of one directory that a thread reads; or a directory that is kept, or that the walk has left."""
 
     level: _Level
     size: int = 0
-    files: Future[list[_Taken]] | None = None
+    files: Future[_Read] | None = None
+    kept: _Kept | None = None
 
 
 class Ingest:
@@ -140,6 +164,7 @@ class Ingest:
         self._collected_size = 0
         self._jobs: deque[_Job] = deque()
         self._waiting_size = 0
+        self._with_threads = 0
 
     @property
     def special(self) -> tuple[bytes, ...]:
@@ -164,25 +189,57 @@ class Ingest:
         return stored
 
     def _walk(self, planned: Planned) -> StoredDirectory:
-        root = level = self._enter(b"/", b"", planned, Ignored(self._options.patterns()), None)
+        ignored = Ignored(self._options.patterns())
+        kept = self._find_kept(b"/", b"", planned, ignored)
+        if kept is not None:
+            self._tell_kept(kept)
+            return kept.stored
+        root = level = self._enter(b"/", b"", planned, ignored, None)
         while True:
             found = next(level.waiting, None)
             if found is not None:
                 if found.reference is not None:
                     self._take_reference(level, found.reference)
                 elif found.planned is not None:
-                    level = self._enter(found.name, found.path, found.planned, level.listing.ignored, level)
+                    level = self._descend(level, found, found.planned)
                 else:
                     self._take(level, found)
                 continue
             self._submit(level)
             if level.parent is None:
                 break
-            self._jobs.append(_Job(level))
+            self._append(_Job(level))
             level = level.parent
         while self._jobs:
             self._finish_job()
         return self._close(root)
+
+    def _descend(self, level: _Level, found: Found, planned: Planned) -> _Level:
+        """Enter a directory, or keep it whole; return the directory in which the walk goes on."""
+        kept = self._find_kept(found.name, found.path, planned, level.listing.ignored)
+        if kept is None:
+            return self._enter(found.name, found.path, planned, level.listing.ignored, level)
+        self._submit(level)
+        self._append(_Job(level, kept=kept))
+        return level
+
+    def _find_kept(self, name: bytes, path: bytes, planned: Planned, ignored: Ignored) -> _Kept | None:
+        """Return a directory that did not change since it was put, if all of it is still stored."""
+        known = self._unchanged
+        if known is None or not planned.is_plain or not known.knows_folder(local := planned.contents[0]):
+            return None
+        scanner = Scanner(forbidden=self._options.forbidden)  # what it meets counts only when all is kept
+        listing = scanner.list_directory(planned, path, ignored)
+        mark = mark_listing(listing.found)
+        found = None if scanner.special or listing.mtime_ns is None else known.find_folder(local, mark)
+        place = None if found is None else self._sink.find_stored_tree(found.tree)
+        if found is None or place is None or listing.mtime_ns is None:
+            return None
+        self.dropped.note(path, local)
+        entry = DirectoryEntry(
+            name, listing.mode, listing.mtime_ns, found.tree, found.content, found.size, found.file_count
+        )  # fmt: skip
+        return _Kept(StoredDirectory(entry, place), mark.file_count)
 
     def _enter(self, name: bytes, path: bytes, planned: Planned, ignored: Ignored, parent: _Level | None) -> _Level:
         if parent is not None:
@@ -190,7 +247,8 @@ class Ingest:
         listing = self._scanner.list_directory(planned, path, ignored)
         if listing.local:
             self.dropped.note(path, listing.local)
-        return _Level(name, path, listing, iter(listing.found), parent, self._builder.begin_directory())
+        local = planned.contents[0] if planned.is_plain else b""
+        return _Level(name, path, listing, iter(listing.found), parent, self._builder.begin_directory(), local)
 
     def _take(self, level: _Level, found: Found) -> None:
         assert found.status is not None
@@ -203,11 +261,9 @@ class Ingest:
         """Put a reference, of which nothing is read, in its place after what was collected."""
         self.has_references = True
         self._submit(level)
-        read: Future[list[_Taken]] = Future()
-        read.set_result([entry])
-        self._jobs.append(_Job(level, 0, read))
-        if len(self._jobs) > WAITING_JOBS:
-            self._finish_job()
+        read: Future[_Read] = Future()
+        read.set_result(_Read([entry], None))
+        self._append(_Job(level, 0, read))
 
     def _submit(self, level: _Level) -> None:
         """Hand what was collected so far, all of it in this directory, to a thread."""
@@ -215,29 +271,49 @@ class Ingest:
         self._collected, self._collected_size = [], 0
         if not collected or (self._scanner.special and not self._options.skip_special):
             return  # it is refused anyway: walk on only to name everything
-        self._jobs.append(_Job(level, size, self._begin(collected)))
-        self._waiting_size += size
+        self._append(_Job(level, size, self._begin(collected, size)))
+
+    def _append(self, job: _Job) -> None:
+        self._jobs.append(job)
+        self._waiting_size += job.size
         while len(self._jobs) > WAITING_JOBS or (self._waiting_size > WAITING_SIZE and len(self._jobs) > THREADS):
             self._finish_job()
 
-    def _begin(self, collected: list[Found]) -> Future[list[_Taken]]:
+    def _begin(self, collected: list[Found], size: int) -> Future[_Read]:
         """Return what becomes of some files: known at once when all are kept, else when a thread has read the others.
 
         What is known is looked up here: each lstat(2) of the walk gives the interpreter away, and when threads take it
         for work as short as this, getting it back costs more than the call.
         """
         if self._unchanged is None:
-            return self._pool.submit(self._read_files, collected, [None] * len(collected))
+            return self._begin_reading(collected, [None] * len(collected), size)
         known = self._unchanged.find([(found.local, found.status) for found in collected if found.status is not None])
         self._sink.look_up([same.sha256 for same in known if same is not None])
         kept = [self._keep(found, same) for found, same in zip(collected, known, strict=True)]
         if None in kept:
-            return self._pool.submit(self._read_files, collected, kept)
-        done: Future[list[_Taken]] = Future()
-        done.set_result([item for item in kept if item is not None])
+            return self._begin_reading(collected, kept, size)
+        done: Future[_Read] = Future()
+        items: list[_Taken] = [item for item in kept if item is not None]
+        done.set_result(_Read(items, mark_taken(collected, items)))
         return done
 
-    def _read_files(self, job: list[Found], kept: Sequence[ReadFile | None]) -> list[_Taken]:
+    def _begin_reading(self, collected: list[Found], kept: Sequence[ReadFile | None], size: int) -> Future[_Read]:
+        """Read files here, when they are small and come out of memory; else have a thread do it.
+
+        Threads that take the interpreter from each other at every call of the system need several times as long for
+        such files as this one alone. But what comes from a disk is waited for, so several do that at once.
+        """
+        if size > len(collected) * SMALL_FILE or self._with_threads:
+            self._with_threads = max(0, self._with_threads - 1)
+            return self._pool.submit(self._read_files, collected, kept)
+        begun = time.perf_counter()
+        done: Future[_Read] = Future()
+        done.set_result(self._read_files(collected, kept))
+        if time.perf_counter() - begun > len(collected) * SLOW_SECONDS:
+            self._with_threads = SLOW_JOBS
+        return done
+
+    def _read_files(self, job: list[Found], kept: Sequence[ReadFile | None]) -> _Read:
         """Return files in the order of the walk, reading those that are not kept; in a thread."""
         read: list[_Taken] = [item or self._read(found) for found, item in zip(job, kept, strict=True)]
         if self._unchanged is not None:
@@ -248,12 +324,8 @@ class Ingest:
                     if isinstance(item, ReadFile) and item.status is not None
                 ]
             )
-        return self._look_up(read)
-
-    def _look_up(self, read: list[_Taken]) -> list[_Taken]:
-        """Let the sink look for what is to be stored, in this thread."""
         self._sink.look_up([item.file.sha256 for item in read if isinstance(item, ReadFile) and item.data is not None])
-        return read
+        return _Read(read, None if self._unchanged is None else mark_taken(job, read))
 
     def _keep(self, found: Found, known: KnownSource | None) -> ReadFile | None:
         """Return a file that did not change, if its content is still stored."""
@@ -273,11 +345,18 @@ class Ingest:
     def _finish_job(self) -> None:
         """Put the oldest job's files, or directory, into the directory where they belong."""
         job = self._jobs.popleft()
+        if job.kept is not None:
+            job.level.mark.add(None)
+            self._add(job.level, *job.kept.stored)
+            self._tell_kept(job.kept)
+            return
         if job.files is None:
             assert job.level.parent is not None
+            job.level.parent.mark.add(None)
             self._add(job.level.parent, *self._close(job.level))
             return
-        read = job.files.result()
+        read, part = job.files.result()
+        job.level.mark.add(part)
         self._waiting_size -= job.size
         for item in read:
             if isinstance(item, SymlinkEntry | ReferenceEntry):
@@ -290,6 +369,10 @@ class Ingest:
             told = sum(item.file.size for item in files if item.file.size <= SMALL or item.status is None)
             self._progress.advance(files=len(files), size=told)
 
+    def _tell_kept(self, kept: _Kept) -> None:
+        if self._progress is not None:
+            self._progress.advance(files=kept.file_count, size=kept.stored.entry.size)
+
     def _add(self, level: _Level, entry: Entry, place: AnyPlace) -> None:
         level.writer.add(entry, place)
         level.newest_ns = entry.mtime_ns if level.newest_ns is None else max(level.newest_ns, entry.mtime_ns)
@@ -298,7 +381,11 @@ class Ingest:
         mtime_ns = level.listing.mtime_ns
         if mtime_ns is None:
             mtime_ns = self._now_ns if level.newest_ns is None else level.newest_ns
-        return stored_directory(level.name, level.listing.mode, mtime_ns, level.writer.finish())
+        stored = stored_directory(level.name, level.listing.mode, mtime_ns, level.writer.finish())
+        has_dropped = self.dropped.pop_folder(level.path)
+        if self._unchanged is not None and level.local and not has_dropped:
+            self._unchanged.add_folder(level.local, level.mark, stored.entry)
+        return stored
 
     def _check_special(self) -> None:
         if not self.special or self._options.skip_special:
@@ -307,23 +394,3 @@ class Ingest:
         more = f" and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
         msg = f"cannot store {', '.join(lines[:SHOWN])}{more}"
         raise UsageError(msg, hint="--skip-special leaves them out", subject=printable(self.special[0]))
-
-
-def count_plan(planned: Planned, options: IngestOptions) -> tuple[int, int]:
-    """Return the number of files and of bytes that a plan lays out, by their status alone.
-
-    Raises:
-        ArtifactFSError: as `Ingest.store`, for what can be seen without reading.
-    """
-    scanner = Scanner(forbidden=options.forbidden)
-    files = size = 0
-    waiting: list[tuple[Planned, bytes, Ignored]] = [(planned, b"", Ignored(options.patterns()))]
-    while waiting:
-        directory, path, ignored = waiting.pop()
-        listing = scanner.list_directory(directory, path, ignored)
-        for found in listing.found:
-            if found.planned:
-                waiting.append((found.planned, found.path, listing.ignored))
-            elif found.status and stat.S_ISREG(found.status.st_mode):
-                files, size = files + 1, size + found.status.st_size
-    return files, size

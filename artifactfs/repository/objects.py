@@ -16,7 +16,14 @@ from artifactfs.blobstore.keys import tree_key, treepack_key
 from artifactfs.blobstore.packs import PackFiles
 from artifactfs.blobstore.places import TREES
 from artifactfs.blobstore.remote import RangeKeeper
-from artifactfs.errors import BlobMissingError, DigestMismatchError, IntegrityError, MalformedError
+from artifactfs.errors import (
+    ArtifactFSError,
+    BlobMissingError,
+    DigestMismatchError,
+    IntegrityError,
+    MalformedError,
+)
+from artifactfs.repository.standing import is_all_stored
 from artifactfs.repository.treepacks import TreePacker, as_placement
 from artifactfs.storedpage import decode_stored, encode_stored
 
@@ -151,6 +158,7 @@ class ContentBatch(BlobBatch):
 
     def __init__(self, content: ContentStore, *, avoid: Collection[bytes] = ()) -> None:
         super().__init__(content, content.store.begin_batch(), avoid=avoid)
+        self._content = content
         self._trees = content.store.begin_batch()
         self._treepacker = TreePacker(content, self._trees, avoid=avoid) if content.packed_below else None
         self._tree_count = 0
@@ -179,6 +187,33 @@ class ContentBatch(BlobBatch):
             self._trees.name(self._trees.write((data,)), key)
             self._count_tree()
         return None
+
+    def find_stored_tree(self, tree: bytes) -> AnyPlace:
+        """Return where the top page of a directory of files lies, if all of it is stored; None when that is not sure.
+
+        What was damaged or touched since it was stored is not sure. Flush makes the names of all of it durable too.
+        """
+        if self._treepacker is None:
+            return None
+        with self._tree_guard:
+            known = self._treepacker.find_complete(tree)
+        place = as_placement(known)
+        return known if place is not None and is_all_stored(self, tree, place) else None
+
+    def has_treepack(self, pack: bytes) -> bool:
+        """Return whether a tree pack is there; flush makes its name durable too."""
+        with self._tree_guard:
+            return self._treepacker is not None and self._treepacker.has_treepack(pack)
+
+    def read_stored_page(self, place: Placement) -> bytes | None:
+        """Return the bytes of a stored page from a tree pack that was not touched since it was written, or None."""
+        try:
+            part = self._content.treepacks.open_part(place)
+            if not (part.is_in_whole_pack or self._store.keeps_checksums):
+                return None
+            return part.read_at(0, place.size)
+        except ArtifactFSError:
+            return None
 
     def seal_pack(self) -> None:
         """Complete the pack that is being filled, and write the trees that waited for it.
@@ -214,7 +249,7 @@ class ContentBatch(BlobBatch):
                 self._treepacker.seal()
                 if self._treepacker.has_written:
                     self._blobs.announce()
-        self._trees.flush()
+        self._record(self._trees.flush())
 
     def __enter__(self) -> Self:
         """Return itself."""

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 from artifactfs.paths import check_collection_name
 from artifactfs.repository.commit import DEFAULT_OPTIONS, check_options, commit_stored
 from artifactfs.repository.format import REFERENCES
-from artifactfs.repository.ingest import Ingest, IngestOptions, count_plan
+from artifactfs.repository.ingest import Ingest, IngestOptions
 from artifactfs.repository.over import find_base, lay_over
 from artifactfs.repository.reading import HashingSink
 from artifactfs.repository.referring import Referred, describe_reference, plan_reference
 from artifactfs.repository.sources import Source, describe_plan, make_plan
+from artifactfs.repository.totals import count_plan
 from artifactfs.repository.treebuilder import make_root
 from artifactfs.repository.trees import Trees
 

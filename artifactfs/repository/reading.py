@@ -64,6 +64,9 @@ class Sink(Protocol):
     def store_tree(self, page: Page, places: Sequence[AnyPlace] = ()) -> AnyPlace:
         """Store one page of a directory, and return where it lies."""
 
+    def find_stored_tree(self, tree: bytes) -> AnyPlace:
+        """Return where the top page of a directory of files lies, if all of it is stored; None when unsure."""
+
 
 class HashingSink:
     """Stores nothing, and tells what would be stored. May be shared by threads."""
@@ -96,6 +99,11 @@ class HashingSink:
         del page, places
         return None
 
+    def find_stored_tree(self, tree: bytes) -> AnyPlace:
+        """Return None: nothing is stored."""
+        del tree
+        return None
+
 
 class Dropped:
     """Collects extended attributes that are not kept. May be shared by threads.
@@ -109,6 +117,7 @@ class Dropped:
         self._guard = threading.Lock()
         self.count = 0
         self.examples: list[DroppedXattrs] = []
+        self._folders: set[bytes] = set()
 
     def note(self, path: bytes, file: int | bytes) -> None:
         """Look at a file or directory, by descriptor or by path, that stands at an entry path."""
@@ -116,8 +125,16 @@ class Dropped:
         if names:
             with self._guard:
                 self.count += 1
+                self._folders.add(path.rpartition(b"/")[0])
                 if len(self.examples) < DROPPED_LIMIT:
                     self.examples.append(DroppedXattrs(path, names))
+
+    def pop_folder(self, path: bytes) -> bool:
+        """Return whether something directly in a directory had some; asked once, when all in it was looked at."""
+        with self._guard:
+            has_some = path in self._folders
+            self._folders.discard(path)
+        return has_some
 
     def list_names(self, file: int | bytes) -> tuple[str, ...]:
         """Return the names of a file's extended attributes, without those that the system sets by itself."""

@@ -95,7 +95,7 @@ class Scanner:
             NameTooLongError: a path is longer than the system takes.
             UsageError: the repository itself lies there.
         """
-        if len(planned.contents) == 1 and not planned.children:
+        if planned.is_plain:
             return self._list_plain(planned, path, ignored)
         status: os.stat_result | None = None
         names: dict[bytes, Found] = {}

@@ -67,6 +67,11 @@ class Planned:
         return not self.contents and not self.children
 
     @property
+    def is_plain(self) -> bool:
+        """Whether it is one local directory, but for what is hidden of it."""
+        return len(self.contents) == 1 and not self.children
+
+    @property
     def only_hides(self) -> bool:
         """Whether nothing is put there, not even a directory."""
         below = all(isinstance(child, Planned) and child.only_hides for child in self.children.values())

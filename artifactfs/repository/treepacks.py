@@ -178,7 +178,7 @@ class TreePacker:
 
     def _find_placed(self, page: Page, places: Sequence[AnyPlace]) -> Place | None:
         """Return where the same page lies with the same placements, or None."""
-        known = self._known.get(page.tree) or self._find_known(page)
+        known = self._known.get(page.tree) or self._find_known(page.tree)
         return known if known is not None and self._is_same(page, places, known) else None
 
     def _is_stored_loose(self, page: Page, places: Sequence[AnyPlace]) -> bool:
@@ -194,17 +194,27 @@ class TreePacker:
         except BlobMissingError:
             return False
 
-    def _find_known(self, page: Page) -> Place | None:
-        known = self._content.places.find_places(TREES, (page.tree,)).get(page.tree)
-        if known is None:
-            return None
-        if known.pack not in self._packs:
-            key = treepack_key(known.pack)
+    def find_complete(self, tree: bytes) -> Place | None:
+        """Return where a page lies in a tree pack that is complete and there, or None; flush makes its name durable."""
+        known = self._known.get(tree) or self._find_known(tree)
+        return None if known is None or known.name.digest is None else known
+
+    def has_treepack(self, pack: bytes) -> bool:
+        """Return whether a tree pack is there; flush makes its name durable."""
+        return self._find_pack(pack) is not None
+
+    def _find_known(self, tree: bytes) -> Place | None:
+        known = self._content.places.find_places(TREES, (tree,)).get(tree)
+        name = None if known is None else self._find_pack(known.pack)
+        return None if known is None or name is None else Place(name, known.offset, known.size)
+
+    def _find_pack(self, pack: bytes) -> PackName | None:
+        if pack not in self._packs:
+            key = treepack_key(pack)
             size = self._content.store.find_size(key)
             is_there = size is not None and self._batch.reuse(key, size)
-            self._packs[known.pack] = PackName(known.pack, size or 0) if is_there else None
-        name = self._packs[known.pack]
-        return None if name is None else Place(name, known.offset, known.size)
+            self._packs[pack] = PackName(pack, size or 0) if is_there else None
+        return self._packs[pack]
 
     def _is_same(self, page: Page, places: Sequence[AnyPlace], known: Place) -> bool:
         if known.name.digest is None:

@@ -3,7 +3,8 @@
 A file is the same when path, size, modification and change time, device and inode are. A file that changed within two
 seconds before the walk began is read in any case, and is not remembered: a later change might leave no trace in its
 times. What was not surely on disk when it was read counts only until the machine starts again: after a power loss a
-file may have its new times and its old bytes.
+file may have its new times and its old bytes. A directory without subdirectories is the same when its mark is, under
+the same rules.
 
 Used by ingest. Threading: an Unchanged may be shared by threads.
 """
@@ -14,13 +15,14 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, Final, Protocol
 
-from artifactfs.index.sourcetable import KnownSource
+from artifactfs.index.sourcetable import KnownFolder, KnownSource
 from artifactfs.staging.hashes import SETTLED_NS, read_boot_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from artifactfs.model import FileEntry
+    from artifactfs.model import DirectoryEntry, FileEntry
+    from artifactfs.repository.folders import Mark
 
 ON_DISK_NS: Final = 120_000_000_000
 """After so long the kernel has written a file out (its own limit is half a minute)."""
@@ -35,6 +37,12 @@ class SourceLog(Protocol):
 
     def add_sources(self, items: Sequence[tuple[bytes, KnownSource]]) -> None:
         """Remember files by absolute path."""
+
+    def find_folder(self, path: bytes) -> KnownFolder | None:
+        """Return what is known of the directory with this absolute path."""
+
+    def add_folder(self, path: bytes, known: KnownFolder) -> None:
+        """Remember a directory by absolute path."""
 
 
 class Unchanged:
@@ -64,18 +72,38 @@ class Unchanged:
         for path, status, entry in files:
             changed_ns = max(status.st_mtime_ns, status.st_ctime_ns)
             if changed_ns < self._now_ns - SETTLED_NS:
-                boot = b"" if changed_ns < self._now_ns - ON_DISK_NS else self._boot
-                known = KnownSource(*_status_key(status), boot, entry.sha256, entry.sums)
+                known = KnownSource(*_status_key(status), self._boot_for(changed_ns), entry.sha256, entry.sums)
                 items.append((os.path.abspath(path), known))
         if items:
             self._log.add_sources(items)
 
+    def knows_folder(self, path: bytes) -> bool:
+        """Return whether there is something to compare a directory with."""
+        return not self._rehash and self._log.find_folder(os.path.abspath(path)) is not None
+
+    def find_folder(self, path: bytes, mark: Mark) -> KnownFolder | None:
+        """Return what was stored for a local directory that has this mark now, or None when it must be looked into."""
+        found = self._log.find_folder(os.path.abspath(path)) if mark.is_whole and not self._rehash else None
+        if found is None or found.mark != mark.digest() or not self._counts(found.boot, mark.newest_ns):
+            return None
+        return found
+
+    def add_folder(self, path: bytes, mark: Mark, entry: DirectoryEntry) -> None:
+        """Remember a directory as which `entry` was stored, with the mark of what was read."""
+        if mark.is_whole and mark.newest_ns < self._now_ns - SETTLED_NS:
+            boot = self._boot_for(mark.newest_ns)
+            known = KnownFolder(mark.digest(), boot, entry.tree, entry.content, entry.size, entry.count)
+            self._log.add_folder(os.path.abspath(path), known)
+
+    def _boot_for(self, changed_ns: int) -> bytes:
+        return b"" if changed_ns < self._now_ns - ON_DISK_NS else self._boot
+
     def _is_same(self, found: KnownSource, status: os.stat_result) -> bool:
-        return (
-            found[:5] == _status_key(status)
-            and found.boot in (b"", self._boot)
-            and max(status.st_mtime_ns, status.st_ctime_ns) < self._now_ns - SETTLED_NS
-        )
+        changed_ns = max(status.st_mtime_ns, status.st_ctime_ns)
+        return found[:5] == _status_key(status) and self._counts(found.boot, changed_ns)
+
+    def _counts(self, boot: bytes, changed_ns: int) -> bool:
+        return boot in (b"", self._boot) and changed_ns < self._now_ns - SETTLED_NS
 
 
 def _status_key(status: os.stat_result) -> tuple[int, int, int, int, int]:

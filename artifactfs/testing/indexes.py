@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from artifactfs.blobstore.places import PlaceLog
-    from artifactfs.index.sourcetable import KnownSource
+    from artifactfs.index.sourcetable import KnownFolder, KnownSource
     from artifactfs.repository.unchanged import SourceLog
 
 _STATE = Collection("animals", 3, "sha256:" + "2" * 64, 9, exists=True, aliases={"latest": 0})
@@ -38,6 +38,7 @@ class MemorySources:
 
     def __init__(self) -> None:
         self._known: dict[bytes, KnownSource] = {}
+        self._folders: dict[bytes, KnownFolder] = {}
 
     def find_sources(self, paths: Sequence[bytes]) -> list[KnownSource | None]:
         """Return what is known of each of these paths."""
@@ -46,6 +47,14 @@ class MemorySources:
     def add_sources(self, items: Sequence[tuple[bytes, KnownSource]]) -> None:
         """Remember files."""
         self._known.update(items)
+
+    def find_folder(self, path: bytes) -> KnownFolder | None:
+        """Return what is known of the directory with this path."""
+        return self._folders.get(path)
+
+    def add_folder(self, path: bytes, known: KnownFolder) -> None:
+        """Remember a directory."""
+        self._folders[path] = known
 
 
 class MemoryIndex:
