@@ -108,8 +108,7 @@ def _describe(pairs: Sequence[tuple[bytes, os.stat_result]]) -> Part:
         mode, mtime_ns, ctime_ns = status.st_mode, status.st_mtime_ns, status.st_ctime_ns
         newest_ns = max(newest_ns, mtime_ns, ctime_ns)
         file_count += mode & _KIND == stat.S_IFREG
+        times = mtime_ns & _64_BITS, ctime_ns & _64_BITS
         # No name has a slash, so no two lists of files give the same bytes.
-        parts += (
-            pack(mode, status.st_size, mtime_ns & _64_BITS, ctime_ns & _64_BITS, status.st_dev, status.st_ino), name, b"/"
-        )  # fmt: skip
+        parts += (pack(mode, status.st_size, *times, status.st_dev, status.st_ino), name, b"/")
     return Part(b"".join(parts), newest_ns, file_count)
