@@ -31,6 +31,8 @@ from tests.reference.odd_server import Odd, running_odd_server
 
 pytestmark = pytest.mark.mounted
 READERS = 100
+ATTEMPTS = 8
+"""More than the kernel asks: once to read ahead, and again for the page that somebody waits for."""
 PROMPT_SECONDS = 5.0
 """Far below the deadline of a request that stalls, and far above what a busy machine needs for a local file."""
 LARGE = os.urandom(1 << 16) * (5 * CHUNK_SIZE // (1 << 16)) + b"end"
@@ -174,3 +176,49 @@ def test_a_worker_that_dies_meanwhile_takes_nothing_along(stage: Stage) -> None:
         stage.odd.released.set()
         for number, reader in enumerate(found):
             assert reader.result(timeout=30) == b"%d\n" % number * 5000
+
+
+@pytest.mark.parametrize("fault", ["cut", "503", "shifted", "lie"])
+def test_what_goes_wrong_once_is_asked_for_again(stage: Stage, fault: str) -> None:
+    stage.odd.faults["/set/1"] = [fault]
+    assert (stage.top / "1").read_bytes() == b"1\n" * 5000
+
+
+def test_no_bytes_are_handed_out_that_were_not_recorded(stage: Stage) -> None:
+    """The object changes in the middle of being read; and so does one that keeps its ETag, but not its size."""
+    half = len(LARGE) // 2 // CHUNK_SIZE * CHUNK_SIZE
+    with open(stage.top / "large", "rb", buffering=0) as file:
+        assert os.pread(file.fileno(), 4096, 0) == LARGE[:4096]
+        stage.odd.faults["/set/large"] = ["change"]
+        assert errno_of(lambda: os.pread(file.fileno(), 4096, half)) == errno.ESTALE
+    stage.odd.faults["/set/1"] = ["lie"] * ATTEMPTS
+    assert errno_of((stage.top / "1").read_bytes) == errno.ESTALE
+    stage.odd.files["/set/2"] = b"shorter"
+    assert errno_of((stage.top / "2").read_bytes) == errno.ESTALE
+    del stage.odd.files["/set/3"]
+    assert errno_of((stage.top / "3").read_bytes) == errno.ESTALE
+
+
+def test_servers_that_know_no_ranges_or_conditions_are_read(stage: Stage) -> None:
+    stage.odd.ignores_ranges = stage.odd.ignores_conditions = True
+    assert (stage.top / "large").read_bytes() == LARGE
+    stage.odd.etags["/set/1"] = '"two"'
+    assert errno_of((stage.top / "1").read_bytes) == errno.ESTALE
+
+
+def test_a_login_that_nobody_has_is_no_permission(stage: Stage) -> None:
+    stage.odd.faults["/set/1"] = ["401"] * ATTEMPTS
+    assert errno_of((stage.top / "1").read_bytes) == errno.EACCES
+    del stage.odd.faults["/set/1"]
+    assert (stage.top / "1").read_bytes() == b"1\n" * 5000, "an error is not remembered"
+
+
+def test_redirects_are_followed_to_what_is_followed(stage: Stage) -> None:
+    stage.odd.redirects["/set/1"] = f"{stage.odd.url}/set/2"
+    stage.odd.files["/set/2"] = stage.odd.files["/set/1"]
+    assert (stage.top / "1").read_bytes() == b"1\n" * 5000
+    with running_odd_server() as inner:
+        inner.files["/secret"] = stage.odd.files["/set/3"]
+        stage.odd.redirects["/set/3"] = f"{inner.url}/secret"
+        assert errno_of((stage.top / "3").read_bytes) == errno.EACCES
+        assert inner.requests == []
