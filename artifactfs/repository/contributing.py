@@ -14,10 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from artifactfs.errors import ArtifactFSError, BlobMissingError, DraftClosedError, PathConflictError, UsageError
-from artifactfs.model import NO_METADATA
+from artifactfs.model import NO_METADATA, DirectoryEntry
 from artifactfs.paths import check_collection_name, printable
 from artifactfs.repository import changes
 from artifactfs.repository.commit import CommitOptions, CommitResult, Once, check_options, commit_once, store_safely
@@ -33,9 +33,12 @@ if TYPE_CHECKING:
     from artifactfs.model import Root
     from artifactfs.repository.drafts import Drafts
     from artifactfs.repository.exclusion import Writing
+    from artifactfs.repository.repository import Repository
     from artifactfs.repository.trees import Placed
 
 CLASHES_SHOWN: Final = 5
+PARTS_AT_ONCE: Final = 16
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ def contribute(drafts: Drafts, collection: str, name: str, store: Callable[[], R
                 _check_type(draft, given.type)
                 if any(_is_same(part, given, root) for part in draft.parts):
                     return draft
-                _check_disjoint(trees, draft, root, compared)
+                _check_disjoint(repository, trees, draft, root, compared)
                 compared = len(draft.parts)
             writing.look(root)
             after = drafts.add(draft, _make_part(drafts, collection, name, given, root))
@@ -203,6 +206,7 @@ def _store_joined(drafts: Drafts, draft: Draft) -> Root:
     repository, roots = drafts.repository, [place_root(part.root) for part in draft.parts]
     largest = max(range(len(roots)), key=lambda index: roots[index][0].count)
     trees = Trees(repository.blobs)
+    _map(repository, partial(_load_ahead, trees), draft.parts)
     with repository.blobs.begin() as batch:
         joiner = Joiner(trees, TreeBuilder(batch, trees), settle=_refuse)
         stored = joiner.join(roots[largest], roots[:largest] + roots[largest + 1 :])
@@ -210,20 +214,40 @@ def _store_joined(drafts: Drafts, draft: Draft) -> Root:
     return make_root(stored)
 
 
+def _load_ahead(trees: Trees, part: Part) -> None:
+    """Read the pages of a part that others are likely to have, too: the top, and the directories in it."""
+    for entry, place in trees.load_entries(*place_root(part.root)):
+        if isinstance(entry, DirectoryEntry):
+            trees.load_page(entry.tree, place)
+
+
 def _refuse(path: bytes, found: Sequence[Placed]) -> Placed:
     msg = f"{printable(path)!r} is in {len(found)} parts"
     raise PathConflictError(msg, subject=printable(path))
 
 
-def _check_disjoint(trees: Trees, draft: Draft, root: Root, compared: int) -> None:
-    for number, part in enumerate(draft.parts[compared:], compared + 1):
-        clashes = list(islice(find_clashes(trees, place_root(part.root), place_root(root)), CLASHES_SHOWN + 1))
+def _check_disjoint(repository: Repository, trees: Trees, draft: Draft, root: Root, compared: int) -> None:
+    def compare(part: Part) -> list[bytes]:
+        return list(islice(find_clashes(trees, place_root(part.root), place_root(root)), CLASHES_SHOWN + 1))
+
+    parts = draft.parts[compared:]
+    for number, (part, clashes) in enumerate(zip(parts, _map(repository, compare, parts), strict=True), compared + 1):
         if clashes:
             shown = ", ".join(sorted(repr(printable(path)) for path in clashes[:CLASHES_SHOWN]))
             more = " and more" if len(clashes) > CLASHES_SHOWN else ""
             msg = f"part {number} of {draft}, by {part.author}, has {shown}{more} already"
             hint = "leave it out, or give it another path; the draft and its other parts are as they were"
             raise PathConflictError(msg, hint=hint, subject=printable(clashes[0]))
+
+
+def _map(repository: Repository, function: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
+    """Apply a function to parts, to many at once where each means requests to a store far away."""
+    if not repository.is_remote or len(parts) < 2:
+        return [function(part) for part in parts]
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 (costs local commands 8 ms)
+
+    with ThreadPoolExecutor(PARTS_AT_ONCE, "part") as threads:
+        return list(threads.map(function, parts))
 
 
 def _check_type(draft: Draft, wanted: str | None) -> None:

@@ -262,7 +262,7 @@ class Drafts:
             raise DraftNotFoundError(msg, subject=draft.name)
         return found
 
-    def _load(self, collection: str, draft: str) -> Draft | None:
+    def _load(self, collection: str, draft: str, *, attempts: int = ATTEMPTS) -> Draft | None:
         store, prefix = self.repository.store, draft_prefix(collection, draft)
         numbers = sorted(filter(None, map(find_seq, store.iter_children(prefix))))
         if not numbers:
@@ -272,7 +272,9 @@ class Drafts:
             read = store.read_many(keys)
             steps = [decode_draft_step(data, key=key) for key, data in zip(keys, read, strict=True)]
         except BlobMissingError:
-            return self._load(collection, draft)  # it is being forgotten
+            if attempts == 1:
+                raise
+            return self._load(collection, draft, attempts=attempts - 1)  # it is being forgotten
         if numbers != list(range(1, numbers[-1] + 1)):
             if not isinstance(steps[-1], Committed | Dropped):
                 msg = f"a step of the draft {prefix} is missing"

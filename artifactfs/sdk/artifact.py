@@ -25,6 +25,7 @@ from artifactfs.sdk.workspace import MOUNT_VARIABLE, find_own_references
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from artifactfs.interop.wandbmanifest import Manifest
     from artifactfs.model import Collection, Entry, Version
     from artifactfs.repository.commit import CommitResult
     from artifactfs.sdk.workspace import Workspace
@@ -275,6 +276,24 @@ class Artifact(RelatedArtifact):
             msg = f"{target} is not {self.name}: {shown}"
             raise DigestMismatchError(msg, hint=f"{len(problems)} in all", subject=target)
 
+    def wandb_manifest(self) -> bytes:
+        """Return the version's list of files as JSON in the form of W&B's `wandb_manifest.json`. Every file is read.
+
+        Raises:
+            UsageError: it is a draft, or has a path that is not UTF-8, or a link to what is no file of it.
+        """
+        from artifactfs.interop.wandbmanifest import encode_manifest  # noqa: PLC0415 (few programs need it)
+
+        return encode_manifest(self._make_manifest("wandb_manifest"))
+
+    def wandb_digest(self) -> str:
+        """Return what `wandb.Artifact.digest` is for the same files: 32 hex digits. Every file is read.
+
+        Raises:
+            UsageError: see `wandb_manifest`.
+        """
+        return self._make_manifest("wandb_digest").digest
+
     # Its life.
 
     def wait(self, timeout: float | None = None) -> Self:
@@ -339,6 +358,11 @@ class Artifact(RelatedArtifact):
     def take_result(self, workspace: Workspace, result: CommitResult) -> None:
         """Become the version that a commit made or found."""
         self.become(workspace, result.collection, result.version)
+
+    def _make_manifest(self, what: str) -> Manifest:
+        from artifactfs.interop.wandbmanifest import make_manifest  # noqa: PLC0415 (see above)
+
+        return make_manifest(self.get_workspace().repository, self.get_version(what).root)
 
     def _save_aliases(self, number: int) -> None:
         repository = self.get_workspace().repository

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import artifactfs
 from artifactfs.errors import DigestMismatchError, MalformedError, UsageError
 from artifactfs.interop.wandbmanifest import (
     Manifest,
@@ -162,3 +163,12 @@ def test_damage_is_no_digest(tmp_path: Path) -> None:
         find_stored(repository, version.root, b"a").damage()
     with make_repository(tmp_path) as repository, pytest.raises(DigestMismatchError):
         make_manifest(repository, version.root)
+
+
+def test_the_same_in_python(cli: Cli, work: Path) -> None:
+    cli("put", "animals", "images/cat.txt")
+    artifact = artifactfs.Api().artifact("animals")
+    assert artifact.wandb_digest() == cli("manifest", "export", "animals", "--digest").stdout.strip()
+    assert decode_manifest(artifact.wandb_manifest()).digest == artifact.wandb_digest()
+    with pytest.raises(UsageError):
+        artifactfs.Artifact("draft").wandb_digest()
