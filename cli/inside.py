@@ -13,7 +13,7 @@ from artifactfs.paths import DEFAULT_STAGING, parse_ref
 
 from .changes import change_fields, print_changes
 from .output import format_count, print_json
-from .staged import find_here, working_directory
+from .staged import find_here, note_quota, working_directory
 
 if TYPE_CHECKING:
     from artifactfs.mount.api import Port
@@ -89,6 +89,7 @@ def show_status(session: Session, inside: Inside) -> None:
     print_changes(answer.changes)
     since = answer.since or "it was empty"
     session.note(f"{inside}: {format_count(len(answer.changes), 'change')} since {since}")
+    note_quota(session, answer.fields)
 
 
 def show_diff(session: Session, inside: Inside, *, sizes: bool) -> bool:

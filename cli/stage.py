@@ -13,7 +13,7 @@ from .completing import complete_ref
 from .options import Command
 from .output import print_json, print_path
 from .session import current_session
-from .staged import staging_fields
+from .staged import note_quota, staging_fields
 
 if TYPE_CHECKING:
     from artifactfs.model import Version
@@ -31,13 +31,15 @@ if TYPE_CHECKING:
     show_default=True,
     help="What serves it: the kernel's overlayfs, artifactfs itself, or the best of them that works here.",
 )
-def command(ref: str, *, name: str, driver: str) -> None:
+@click.option("--quota", metavar="SIZE", help="What its files may occupy at most, such as 200G.")
+def command(ref: str, *, name: str, driver: str, quota: str | None) -> None:
     """Make a directory that shows a version and can be changed, and print where it is.
 
     A NAME that does not exist yet starts empty. The directory is shown as NAME/@STAGING in every mount of the
     repository; `commit` makes a version of it.
     """
     from artifactfs.mount.api import attach_staging, check_driver
+    from artifactfs.places import parse_size
     from artifactfs.repository.staging import StagingArea
 
     session = current_session()
@@ -51,7 +53,12 @@ def command(ref: str, *, name: str, driver: str) -> None:
         version = _find_version(repository, parsed)
         followed = parsed.alias if parsed.selector is not None else LATEST
         staging = StagingArea(repository).create(
-            parsed.collection, name=name, version=version, followed=followed, driver=driver
+            parsed.collection,
+            name=name,
+            version=version,
+            followed=followed,
+            driver=driver,
+            quota=None if quota is None else parse_size(quota),
         )
         path = attach_staging(session.places, repository, staging=staging, author=repository.author)
         fields = staging_fields(session, repository, staging)
@@ -61,6 +68,7 @@ def command(ref: str, *, name: str, driver: str) -> None:
         print_path(path)
     shown = "nothing" if version is None else f"{parsed.collection}:{version.name}"
     session.note(f"{staging} starts with {shown}")
+    note_quota(session, fields)
     if path is None:
         session.note("mount the repository to see it: artifactfs mount MOUNTPOINT")
 

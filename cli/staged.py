@@ -71,6 +71,20 @@ def staging_fields(session: Session, repository: Repository, staging: Staging) -
     }
 
 
+def note_quota(session: Session, fields: dict[str, Any]) -> None:
+    """Say how much of its quota a staging directory uses, and whether anything keeps it below; nothing without one."""
+    from .output import format_size
+
+    quota = fields["quota"]
+    if quota is None:
+        return
+    used = f"{format_size(fields['quota_used'])} of {format_size(quota)} used"
+    if fields["quota_enforced_by"] == "commit":
+        session.warn(f"the quota is not enforced here ({used}): commit refuses what is above it")
+    else:
+        session.note(used)
+
+
 def find_path(session: Session, repository: Repository, staging: Staging) -> str | None:
     """Return where a staging directory can be seen now, or None."""
     if not os.path.isdir(session.places.runtime):

@@ -12,7 +12,7 @@ from .inside import find_inside, show_status
 from .options import Command
 from .output import format_count, print_json
 from .session import current_session
-from .staged import find_staging_name, get_staging, staging_fields
+from .staged import find_staging_name, get_staging, note_quota, staging_fields
 
 
 @click.command("status", cls=Command)
@@ -42,4 +42,5 @@ def command(ref: str | None) -> None:
     place = "not mounted" if fields["path"] is None else f"at {printable(fields['path'].encode())}"
     since = fields["committed"] or fields["base"] or "it was empty"
     session.note(f"{staging} ({place}): {format_count(len(found), 'change')} since {since}")
+    note_quota(session, fields)
     session.note(f"what was written is kept in {printable(staging.upper)}")

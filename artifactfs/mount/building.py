@@ -143,7 +143,7 @@ def _build_staging(stack: ExitStack, order: Order, repository: Repository, on_re
         on_ready()
 
     os.chdir(upper)
-    union = stack.enter_context(Union(b".", layout.work, Lower(repository, info.root), gate=gate))
+    union = stack.enter_context(Union(b".", layout.work, Lower(repository, info.root), gate=gate, quota=info.quota))
     return Served(
         WriteOperations(union, on_ready=begin, **_owner(order)),
         writable_options(allow_other=order.allow_other),

@@ -22,7 +22,7 @@ import sys
 import threading
 
 from artifactfs.mount.control import MAIN_THREAD_SIGNALS
-from artifactfs.mount.mountinfo import read_mounts
+from artifactfs.mount.mountinfo import find_mount, read_mounts
 from artifactfs.mount.orders import Order
 from artifactfs.mount.port import place
 from artifactfs.mount.port.listening import Listener
@@ -81,6 +81,8 @@ class Keeper:
             _log.exception("staging directories are not watched any more")
         finally:
             listener.close()
+            if find_mount(self._order.mountpoint) is None:
+                place.remove(self._order, self._order.mountpoint)
 
     def _look(self) -> bool:
         """Bring back what is lost; return False when the mount is gone."""

@@ -12,12 +12,21 @@ from typing import TYPE_CHECKING, Protocol
 from artifactfs.errors import UsageError
 from artifactfs.staging.layout import OVERLAY, Layout, StagingInfo, read_driver
 from artifactfs.staging.marks import TRUSTED, USER
+from artifactfs.staging.quota import find_enforcer, measure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from artifactfs.repository.commit import CommitOptions, CommitResult
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How a new staging directory is to be served: by which driver, and up to how many bytes."""
+
+    driver: str
+    quota: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +79,7 @@ def expecting_base(options: CommitOptions, staging: Staging) -> CommitOptions:
     return replace(options, expect_base=(followed, staging.info.followed_version))
 
 
-def describe(staging: Staging) -> dict[str, str | None]:
+def describe(staging: Staging) -> dict[str, str | int | None]:
     """Return what a staging directory is, as members of a JSON object."""
     info = staging.info
     return {
@@ -80,7 +89,16 @@ def describe(staging: Staging) -> dict[str, str | None]:
         "followed": info.followed,
         "driver": info.driver,
         "marks": read_driver(staging.layout),
+        **_describe_quota(staging),
     }
+
+
+def _describe_quota(staging: Staging) -> dict[str, str | int | None]:
+    info = staging.info
+    if info.quota is None:
+        return {"quota": None}
+    enforcer, used = find_enforcer(staging.layout, info), measure(staging.upper)
+    return {"quota": info.quota, "quota_used": used, "quota_enforced_by": enforcer}
 
 
 class Freezer(Protocol):

@@ -39,7 +39,7 @@ from artifactfs.repository.commit import DEFAULT_OPTIONS, CommitOptions, CommitR
 from artifactfs.repository.diff import Change, diff_trees
 from artifactfs.repository.lower import Lower
 from artifactfs.repository.reach import check_present
-from artifactfs.repository.staged import Freezer, NoFreezer, Staging, StagingCommit
+from artifactfs.repository.staged import Freezer, Limits, NoFreezer, Staging, StagingCommit
 from artifactfs.repository.treebuilder import make_root
 from artifactfs.repository.trees import Trees
 from artifactfs.repository.upper import Comparison, Storing, UpperTree
@@ -50,6 +50,7 @@ from artifactfs.staging.layout import (
     UNION,
     Layout,
     StagingInfo,
+    clear_work,
     iter_infos,
     read_info,
     serving,
@@ -67,6 +68,8 @@ from artifactfs.staging.lifecycle import (
 )
 from artifactfs.staging.links import StagedReferences
 from artifactfs.staging.marks import supports_marks
+from artifactfs.staging.projectquota import begin_project, end_project
+from artifactfs.staging.quota import check_quota
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,6 +99,7 @@ class StagingArea:
         version: Version | None,
         followed: str | None = None,
         driver: str = AUTO,
+        quota: int | None = None,
     ) -> Staging:
         """Make a staging directory.
 
@@ -105,6 +109,7 @@ class StagingArea:
             version: what it shows at first; None for nothing. It is pinned by a log record.
             followed: the alias by which the version was named, if any.
             driver: which is to serve it: `auto`, `overlay` or `union`.
+            quota: bytes that its files may occupy; None for no limit.
 
         Raises:
             AlreadyExistsError: there is one of this name.
@@ -122,7 +127,7 @@ class StagingArea:
                 if not supports_marks(layout.work):
                     msg = f"{printable(layout.directory)} is on a file system without whiteouts or user.* attributes"
                     raise ConflictError(msg, hint="set ARTIFACTFS_STATE to a directory on ext4, xfs or btrfs")
-                info = self._begin(layout, version, followed, driver=driver)
+                info = self._begin(layout, version, followed, Limits(driver, quota))
         except OSError as error:
             raise translate_os_error(error, doing=f"making the staging directory {collection}:@{name}") from error
         return Staging(info, layout)
@@ -193,12 +198,14 @@ class StagingArea:
         Raises:
             BusyError: files are open for writing; nothing was committed.
             ConflictError: `expect_base` no longer holds.
-            UsageError, SourceChangedError, StorageFullError, IntegrityError: nothing was committed.
+            UsageError, SourceChangedError, StorageFullError, IntegrityError: nothing was committed. StorageFullError
+                also when it holds more than its quota.
         """
         repository = self._repository
         with ExitStack() as stack:
             self._hold(stack, staging, freezer or NoFreezer())
             staging = self.get(staging.collection, staging.name)
+            check_quota(staging.layout, staging.info)
             before = repository.load_state(staging.collection)
             full = replace(options, base=self._find_present(staging)[0])
             check_options(before, full)
@@ -253,15 +260,17 @@ class StagingArea:
                 os.unlink(layout.info)
                 sync_directory(layout.directory)
                 self._give_up_base(staging)
+                if staging.info.project is not None:
+                    end_project(layout.directory, staging.info.project)
                 remove_all(layout)
             except OSError as error:
                 raise translate_os_error(error, doing=f"removing the staging directory {staging}") from error
 
-    def _begin(self, layout: Layout, version: Version | None, followed: str | None, *, driver: str) -> StagingInfo:
+    def _begin(self, layout: Layout, version: Version | None, followed: str | None, limits: Limits) -> StagingInfo:
         sweep_uppers(layout, None)
         write_unpin(layout, read_unpin(layout))
         try:
-            info = self._make(layout, version, followed, driver=driver)
+            info = self._make(layout, version, followed, limits)
         except BaseException:
             with suppress(ArtifactFSError, OSError):  # or the next one finishes it
                 self._take_away_pins(layout, None)
@@ -271,9 +280,13 @@ class StagingArea:
         remove_tree(layout.unpin)
         return info
 
-    def _make(self, layout: Layout, version: Version | None, followed: str | None, *, driver: str) -> StagingInfo:
+    def _make(self, layout: Layout, version: Version | None, followed: str | None, limits: Limits) -> StagingInfo:
         pin = self._pin(layout, version) if version is not None else ""
         write_driver(layout, UNION)
+        quota = limits.quota
+        project = None if quota is None else begin_project(layout.directory, quota)
+        if project is not None:
+            clear_work(layout)  # it belongs to no project yet
         info = StagingInfo(
             collection=layout.collection,
             name=layout.name,
@@ -284,7 +297,9 @@ class StagingArea:
             created_ns=self._repository.clock.now_ns(),
             followed=followed,
             followed_version=version.number if version is not None else None,
-            driver=driver,
+            driver=limits.driver,
+            quota=quota,
+            project=project,
         )
         write_info(layout, info)
         return info

@@ -55,6 +55,8 @@ class StagingInfo(Struct, frozen=True):
         followed_version: the version that this alias pointed to when it was made, or after the last commit.
         created_ns: when it was made, nanoseconds since 1970 UTC.
         driver: which driver is to serve it: `overlay`, `union`, or `auto` for the best that there is.
+        quota: bytes that its files may occupy; None for no limit.
+        project: number of the project by which the file system keeps the quota, if it does.
     """
 
     collection: str
@@ -69,6 +71,8 @@ class StagingInfo(Struct, frozen=True):
     followed: str | None = None
     followed_version: int | None = None
     driver: str = AUTO
+    quota: int | None = None
+    project: int | None = None
 
     @property
     def present(self) -> int | None:

@@ -54,7 +54,7 @@ def serve(repository: Repository, staging: Staging) -> Iterator[Union]:
     with serving(staging.layout):
         gate = Gate(name=str(staging), describe_process=lambda pid: f"process {pid}")
         lower = Lower(repository, staging.info.root)
-        with Union(staging.upper, staging.layout.work, lower, gate=gate) as union:
+        with Union(staging.upper, staging.layout.work, lower, gate=gate, quota=staging.info.quota) as union:
             yield union
 
 

@@ -134,7 +134,7 @@ def encode_commit(done: StagingCommit, *, location: str, closed: bool) -> Messag
     return {"answer": msgspec.to_builtins(answer, str_keys=True)}
 
 
-def encode_changes(changes: list[Change], *, since: str | None, fields: dict[str, str | None]) -> Message:
+def encode_changes(changes: list[Change], *, since: str | None, fields: dict[str, str | int | None]) -> Message:
     """Return a `ChangesAnswer` as fields of an answer."""
     listed = [_Change(each.kind, each.path, each.old_path, each.old, each.new) for each in changes]
     return {"answer": msgspec.to_builtins(ChangesAnswer(listed, since, dict(fields)), str_keys=True)}

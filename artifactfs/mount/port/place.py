@@ -63,6 +63,8 @@ def show(places: Places, mountpoint: str) -> None:
 
     What is there stays; that it cannot be done is noted in the log.
     """
+    if find_mount(mountpoint) is None:
+        return
     try:
         folder, target = prepare(places, mountpoint), os.path.join(mountpoint, NAME)
         if folder is not None and find_mount(target) is None:
@@ -70,6 +72,8 @@ def show(places: Places, mountpoint: str) -> None:
             _await_listener(os.path.join(folder, SOCKET))
     except OSError as error:
         _log.warning("%s has no socket for containers: %s", mountpoint, error)
+    if find_mount(mountpoint) is None:  # it was unmounted meanwhile
+        remove(places, mountpoint)
 
 
 def _await_listener(path: str) -> None:

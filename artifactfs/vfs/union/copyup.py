@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from artifactfs.model import FileEntry, ReferenceEntry
     from artifactfs.repository.lower import LowerEntry
     from artifactfs.vfs.union.resolving import Resolver
+    from artifactfs.vfs.union.room import Room
 
 _MAY_CHANGE = stat.S_IWUSR | stat.S_IXUSR
 
@@ -42,11 +43,19 @@ class Copier:
         work: the work directory, on the same file system as the upper one.
         names: the union's lock on names.
         moved_up: called with the path in the version and the one in the upper directory of each file that came up.
+        room: how much may still be written.
     """
 
     def __init__(
-        self, resolver: Resolver, work: bytes, *, names: threading.RLock, moved_up: Callable[[bytes, bytes], None]
+        self,
+        resolver: Resolver,
+        work: bytes,
+        *,
+        names: threading.RLock,
+        moved_up: Callable[[bytes, bytes], None],
+        room: Room,
     ) -> None:
+        self._room = room
         self._resolver = resolver
         self._work = work
         self._names = names
@@ -178,6 +187,8 @@ class Copier:
     def _copy_file(
         self, entry: FileEntry | ReferenceEntry, lower: LowerEntry, temporary: bytes, *, keep_data: bool
     ) -> None:
+        if keep_data:
+            self._room.take_for_copy(entry)
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             _mark_node(descriptor, lower.node)

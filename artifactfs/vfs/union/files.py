@@ -21,6 +21,7 @@ from artifactfs.vfs.union.resolving import fail
 if TYPE_CHECKING:
     from artifactfs.repository.lower import LowerEntry
     from artifactfs.repository.repository import ReadableFile
+    from artifactfs.vfs.union.room import Room
 
 
 @dataclass(slots=True)
@@ -43,7 +44,8 @@ class OpenFile:
 class OpenFiles:
     """The table of handles. Shared by threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: Room) -> None:
+        self._room = room
         self._guard = threading.Lock()
         self._files: dict[int, OpenFile] = {}
         self._by_lower: dict[bytes, set[int]] = {}
@@ -98,6 +100,7 @@ class OpenFiles:
                 self._forget_lower(found.lower.path, handle)
         if found.descriptor is not None:
             os.close(found.descriptor)
+            self._room.give_back()  # it may have been the last of a file that was removed
         if found.content is not None:
             found.content.close()
 
@@ -124,9 +127,10 @@ class OpenFiles:
         """Write bytes to an open file, and return how many: fewer than given when the disk filled on the way.
 
         Raises:
-            OSError: EBADF: it is not open for writing; ENOSPC; EFBIG. Nothing was written.
+            OSError: EBADF: it is not open for writing; ENOSPC; EDQUOT; EFBIG. Nothing was written.
         """
         descriptor = self._writable(handle, errno.EBADF)
+        data = data[: self._room.take_for_write(descriptor, offset=offset, size=len(data))]
         written = 0
         while written < len(data):
             # pwrite on a descriptor opened with O_APPEND appends, so those are opened without it, and the kernel
@@ -146,6 +150,7 @@ class OpenFiles:
             OSError: EBADF, EINVAL: it is not open for writing.
         """
         os.ftruncate(self._writable(handle, errno.EINVAL), size)
+        self._room.give_back()
 
     def sync(self, handle: int, *, data_only: bool) -> None:
         """Make an open file durable."""

@@ -29,6 +29,7 @@ from artifactfs.vfs.union.gate import Gate, Writer
 from artifactfs.vfs.union.making import Caller
 from artifactfs.vfs.union.namespace import Namespace
 from artifactfs.vfs.union.resolving import Resolver, fail
+from artifactfs.vfs.union.room import Room
 
 if TYPE_CHECKING:
     from artifactfs.model import FileEntry, ReferenceEntry
@@ -47,12 +48,13 @@ class Union:
         gate: freezes and thaws it.
     """
 
-    def __init__(self, upper: bytes, work: bytes, lower: Lower, *, gate: Gate) -> None:
+    def __init__(self, upper: bytes, work: bytes, lower: Lower, *, gate: Gate, quota: int | None = None) -> None:
         self.gate = gate
+        self._room = Room(upper, quota)
         self._names = threading.RLock()
-        self._files = OpenFiles()
+        self._files = OpenFiles(self._room)
         self._resolver = Resolver(upper, lower)
-        self._copier = Copier(self._resolver, work, names=self._names, moved_up=self._files.move_up)
+        self._copier = Copier(self._resolver, work, names=self._names, moved_up=self._files.move_up, room=self._room)
         self._namespace = Namespace(self._resolver, self._copier)
         self._details = Details(self._resolver, self._copier, names=self._names)
 
@@ -153,6 +155,7 @@ class Union:
             return
         with self.gate.changing():
             self._details.truncate(path, size)
+            self._room.give_back()
 
     def make_node(self, path: bytes, mode: int, caller: Caller) -> None:
         """Make an empty file; devices, FIFOs and sockets are refused with EPERM, as a commit could not keep them."""
@@ -187,6 +190,7 @@ class Union:
         """Remove a name of a file; who has it open keeps it."""
         with self.gate.changing(), self._names:
             self._namespace.remove_file(path)
+            self._room.give_back()
 
     def rmdir(self, path: bytes) -> None:
         """Remove an empty directory."""
@@ -201,6 +205,7 @@ class Union:
             while not self._try_rename(old, new, may_replace=may_replace):
                 self._copier.ensure_file(old)
             self._copier.empty_trash()
+            self._room.give_back()
 
     def chmod(self, path: bytes, mode: int) -> None:
         """Set permission bits."""

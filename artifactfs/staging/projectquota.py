@@ -1,0 +1,165 @@
+"""Quotas that the file system itself keeps: a project for a staging directory, and a limit for the project.
+
+ext4 and XFS count what belongs to a project; a directory gives its project to whatever is made in it. So one limit
+holds for the upper directory and the directories beside it in which files are made, whatever writes there.
+
+Used by `quota`. Threading: functions without state.
+
+Source: ioctl_xfs_fsgetxattr(2), FS_XFLAG_PROJINHERIT in linux/fs.h; quotactl(2), struct if_dqblk in linux/quota.h;
+struct fs_quota_stat in linux/dqblk_xfs.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import struct
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_FSXATTR: Final = struct.Struct("5I8x")
+_GET_ATTRIBUTES: Final = 0x801C581F
+_SET_ATTRIBUTES: Final = 0x401C5820
+_INHERIT: Final = 0x200
+_LIMITS: Final = struct.Struct("8QI4x")
+_LIMITS_VALID: Final = 1
+_BLOCK: Final = 1024
+"""Limits are in such blocks, use is in bytes."""
+_PROJECT: Final = 2
+_GET_QUOTA, _SET_QUOTA, _GET_STATE = 0x800007, 0x800008, 0x5805
+_STATE_SIZE: Final = 256
+_STATE_FLAGS: Final = struct.Struct("=bxH")
+_ENFORCED: Final = 1 << 5
+_FIRST_ID, _ID_COUNT = 1 << 24, 1 << 24
+_TRIES: Final = 16
+
+
+def begin_project(directory: bytes, quota: int) -> int | None:
+    """Give a directory a project of its own with a limit, and return its number; None where that cannot be done.
+
+    Args:
+        directory: empty, or with nothing in it that should count.
+        quota: bytes.
+    """
+    device = find_device(directory)
+    if device is None or not _is_enforced(device):
+        return None
+    with suppress(OSError):
+        project = _find_free(device)
+        if project is not None:
+            _set_project(directory, project)
+            _set_limit(device, project, quota)
+            return project
+    return None
+
+
+def end_project(directory: bytes, project: int) -> None:
+    """Take the limit of a project away."""
+    device = find_device(directory)
+    if device is not None:
+        with suppress(OSError):
+            _set_limit(device, project, 0)
+
+
+def is_limited(directory: bytes, project: int, quota: int) -> bool:
+    """Return whether the file system keeps a project below a limit now: it may be mounted without quotas this time."""
+    device = find_device(directory)
+    try:
+        if device is None or not _is_enforced(device) or _get_project(directory) != project:
+            return False
+        return int(_get_limits(device, project)[0]) == _blocks(quota)
+    except OSError:
+        return False
+
+
+def find_device(path: bytes) -> bytes | None:
+    """Return the block device of a file system; None when it has none."""
+    number = os.stat(path).st_dev
+    wanted = f"{os.major(number)}:{os.minor(number)}"
+    try:
+        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        before, _, after = line.partition(b" - ")
+        source = after.split(b" ")[1]
+        if before.split(b" ")[2].decode() == wanted and source.startswith(b"/dev/"):
+            return source if os.path.exists(source) else os.path.realpath(f"/dev/block/{wanted}".encode())
+    return None
+
+
+def _is_enforced(device: bytes) -> bool:
+    state = bytearray(_STATE_SIZE)
+    state[0] = 1  # the version of the struct
+    try:
+        _quotactl(_GET_STATE, device, 0, state)
+    except OSError:
+        return False
+    return bool(_STATE_FLAGS.unpack_from(state)[1] & _ENFORCED)
+
+
+def _find_free(device: bytes) -> int | None:
+    for _ in range(_TRIES):
+        project = _FIRST_ID + int.from_bytes(os.urandom(4), "big") % _ID_COUNT
+        try:
+            limits = _get_limits(device, project)
+        except OSError:
+            return project  # ENOENT: nothing is known of it
+        if not any(limits[:6]):
+            return project
+    return None
+
+
+def _get_limits(device: bytes, project: int) -> tuple[int, ...]:
+    data = bytearray(_LIMITS.size)
+    _quotactl(_GET_QUOTA, device, project, data)
+    return _LIMITS.unpack(data)
+
+
+def _set_limit(device: bytes, project: int, quota: int) -> None:
+    data = bytearray(_LIMITS.pack(_blocks(quota), _blocks(quota), 0, 0, 0, 0, 0, 0, _LIMITS_VALID))
+    _quotactl(_SET_QUOTA, device, project, data)
+
+
+def _blocks(quota: int) -> int:
+    return -(-quota // _BLOCK)
+
+
+def _get_project(directory: bytes) -> int:
+    with _opened(directory) as descriptor:
+        data = bytearray(_FSXATTR.size)
+        fcntl.ioctl(descriptor, _GET_ATTRIBUTES, data)
+        return int(_FSXATTR.unpack(data)[3])
+
+
+def _set_project(directory: bytes, project: int) -> None:
+    with _opened(directory) as descriptor:
+        data = bytearray(_FSXATTR.size)
+        fcntl.ioctl(descriptor, _GET_ATTRIBUTES, data)
+        flags, extent, extents, _, cow = _FSXATTR.unpack(data)
+        fcntl.ioctl(descriptor, _SET_ATTRIBUTES, _FSXATTR.pack(flags | _INHERIT, extent, extents, project, cow))
+
+
+@contextmanager
+def _opened(path: bytes) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _quotactl(command: int, device: bytes, number: int, data: bytearray) -> None:
+    library = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(library, "quotactl"):
+        raise OSError(0, "no quotas here")
+    buffer = (ctypes.c_char * len(data)).from_buffer(data)
+    whole = ctypes.c_int((command << 8) | _PROJECT)
+    if library.quotactl(whole, ctypes.c_char_p(device), ctypes.c_int(number), buffer) != 0:
+        errno = ctypes.get_errno()
+        raise OSError(errno, os.strerror(errno))
