@@ -127,7 +127,8 @@ def _decode_table(data: bytes, tree: Digest) -> tuple[tuple[bytes, ...], tuple[t
     except msgspec.MsgspecError as error:
         msg = f"the placement of the tree {tree} does not decode: {error}"
         raise MalformedError(msg, subject=str(tree)) from error
-    if any(place is not None and not 0 <= place[0] <= len(packs) for place in places):
+    numbers = {place[0] for place in places if place is not None}
+    if numbers and not 0 <= min(numbers) <= max(numbers) <= len(packs):
         msg = f"the placement of the tree {tree} names a pack that it does not list"
         raise MalformedError(msg, subject=str(tree))
     return packs, places

@@ -84,8 +84,8 @@ PEERS: Final = (
 class Run:
     """One run in a directory of its own, with what was measured."""
 
-    def __init__(self, work: Path, *, count: int, limit_seconds: float) -> None:
-        self.work, self.tree, self.mark = work, work / "tree", str(work)
+    def __init__(self, work: Path, *, tree: Path | None, count: int, limit_seconds: float) -> None:
+        self.work, self.tree, self.mark = work, tree or work / "tree", str(work)
         self.results: dict[str, dict[str, tuple[float, int] | str]] = {}
         self.facts: list[list[str]] = []
         self._count, self._limit_seconds = count, limit_seconds
@@ -236,16 +236,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.million", description=__doc__)
     parser.add_argument("--count", type=int, default=COUNT, help="files; fewer to try the bench itself")
     parser.add_argument("--where", default=None, help="directory on the file system to measure on")
+    parser.add_argument("--tree", type=Path, default=None, help="a tree that there is, instead of a new one")
     parser.add_argument("--peers", action="store_true", help="also measure cp, borg, restic and DVC, where installed")
+    parser.add_argument("--only", default=None, choices=[peer.name for peer in PEERS], help="measure this peer alone")
     parser.add_argument("--limit", type=float, default=300, help="seconds that a peer may take for one step")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="artifactfs-million-", dir=arguments.where) as name:
-        run = Run(Path(name), count=arguments.count, limit_seconds=arguments.limit)
-        run.make_tree()
-        time.sleep(2.1)
-        run.measure_ours()
-        for peer in PEERS if arguments.peers else ():
-            run.measure_peer(peer)
+        run = Run(Path(name), tree=arguments.tree, count=arguments.count, limit_seconds=arguments.limit)
+        if arguments.tree is None:
+            run.make_tree()
+            time.sleep(2.1)
+        if arguments.only is None:
+            run.measure_ours()
+        for peer in PEERS:
+            if arguments.peers or peer.name == arguments.only:
+                run.measure_peer(peer)
         print(run.report())
 
 
