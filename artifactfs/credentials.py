@@ -15,12 +15,12 @@ import configparser
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from artifactfs.blobstore.connecting import RemoteOptions, find_fetched
+from artifactfs.blobstore.connecting import RemoteOptions, find_fetched, find_remembered
 from artifactfs.errors import ConfigurationError, UsageError
 from artifactfs.places import parse_size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from artifactfs.places import Settings
     from artifactfs.reference.references import References
@@ -34,29 +34,32 @@ _VARIABLES: Final = {
 }
 _OWN_CREDENTIALS: Final = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
 _SECRETS: Final = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
-CACHE_SIZE_VARIABLE: Final = "ARTIFACTFS_CACHE_SIZE"
-POLL_VARIABLE: Final = "ARTIFACTFS_POLL_SECONDS"
-LONGEST_POLL_SECONDS: Final = 86_400.0
+LONGEST_SECONDS: Final = 86_400.0
+MOST_CONNECTIONS: Final = 1024
 
 
-def find_remote_options(environ: Mapping[str, str], settings: Settings, *, cache: str = "") -> RemoteOptions:
+def find_remote_options(
+    environ: Mapping[str, str], settings: Settings, *, cache: str = "", state: str = ""
+) -> RemoteOptions:
     """Return how this user speaks to object stores.
 
     Args:
         environ: the environment.
         settings: the configuration file.
         cache: the user's cache directory; empty keeps nothing of what is fetched.
+        state: the user's state directory; empty remembers nothing of logs.
 
     Raises:
-        ConfigurationError: a file, the poll interval or the size of the cache cannot be used.
+        ConfigurationError: a file or a setting cannot be used.
     """
     found: dict[str, Any] = {}
-    if poll := environ.get(POLL_VARIABLE) or settings.poll_seconds:
-        found["poll_seconds"] = _parse_seconds(poll)
-    if size := environ.get(CACHE_SIZE_VARIABLE) or settings.cache_size:
-        found["cache_size"] = parse_size(size)
+    for name, parse in _SETTINGS.items():
+        if text := environ.get(f"ARTIFACTFS_{name.upper()}") or getattr(settings, name):
+            found[name] = parse(text, name)
     if cache:
         found["cache"] = find_fetched(cache)
+    if state:
+        found["remembered"] = find_remembered(state)
     return RemoteOptions(config=find_file_config(environ), **found)
 
 
@@ -137,12 +140,41 @@ def _read_section(path: str, profile: str, *, prefix: str = "") -> dict[str, str
     return dict(parser[section]) if parser.has_section(section) else {}
 
 
-def _parse_seconds(text: str) -> float:
+def _parse_seconds(text: str, name: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    if not 0 < seconds <= LONGEST_POLL_SECONDS:
-        msg = f"{text!r} cannot be the poll interval"
-        raise ConfigurationError(msg, hint=f"{POLL_VARIABLE} is a number of seconds, at most {LONGEST_POLL_SECONDS:g}")
+    if not 0 < seconds <= LONGEST_SECONDS:
+        raise _refused(text, name, f"a number of seconds, at most {LONGEST_SECONDS:g}")
     return seconds
+
+
+def _parse_count(text: str, name: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= MOST_CONNECTIONS:
+        raise _refused(text, name, f"a number from 1 to {MOST_CONNECTIONS}")
+    return int(text)
+
+
+def _parse_truth(text: str, name: str) -> bool:
+    if text.lower() not in _TRUTHS:
+        raise _refused(text, name, "yes or no")
+    return _TRUTHS[text.lower()]
+
+
+def _refused(text: str, name: str, what: str) -> ConfigurationError:
+    msg = f"{text!r} cannot be {name}"
+    return ConfigurationError(msg, hint=f"{name} in the configuration file, or ARTIFACTFS_{name.upper()}, is {what}")
+
+
+_TRUTHS: Final = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False}
+_SETTINGS: Final[dict[str, Callable[[str, str], Any]]] = {
+    "poll_seconds": _parse_seconds,
+    "deadline_seconds": _parse_seconds,
+    "connections": _parse_count,
+    "bandwidth": lambda text, _: parse_size(text),
+    "cache_size": lambda text, _: parse_size(text),
+    "cache_free": lambda text, _: parse_size(text),
+    "offline": _parse_truth,
+}
+"""What each setting is made from."""

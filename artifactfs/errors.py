@@ -29,6 +29,7 @@
     ├── RemoteError                          EIO
     │   ├── RemoteUnavailableError           EIO       40
     │   ├── RemoteTimeoutError               ETIMEDOUT 41
+    │   ├── OfflineError                     ENETDOWN  43   not on this machine, and the network may not be used
     │   └── RemoteDeniedError                EACCES    42
     ├── AccessDeniedError                    EACCES    42
     ├── StorageFullError                     ENOSPC    50
@@ -252,6 +253,13 @@ class RemoteTimeoutError(RemoteError):
 
     errno = _errno.ETIMEDOUT
     exit_code = 41
+
+
+class OfflineError(RemoteError):
+    """Something is not on this machine, and the network may not be used."""
+
+    errno = _errno.ENETDOWN
+    exit_code = 43
 
 
 class RemoteDeniedError(RemoteError):

@@ -59,6 +59,11 @@ class Settings:
         runtime: directory that replaces the user's runtime directory.
         poll_seconds: how long a collection of a remote repository is taken to be as it was seen.
         cache_size: how much of what was fetched is kept, as `200G`.
+        cache_free: how much of the cache's disk stays free.
+        connections: how many requests a process makes at once.
+        bandwidth: how many bytes a process moves in a second.
+        deadline_seconds: how long a request is tried.
+        offline: whether the network is not used.
         packed_below: size in bytes below which files go into packs.
         follow_references: URI prefixes below which references are followed.
     """
@@ -71,6 +76,11 @@ class Settings:
     runtime: str | None = None
     poll_seconds: str | None = None
     cache_size: str | None = None
+    cache_free: str | None = None
+    connections: str | None = None
+    bandwidth: str | None = None
+    deadline_seconds: str | None = None
+    offline: str | None = None
     packed_below: int | None = None
     follow_references: tuple[str, ...] | None = None
 
@@ -83,11 +93,17 @@ _KEYS: Final = (
     "runtime",
     "poll_seconds",
     "cache_size",
+    "cache_free",
+    "connections",
+    "bandwidth",
+    "deadline_seconds",
+    "offline",
     "packed_below",
     "follow_references",
 )
 _SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([KMGTP]?)(?:iB|B)?", re.IGNORECASE)
-_TEXTS: Final = ("author", "poll_seconds", "cache_size")
+_REMOTE: Final = ("poll_seconds", "cache_size", "cache_free", "connections", "bandwidth", "deadline_seconds", "offline")
+_TEXTS: Final = ("author", *_REMOTE)
 _LARGEST_PACKED: Final = 4 << 20
 PACKED_BELOW: Final = 1 << 20
 """What `packed_below` is where nothing is said."""
@@ -220,7 +236,7 @@ def _check_setting(path: str, key: str, value: object, environ: Mapping[str, str
     if key not in _KEYS:
         msg = f"the configuration file {path} has the unknown key {key!r}"
         raise ConfigurationError(msg, hint=f"known are {', '.join(_KEYS)}", subject=path)
-    if key in ("poll_seconds", "cache_size") and isinstance(value, (int, float)):
+    if key in _REMOTE and isinstance(value, (int, float)):
         return str(value)
     if not isinstance(value, str) or not value:
         msg = f"in the configuration file {path} {key} is not a text"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import click
 
@@ -81,7 +82,7 @@ def command(  # noqa: PLR0913 - one argument for each option
     options = MountOptions(
         follow_references=session.find_followed(for_others=allow_other),
         poll_seconds=remote.poll_seconds,
-        cache_size=remote.cache_size if cache_size is None else parse_size(cache_size),
+        limits=remote.limits if cache_size is None else replace(remote.limits, cache_size=parse_size(cache_size)),
         artifact=artifact,
         allow_other=allow_other,
         uid=uid,

@@ -32,6 +32,7 @@ def global_options() -> list[click.Parameter]:
 
     return [
         option(["--repo"], "repo", metavar="LOCATION", help="The repository (default: ARTIFACTFS_REPO)."),
+        option(["--offline"], "offline", is_flag=True, help="Never use the network."),
         option(["--json"], "json", is_flag=True, help="Print JSON on standard output."),
         option(["-q", "--quiet"], "quiet", is_flag=True, help="Print no notes and no progress."),
         option(["-v", "--verbose"], "verbose", is_flag=True, help="Print more notes, and the traceback of an error."),

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .interrupting import end_soon_when_interrupted
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -30,6 +32,7 @@ class Session:
 
     Attributes:
         repo: location of the repository; None takes that of the environment or configuration.
+        offline: never use the network.
         json: print JSON.
         quiet: print no notes.
         verbose: print more notes, and the traceback of errors.
@@ -37,6 +40,7 @@ class Session:
     """
 
     repo: str | None = None
+    offline: bool = False
     json: bool = False
     quiet: bool = False
     verbose: bool = False
@@ -78,7 +82,12 @@ class Session:
         from artifactfs.credentials import find_remote_options
         from artifactfs.places import load_settings
 
-        options = find_remote_options(os.environ, load_settings(os.environ), cache=self.places.cache if keeps else "")
+        end_soon_when_interrupted()
+        # Also for daemons, and for what reads references.
+        os.environ.update({"ARTIFACTFS_OFFLINE": "1"} if self.offline else {})
+        places = self.places
+        cache = places.cache if keeps else ""
+        options = find_remote_options(os.environ, load_settings(os.environ), cache=cache, state=places.state)
         os.environ.update({name.upper(): value for name, value in options.config.items()})
         return options
 

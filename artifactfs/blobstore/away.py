@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from artifactfs.blobstore.cachingstore import CachingStore
 from artifactfs.blobstore.retrying import RetryPolicy
+from artifactfs.digest import CHUNK_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -111,7 +112,9 @@ class KeptStore(CachingStore):
 
     def _read_chunk(self, key: str, number: int, first: int, last: int) -> bytes:
         found = self.cache.read(key, number, first, last - first)
-        return found if found is not None and len(found) == last - first else _away(key)
+        if found is None or len(found) != last - first:
+            found = self._find_lone(key, number * CHUNK_SIZE + first, last - first)
+        return found if found is not None else _away(key)
 
 
 def _away(key: str) -> NoReturn:

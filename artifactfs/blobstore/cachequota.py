@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from artifactfs.blobstore.cachekeeps import CacheKeeps
 from artifactfs.errors import ArtifactFSError, translate_os_error
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ class Cached:
     used_ns: int
     path: str
 
+    @property
+    def name(self) -> str:
+        """`<key>.<number>`."""
+        return f"{self.key}.{self.number}"
+
 
 class CacheQuota:
     """The room of a cache. May be shared by threads and by forked processes.
@@ -69,12 +75,14 @@ class CacheQuota:
         directory: of the cache.
         limits: how much may be kept.
         chunks: directory of the chunks.
+        keeps: what is never deleted to make room.
     """
 
     def __init__(self, directory: str, limits: CacheLimits) -> None:
         self.directory = directory
         self.limits = limits
         self.chunks = os.path.join(directory, _CHUNKS)
+        self.keeps = CacheKeeps(directory, self.open_file)
 
     def used(self) -> int:
         """Return the bytes that are kept or about to be.
@@ -86,7 +94,7 @@ class CacheQuota:
             return sized.get()
 
     def clean(self, *, keep: int = 0) -> int:
-        """Delete what was used longest ago until `keep` bytes are left; return the bytes deleted.
+        """Delete what was used longest ago, and is not kept, until `keep` bytes are left; return the bytes deleted.
 
         Raises:
             ArtifactFSError: the cache's directory cannot be used.
@@ -170,11 +178,14 @@ class CacheQuota:
         return found.f_bavail * found.f_frsize
 
     def _evict(self, goal: int) -> int:
-        """Delete what was used longest ago until at most `goal` bytes are left; return how many are."""
+        """Delete what was used longest ago, and is not kept, until `goal` bytes are left; return how many are."""
         chunks, used = self._scan()
+        kept = self.keeps.find_names() if used > goal else frozenset()
         for chunk in sorted(chunks, key=lambda chunk: chunk.used_ns):
             if used <= goal:
                 break
+            if chunk.name in kept:
+                continue
             with suppress(OSError):
                 os.unlink(chunk.path)
                 used -= chunk.size + TRAILER_SIZE

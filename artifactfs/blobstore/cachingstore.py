@@ -5,8 +5,9 @@ order is fetched ahead, twice as far each time, up to 64 MiB. A lone small file 
 the second that is wanted of the same 4 MiB brings these along, so that files that are read in the order of the tree
 cost a few large requests.
 
-Only content that is named by its digest is kept: blobs, packs, tree packs and sums. Logs, runs and formats are asked
-for each time. Whoever wants to know what the bucket holds, as `check` does, opens objects: nothing of that is kept.
+Only content that is named by its digest is kept: blobs, packs, trees and sums. Logs, runs and formats are asked for
+each time, and formats and logs remembered for when there is no network. Whoever wants to know what the bucket holds, as
+`check` does, opens objects: nothing of that is kept.
 
 Used by the repository. Threading: may be shared by threads; not by forked processes.
 """
@@ -15,21 +16,25 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.blobstore.chunkreader import ChunkReader
-from artifactfs.blobstore.keys import BLOBS_PREFIX, PACKS_PREFIX, SUMS_PREFIX, TREEPACKS_PREFIX
+from artifactfs.blobstore.keys import BLOBS_PREFIX, PACKS_PREFIX, SUMS_PREFIX, TREEPACKS_PREFIX, TREES_PREFIX
 from artifactfs.blobstore.remote import open_remote
 from artifactfs.blobstore.retrying import RetryingStore, RetryPolicy
 from artifactfs.digest import CHUNK_SIZE
+from artifactfs.errors import StorageFullError
 
 if TYPE_CHECKING:
     from artifactfs.blobstore.base import ObjectFile
     from artifactfs.blobstore.diskcache import DiskCache
+    from artifactfs.blobstore.remembered import Remembered
     from artifactfs.blobstore.remote import RemoteObjects
 
 _TOUCHED: Final = 1 << 14
 _RANGES: Final = (BLOBS_PREFIX, PACKS_PREFIX, TREEPACKS_PREFIX)
+_WHOLE: Final = (SUMS_PREFIX, TREES_PREFIX)
 
 
 class CachingStore(RetryingStore):
@@ -47,10 +52,12 @@ class CachingStore(RetryingStore):
         cache: DiskCache,
         spool: str | None = None,
         connections: int = 16,
+        remembered: Remembered | None = None,
     ) -> None:
         """Store the bucket and the cache; `connections` is how many chunks are fetched ahead at once."""
         super().__init__(store, policy, spool=spool, connections=connections)
         self.cache = cache
+        self._remembered = remembered
         self._direct = _Direct(self)
         self._sized = _Sized(self)
         self._chunks = ChunkReader(cache, self._sized, connections=connections)
@@ -58,19 +65,33 @@ class CachingStore(RetryingStore):
         self._touched: OrderedDict[tuple[str, int], int] = OrderedDict()
 
     def read(self, key: str) -> bytes:
-        """Return a whole object; sums are kept.
+        """Return a whole object; sums and trees are kept, formats and logs remembered.
 
         Raises:
             BlobMissingError: there is none under this key.
             RemoteError: retries ran out.
         """
-        if not key.startswith(SUMS_PREFIX):
-            return super().read(key)
+        if not key.startswith(_WHOLE):
+            data = super().read(key)
+            if self._remembered is not None:
+                self._remembered.keep(key, data)
+            return data
         found = self.cache.read(key, 0, 0, CHUNK_SIZE)
         if found is None:
             data = super().read(key)
             found = self.cache.load(key, 0, len(data), lambda: data) if len(data) <= CHUNK_SIZE else data
         return found
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Create an object unless there is one, and return whether this call created it.
+
+        Raises:
+            RemoteError: it may have been created or not: read the key to know.
+        """
+        is_created = super().create(key, data)
+        if is_created and self._remembered is not None:
+            self._remembered.keep(key, data)
+        return is_created
 
     def open(self, key: str) -> ObjectFile:
         """Return an object as the bucket has it, open for reading; each read is a request, and nothing is kept."""
@@ -91,7 +112,8 @@ class CachingStore(RetryingStore):
     def forget_range(self, key: str, offset: int, size: int) -> bool:
         """Drop what is kept of a range, which turned out to be wrong; return whether there was anything."""
         numbers = range(offset // CHUNK_SIZE, -(-(offset + size) // CHUNK_SIZE))
-        return sum(self.cache.forget(key, number) for number in numbers) > 0
+        forgotten = [self.cache.forget(key, number) for number in numbers]
+        return any([*forgotten, self.cache.forget(lone_key(key, offset), 0)])
 
     def note_range(self, key: str, offset: int) -> None:
         """Take a part of an object as read by somebody else, so that what comes next can be fetched."""
@@ -101,7 +123,31 @@ class CachingStore(RetryingStore):
     def count_kept(self, key: str, offset: int, size: int) -> tuple[int, int]:
         """Return how many of the chunks that hold a range are kept, and how many these are."""
         numbers = range(offset // CHUNK_SIZE, -(-(offset + size) // CHUNK_SIZE))
+        if self.cache.has(lone_key(key, offset), 0):
+            return len(numbers), len(numbers)
         return sum(self.cache.has(key, number) for number in numbers), len(numbers)
+
+    def fetch(self, key: str, number: int) -> int:
+        """Bring a chunk in, and return how many bytes were fetched: 0 when it was there.
+
+        Raises:
+            RemoteError, BlobMissingError: it could not be fetched.
+            StorageFullError: it could not be kept.
+        """
+        if self.cache.has(key, number):
+            return 0
+        if key.startswith(_WHOLE):
+            size = len(self.read(key))
+        else:
+            start = number * CHUNK_SIZE
+            size = min(CHUNK_SIZE, (self._sized.find_size(key) or 0) - start)
+            if size <= 0:
+                return len(self._direct.read_range(key, start, 1))  # says what is wrong
+            self._chunks.load(key, number, size)
+        if not self.cache.has(key, number):
+            msg = f"the cache {self.cache.directory} has no room for what is fetched"
+            raise StorageFullError(msg, hint="raise cache_size, or free some of the disk", subject=self.cache.directory)
+        return size
 
     def close(self) -> None:
         """Fetch nothing more ahead."""
@@ -114,14 +160,22 @@ class CachingStore(RetryingStore):
             return found
         start = number * CHUNK_SIZE
         is_blob = key.startswith(BLOBS_PREFIX)
+        if not is_blob and (found := self._find_lone(key, start + first, last - first)) is not None:
+            return found
         if not is_blob and self._is_lone(key, number, first):
-            return self._direct.read_range(key, start + first, last - first)
+            fetch = partial(self._direct.read_range, key, start + first, last - first)
+            return self.cache.load(lone_key(key, start + first), 0, last - first, fetch)
         # Blobs are asked for by whole chunks: what is wanted of the last one says how large it is.
         size = last if is_blob and not first else min(CHUNK_SIZE, (self._sized.find_size(key) or 0) - start)
         if size < last:
             return self._direct.read_range(key, start + first, last - first)  # says what is wrong
         self._chunks.note_read(key, number)
         return self._chunks.load(key, number, size)[first:last]
+
+    def _find_lone(self, key: str, offset: int, size: int) -> bytes | None:
+        """Return a range that was asked for by itself and is kept."""
+        found = self.cache.read(lone_key(key, offset), 0, 0, size)
+        return found if found is not None and len(found) == size else None
 
     def _is_lone(self, key: str, number: int, first: int) -> bool:
         """Return whether nothing else of a chunk has been wanted."""
@@ -130,6 +184,11 @@ class CachingStore(RetryingStore):
             while len(self._touched) > _TOUCHED:
                 self._touched.popitem(last=False)
         return before == first and not self._chunks.is_running(key, number)
+
+
+def lone_key(key: str, offset: int) -> str:
+    """Return under which name a range is kept that was asked for by itself."""
+    return f"{key}@{offset}"
 
 
 class _Direct:
@@ -151,9 +210,12 @@ class _Sized(_Direct):
     def __init__(self, store: CachingStore) -> None:
         super().__init__(store)
         self._sizes: dict[str, int] = {}
+        self._asking: dict[str, threading.Lock] = {}
 
     def find_size(self, key: str) -> int | None:
-        found = self._sizes.get(key)
-        if found is None:
-            found = self._sizes[key] = super().find_size(key) or 0
-        return found
+        if key not in self._sizes:
+            with self._asking.setdefault(key, threading.Lock()):
+                if key not in self._sizes:
+                    self._sizes[key] = super().find_size(key) or 0
+            self._asking.pop(key, None)
+        return self._sizes[key]

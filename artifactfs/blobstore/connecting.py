@@ -11,7 +11,7 @@ Source: obstore documentation, "Stores" and "ClientConfig".
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +25,30 @@ if TYPE_CHECKING:
 UPLOAD_RETRIES: Final = 3
 DEFAULT_CACHE_SIZE: Final = 50 << 30
 DEFAULT_CACHE_FREE: Final = 2 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteLimits:
+    """How much may be asked of object stores, and kept of it; the same in all processes of a mount.
+
+    Attributes:
+        connections: requests of one process at once.
+        bandwidth: bytes in a second of one process; 0 sets no limit.
+        deadline_seconds: after which no other attempt is made at a request.
+        cache_size: bytes that are kept at most.
+        cache_free: bytes that stay free on the disk of the cache.
+        offline: whether the network is not used at all.
+    """
+
+    connections: int = 16
+    bandwidth: int = 0
+    deadline_seconds: float = 60.0
+    cache_size: int = DEFAULT_CACHE_SIZE
+    cache_free: int = DEFAULT_CACHE_FREE
+    offline: bool = False
+
+
+DEFAULT_LIMITS: Final = RemoteLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +70,9 @@ class RemoteOptions:
         cache_free: bytes that stay free on its disk.
         known: objects of the repository, by key, that need not be asked for: those that say its format.
         is_away: whether this process asks no service and waits for no network: what is not on this machine is `Away`.
+        bandwidth: bytes in a second; 0 sets no limit.
+        offline: whether the network is not used at all: what is not on this machine is an error.
+        remembered: directory in which formats and logs are kept that were seen; empty keeps none.
     """
 
     config: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -61,6 +88,19 @@ class RemoteOptions:
     cache_free: int = DEFAULT_CACHE_FREE
     known: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     is_away: bool = False
+    bandwidth: int = 0
+    offline: bool = False
+    remembered: str = ""
+
+    @property
+    def limits(self) -> RemoteLimits:
+        """The part that a mount hands on to its processes."""
+        return RemoteLimits(**{item.name: getattr(self, item.name) for item in fields(RemoteLimits)})
+
+
+def find_remembered(state: str) -> str:
+    """Return the directory, in a user's state directory, for what is remembered of buckets."""
+    return os.path.join(state, "remembered")
 
 
 def find_fetched(cache: str) -> str:

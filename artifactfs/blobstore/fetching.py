@@ -20,7 +20,7 @@ from artifactfs.blobstore.hashing import split_sums
 from artifactfs.blobstore.keys import blob_key, pack_key, sums_key
 from artifactfs.blobstore.remote import RangeKeeper
 from artifactfs.digest import CHUNK_SIZE, Digest
-from artifactfs.errors import DigestMismatchError, MalformedError
+from artifactfs.errors import DigestMismatchError, MalformedError, OfflineError
 
 if TYPE_CHECKING:
     from artifactfs.blobstore.base import ObjectReader
@@ -135,12 +135,15 @@ class FetchedFile:
         end = min(offset + size, self.size)
         if offset >= end:
             return b""
-        sums = self._sums = self._sums or self._owner.read_sums(self._blob)
         parts = []
-        for number in range(offset // CHUNK_SIZE, -(-end // CHUNK_SIZE)):
-            start = number * CHUNK_SIZE
-            data = self._owner.load_chunk(self._blob, number, sums[number], self._place)
-            parts.append(data[max(offset - start, 0) : end - start])
+        try:
+            sums = self._sums = self._sums or self._owner.read_sums(self._blob)
+            for number in range(offset // CHUNK_SIZE, -(-end // CHUNK_SIZE)):
+                start = number * CHUNK_SIZE
+                data = self._owner.load_chunk(self._blob, number, sums[number], self._place)
+                parts.append(data[max(offset - start, 0) : end - start])
+        except OfflineError as error:
+            raise _name(error, self._blob) from None
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def note_read(self, offset: int) -> None:
@@ -153,3 +156,9 @@ class FetchedFile:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def _name(error: OfflineError, blob: BlobName) -> OfflineError:
+    """Return the error with the name of the file, as far as whoever opened it knew one."""
+    name = getattr(blob, "name", b"").decode(errors="backslashreplace")
+    return OfflineError(f"{name!r}: {error.message}", hint=error.hint, subject=error.subject) if name else error

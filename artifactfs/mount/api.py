@@ -83,7 +83,7 @@ def mount(places: Places, mountpoint: str, *, options: MountOptions) -> MountInf
         author=options.author,
         follow_references=options.follow_references,
         poll_seconds=options.poll_seconds,
-        cache_size=options.cache_size,
+        limits=options.limits,
         artifact=options.artifact,
         allow_other=options.allow_other,
         uid=options.uid,

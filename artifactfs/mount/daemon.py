@@ -167,7 +167,7 @@ class Daemon:
             allow_other=order.allow_other,
             follow_references=order.follow_references,
             poll_seconds=order.poll_seconds,
-            cache_size=order.cache_size,
+            limits=order.limits,
         )
 
     def _report(self, message: Message) -> None:

@@ -8,10 +8,10 @@ Threading: pure functions.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from artifactfs.blobstore.connecting import RemoteOptions, find_fetched
+from artifactfs.blobstore.connecting import RemoteOptions, find_fetched, find_remembered
 
 if TYPE_CHECKING:
     from artifactfs.mount.orders import Order
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 def remote_of(order: Order) -> RemoteOptions:
     """Return how a server speaks to object stores. Credentials come with its environment, never in an order."""
-    return RemoteOptions(poll_seconds=order.poll_seconds, cache=find_fetched(order.cache), cache_size=order.cache_size)
+    return RemoteOptions(
+        poll_seconds=order.poll_seconds,
+        cache=find_fetched(order.cache),
+        remembered=find_remembered(order.state),
+        **asdict(order.limits),
+    )
 
 
 def references_of(order: Order, *, is_away: bool = False) -> Callable[[], References]:

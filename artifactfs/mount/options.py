@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from artifactfs.blobstore.connecting import DEFAULT_CACHE_SIZE
+from artifactfs.blobstore.connecting import DEFAULT_LIMITS, RemoteLimits
 
 
 class Places(Protocol):
@@ -66,7 +66,7 @@ class MountOptions:
         author: who staging directories' records are by.
         follow_references: URI prefixes below which references are read, with the rights of who serves.
         poll_seconds: how long a collection of a remote repository is taken to be as it was seen.
-        cache_size: bytes that are kept at most of what is fetched.
+        limits: how much is asked of object stores, and kept.
         transport: `kernel`, `fusepy`, or `auto`: the kernel transport where it works.
         passthrough: whether large files are handed to the kernel; None decides by what is mounted.
         freeze_aliases: whether aliases stay as they are now.
@@ -86,7 +86,7 @@ class MountOptions:
     author: str = ""
     follow_references: tuple[str, ...] = ()
     poll_seconds: float = 5.0
-    cache_size: int = DEFAULT_CACHE_SIZE
+    limits: RemoteLimits = DEFAULT_LIMITS
     transport: str = "auto"
     passthrough: bool | None = None
     freeze_aliases: bool = False
@@ -116,7 +116,7 @@ class MountInfo:
         version: number of the one version; None otherwise.
         staging: name of the staging directory, without `@`; None otherwise.
         allow_other: whether other users are let in.
-        follow_references, poll_seconds, cache_size: as in `MountOptions`.
+        follow_references, poll_seconds, limits: as in `MountOptions`.
     """
 
     mountpoint: str
@@ -135,7 +135,7 @@ class MountInfo:
     allow_other: bool = False
     follow_references: tuple[str, ...] = ()
     poll_seconds: float = 5.0
-    cache_size: int = DEFAULT_CACHE_SIZE
+    limits: RemoteLimits = DEFAULT_LIMITS
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from artifactfs.blobstore.connecting import DEFAULT_CACHE_SIZE
+from artifactfs.blobstore.connecting import DEFAULT_LIMITS, RemoteLimits
 
 REPOSITORY: Final = "repository"
 VERSION: Final = "version"
@@ -41,7 +41,7 @@ class Order:
         foreground: the process was not detached from its terminal.
         ready_descriptor: file descriptor on which the server says that it is ready, or why it cannot be.
         staging_links: show staging directories as symbolic links, because nothing can be bound over them.
-        follow_references, poll_seconds, cache_size: as in `MountOptions`.
+        follow_references, poll_seconds, limits: as in `MountOptions`.
         transport, passthrough, freeze_aliases, workers, debug, quick_wakeups, metrics, descriptor: as in
             `MountOptions`.
     """
@@ -65,7 +65,7 @@ class Order:
     staging_links: bool = False
     follow_references: tuple[str, ...] = ()
     poll_seconds: float = 5.0
-    cache_size: int = DEFAULT_CACHE_SIZE
+    limits: RemoteLimits = DEFAULT_LIMITS
     transport: str = "fusepy"
     passthrough: bool | None = None
     freeze_aliases: bool = False

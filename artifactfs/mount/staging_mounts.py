@@ -135,7 +135,7 @@ def _serve(places: Places, key: StagingKey, own: str, *, shown_in: list[MountInf
         allow_other=any(info.allow_other for info in shown_in),
         follow_references=shown_in[0].follow_references,
         poll_seconds=shown_in[0].poll_seconds,
-        cache_size=shown_in[0].cache_size,
+        limits=shown_in[0].limits,
     )
     start_server(places, order)
 

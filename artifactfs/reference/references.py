@@ -26,6 +26,7 @@ from artifactfs.reference.base import changed, missing
 from artifactfs.reference.buckets import BucketSource
 from artifactfs.reference.files import FileSource
 from artifactfs.reference.kept import KeptReferences, reference_key
+from artifactfs.reference.offline import OfflineSource
 from artifactfs.reference.policy import ReferencePolicy
 from artifactfs.reference.uris import MAX_OBJECTS, find_bucket_key, normalize_uri, redact_uri
 from artifactfs.reference.web import WebSource
@@ -61,6 +62,7 @@ class References:
         )
         self._kept = KeptReferences(options) if options.cache else None
         self._is_away = options.is_away
+        self._offline = OfflineSource() if options.offline else None
 
     def iter_entries(
         self, text: str, *, checksum: bool = True, max_objects: int = MAX_OBJECTS, allow_signed: bool = False
@@ -159,6 +161,8 @@ class References:
     def _source(self, uri: str) -> Source:
         if uri.startswith("file://"):
             return self._files
+        if self._offline is not None:
+            return self._offline
         if find_bucket_key(uri) is not None:
             return self._buckets
         if uri.startswith(("http://", "https://")):

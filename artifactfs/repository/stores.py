@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from artifactfs.blobstore.base import ObjectStore, Store
+    from artifactfs.blobstore.remembered import Remembered
     from artifactfs.blobstore.remote import RemoteObjects
     from artifactfs.blobstore.retrying import RetryingStore, RetryPolicy
     from artifactfs.clock import Clock
@@ -74,16 +75,24 @@ def _open_bucket(
 ) -> tuple[Store, str, Format]:
     # Commands on local repositories do without these modules.
     from artifactfs.blobstore.conditional import check_conditional_create  # noqa: PLC0415
+    from artifactfs.blobstore.limiting import Gate, LimitingStore  # noqa: PLC0415
     from artifactfs.blobstore.objectstore import open_bucket  # noqa: PLC0415
+    from artifactfs.blobstore.offline import OfflineBucket  # noqa: PLC0415
+    from artifactfs.blobstore.remembered import Remembered  # noqa: PLC0415
     from artifactfs.blobstore.retrying import RetryingStore, RetryPolicy  # noqa: PLC0415
 
     place = parse_remote_location(location)
     if options.is_away:
         return _open_away(options), str(place), _find_known_format(options)
-    bucket: RemoteObjects = open_bucket(place, options)
+    remembered = Remembered(options.remembered, str(place)) if options.remembered else None
+    bucket: RemoteObjects = (
+        OfflineBucket(remembered, str(place))
+        if options.offline
+        else LimitingStore(open_bucket(place, options), Gate(options.connections, options.bandwidth))
+    )
     policy = RetryPolicy(options.attempts, options.deadline_seconds, random)
     store = (
-        _open_kept(bucket, policy, options)
+        _open_kept(bucket, policy, options, remembered)
         if options.cache
         else RetryingStore(bucket, policy, connections=options.connections)
     )
@@ -101,13 +110,15 @@ def _open_bucket(
     return store, str(place), found
 
 
-def _open_kept(bucket: RemoteObjects, policy: RetryPolicy, options: RemoteOptions) -> RetryingStore:
+def _open_kept(
+    bucket: RemoteObjects, policy: RetryPolicy, options: RemoteOptions, remembered: Remembered | None
+) -> RetryingStore:
     from artifactfs.blobstore.cachequota import CacheLimits  # noqa: PLC0415
     from artifactfs.blobstore.cachingstore import CachingStore  # noqa: PLC0415
     from artifactfs.blobstore.diskcache import DiskCache  # noqa: PLC0415
 
     cache = DiskCache(options.cache, CacheLimits(options.cache_size, options.cache_free))
-    return CachingStore(bucket, policy, cache=cache, connections=options.connections)
+    return CachingStore(bucket, policy, cache=cache, connections=options.connections, remembered=remembered)
 
 
 def _open_away(options: RemoteOptions) -> Store:

@@ -68,7 +68,9 @@ class Workspace:
     def _find_remote(self) -> RemoteOptions:
         if not is_remote(self.places.repository):
             return RemoteOptions()
-        return find_remote_options(os.environ, load_settings(os.environ), cache=self.places.cache)
+        return find_remote_options(
+            os.environ, load_settings(os.environ), cache=self.places.cache, state=self.places.state
+        )
 
     @property
     def trees(self) -> Trees:

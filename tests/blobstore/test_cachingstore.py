@@ -95,7 +95,7 @@ def test_what_is_ahead_grows_while_it_is_read_in_order_and_not_otherwise(tmp_pat
     store.note_range(BLOB, 9 * CHUNK_SIZE)
     store.note_range(BLOB, 10 * CHUNK_SIZE)
     bucket.gate.set()
-    store._pool.shutdown(wait=True)  # type: ignore[union-attr]
+    store._chunks._pool.shutdown(wait=True)  # type: ignore[union-attr]
     assert max(offset // CHUNK_SIZE for _, offset, _ in bucket.ranges) == min(COUNT - 1, 12)
     assert AHEAD_CHUNKS * CHUNK_SIZE == 64 << 20
 

@@ -74,7 +74,7 @@ def start_lower(order: Order, info: StagingInfo) -> Lower:
             author=order.author,
             follow_references=order.follow_references,
             poll_seconds=order.poll_seconds,
-            cache_size=order.cache_size,
+            limits=order.limits,
             artifact=f"{info.collection}:v{info.base}",
             root=encode_root(info.root),
             transport="auto",
