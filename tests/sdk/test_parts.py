@@ -159,3 +159,21 @@ def test_a_worker_that_is_killed_leaves_the_draft_open() -> None:
     assert paths(done) == ["cat.png", "dog.png"]
     assert sorted(run.state for run in artifactfs.Api().runs()) == ["crashed", "finished"]
     assert os.listdir(".")
+
+
+def test_programs_of_one_run_contribute_to_it_by_default() -> None:
+    code = (
+        "import artifactfs, sys\n"
+        "with artifactfs.init() as run:\n"
+        "    part = artifactfs.Artifact('animals')\n"
+        "    part.add_file('images/cat.png', f'cats/{sys.argv[1]}.png')\n"
+        "    run.upsert_artifact(part)\n"
+    )
+    with artifactfs.init() as run:
+        environ = {**os.environ, "ARTIFACTFS_RUN": run.id}
+        for number in range(2):
+            subprocess.run([sys.executable, "-c", code, str(number)], env=environ, check=True)
+        done = run.finish_artifact(artifactfs.Artifact("animals"))
+        assert paths(done) == ["cats/0.png", "cats/1.png"]
+    (recorded,) = artifactfs.Api().runs()
+    assert recorded.outputs == ("animals:v0",)
