@@ -21,6 +21,7 @@ from artifactfs.blobstore.loose import LooseNames
 from artifactfs.blobstore.packing import Packer, PackName, Place
 from artifactfs.blobstore.packs import PackFiles
 from artifactfs.blobstore.places import FILES, SEEN, MemoryPlaces
+from artifactfs.blobstore.soundness import SoundPacks
 from artifactfs.digest import CHUNK_SIZE, DIGEST_SIZE
 from artifactfs.errors import ArtifactFSError, BlobMissingError
 
@@ -140,6 +141,7 @@ class BlobBatch:
         self._loose = LooseNames(blobs.store)
         self._names: dict[bytes, PackName | None] = dict.fromkeys(avoid)
         self._completed: set[bytes] = set()
+        self._sound = SoundPacks(blobs.store, blobs.verified, key=pack_key)
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -306,12 +308,9 @@ class BlobBatch:
         """Return whether a pack is there, undamaged, with at least `size` bytes; flush makes its name durable too."""
         with self._packing:
             name = self._names[pack] if pack in self._names else self._look_for_pack(pack)
-            if name is None or size > name.size or pack in self._completed or self._store.keeps_checksums:
-                return name is not None and size <= name.size
-            try:
-                return self._blobs.packs.open_part(Place(name, 0, size)).is_in_whole_pack
-            except ArtifactFSError:
+            if name is None or size > name.size:
                 return False
+            return pack in self._completed or self._sound.is_sound(pack)
 
     def _look_for_pack(self, pack: bytes) -> PackName | None:
         key = pack_key(pack)

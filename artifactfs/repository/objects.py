@@ -16,6 +16,7 @@ from artifactfs.blobstore.keys import tree_key, treepack_key
 from artifactfs.blobstore.packs import PackFiles
 from artifactfs.blobstore.places import TREES
 from artifactfs.blobstore.remote import RangeKeeper
+from artifactfs.blobstore.soundness import SoundPacks
 from artifactfs.errors import (
     ArtifactFSError,
     BlobMissingError,
@@ -159,6 +160,7 @@ class ContentBatch(BlobBatch):
     def __init__(self, content: ContentStore, *, avoid: Collection[bytes] = ()) -> None:
         super().__init__(content, content.store.begin_batch(), avoid=avoid)
         self._content = content
+        self._sound_trees = SoundPacks(content.store, content.verified, key=treepack_key)
         self._trees = content.store.begin_batch()
         self._treepacker = TreePacker(content, self._trees, avoid=avoid) if content.packed_below else None
         self._tree_count = 0
@@ -191,7 +193,7 @@ class ContentBatch(BlobBatch):
     def find_stored_tree(self, tree: bytes) -> AnyPlace:
         """Return where the top page of a directory of files lies, if all of it is stored; None when that is not sure.
 
-        What was damaged or touched since it was stored is not sure. Flush makes the names of all of it durable too.
+        Nothing is sure of what was damaged. Flush makes the names of all of it durable too.
         """
         if self._treepacker is None:
             return None
@@ -206,12 +208,11 @@ class ContentBatch(BlobBatch):
             return self._treepacker is not None and self._treepacker.has_treepack(pack)
 
     def read_stored_page(self, place: Placement) -> bytes | None:
-        """Return the bytes of a stored page from a tree pack that was not touched since it was written, or None."""
+        """Return the bytes of a stored page from a tree pack that is undamaged, or None."""
+        if not self._sound_trees.is_sound(place.pack):
+            return None
         try:
-            part = self._content.treepacks.open_part(place)
-            if not (part.is_in_whole_pack or self._store.keeps_checksums):
-                return None
-            return part.read_at(0, place.size)
+            return self._content.treepacks.open_part(place).read_at(0, place.size)
         except ArtifactFSError:
             return None
 

@@ -24,7 +24,7 @@ class Standing(Protocol):
         """Return whether a tree pack is there."""
 
     def read_stored_page(self, place: Placement) -> bytes | None:
-        """Return the bytes of a stored page, from a tree pack that nobody touched; else None."""
+        """Return the bytes of a stored page, from a tree pack that is undamaged; else None."""
 
     def has_whole_pack(self, pack: bytes, size: int) -> bool:
         """Return whether a pack is there, undamaged, with at least so many bytes."""

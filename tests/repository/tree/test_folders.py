@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from artifactfs.blobstore import soundness
+from artifactfs.blobstore.hashing import hash_file
 from artifactfs.blobstore.keys import treepack_key
+from artifactfs.model import Root
 from artifactfs.repository.commit import CommitResult
 from artifactfs.repository.ingest import Ingest
 from artifactfs.repository.put import Source, put_paths
@@ -131,22 +134,43 @@ def test_a_directory_whose_content_is_not_all_stored_is_looked_into(
         assert (source / path).read_bytes() in place.file.read_bytes()
 
 
-@pytest.mark.parametrize("harm", ["removed", "touched"])
-def test_a_directory_whose_pages_are_not_surely_stored_is_looked_into(
-    repository: Repository, source: Path, taken: list[bytes], harm: str, tmp_path: Path
+def find_treepack(repository: Repository, root: Root) -> Path:
+    assert root.placement is not None
+    return Path(repository.location) / treepack_key(bytes.fromhex(root.placement[0][7:]))
+
+
+@pytest.mark.parametrize("harm", ["removed", "damaged"])
+def test_a_directory_whose_pages_are_not_all_stored_is_looked_into(
+    repository: Repository, source: Path, taken: list[bytes], harm: str
 ) -> None:
     root = put(repository, source).version.root
-    assert root.placement is not None
-    file = Path(repository.location) / treepack_key(bytes.fromhex(root.placement[0][7:]))
-    if harm == "removed":
-        file.unlink()
-    else:
-        os.utime(file)
+    file = find_treepack(repository, root)
+    data = bytearray(file.read_bytes())
+    file.unlink()
+    if harm == "damaged":
+        data[-1] ^= 1
+        file.write_bytes(data)
     repository.blobs.forget()
     taken.clear()
     again = put(repository, source).version.root
     assert folders(taken) == {b"few", b"many", b"loose"}
     assert (again.tree, again.content) == (root.tree, root.content)
+
+
+def test_packs_that_were_touched_are_read_once_and_believed(
+    repository: Repository, source: Path, taken: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = put(repository, source).version.root
+    for file in (find_stored(repository, root, b"few/1").file, find_treepack(repository, root)):
+        os.utime(file)
+    hashed: list[object] = []
+    monkeypatch.setattr(soundness, "hash_file", lambda file: hashed.append(file) or hash_file(file))
+    for count in (2, 2):
+        repository.blobs.forget()
+        taken.clear()
+        assert put(repository, source).version.root == root
+        assert folders(taken) == set()
+        assert len(hashed) == count
 
 
 def test_attributes_that_are_not_kept_are_told_each_time(
