@@ -333,6 +333,28 @@ def test_mapped_files_stop_a_commit_and_are_named(
     assert area.commit(staging, freezer=MountFreezer(folders, repository.id)).result.version.number == 1
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="chroot needs root")
+def test_writers_are_named_below_another_root(staged: Path, tmp_path: Path) -> None:
+    device = next(line.device for line in read_mounts() if line.mountpoint == str(staged))
+    (tmp_path / "proc").mkdir()
+    subprocess.run(["mount", "--rbind", "/proc", str(tmp_path / "proc")], check=True)
+    script = (
+        "import os, mmap, sys\n"
+        "from artifactfs.mount.overlay.writers import describe_writers\n"
+        "os.chroot(sys.argv[1])\n"
+        "file = os.open(sys.argv[2], os.O_RDWR)\n"
+        "kept = mmap.mmap(file, 4)\n"
+        "print(describe_writers(sys.argv[3]))\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path), f"/{(staged / 'README').relative_to(tmp_path)}", device]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    finally:
+        subprocess.run(["umount", "--lazy", str(tmp_path / "proc")], check=True)
+    assert done.stdout.count("README by process") == 1, "the path as it is below the staging directory, once"
+    assert done.stdout.startswith("README by process")
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="becoming somebody else needs root")
 def test_other_users_write_where_permissions_allow(
     folders: Folders, mountpoint: Path, repository: Repository, staging: Staging, tmp_path: Path

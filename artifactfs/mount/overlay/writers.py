@@ -52,15 +52,21 @@ def find_writers(device: str) -> list[OpenFile]:
     """
     found: set[OpenFile] = set()
     known: dict[str, _Mounts] = {}
+    own = os.readlink("/proc/self/ns/mnt")
     for name in os.listdir("/proc"):
         if name.isdigit():
             with suppress(OSError):  # it has just ended
                 space = os.readlink(f"/proc/{name}/ns/mnt")
                 if space not in known:
-                    lines = read_mounts(name)
-                    known[space] = {line.mount_id: line.mountpoint for line in lines if line.device == device}
+                    known[space] = _find_mounts(name, device)
+                    if space == own:  # paths in /proc begin at the reader's root, which need not be the process's
+                        known[space] |= _find_mounts("self", device)
                 found.update(OpenFile(path, int(name)) for path in _iter_written(name, known[space]))
     return sorted(found)
+
+
+def _find_mounts(process: str, device: str) -> _Mounts:
+    return {line.mount_id: line.mountpoint for line in read_mounts(process) if line.device == device}
 
 
 def describe_writers(device: str) -> str:
