@@ -1,8 +1,9 @@
-"""Measure what recording costs: `python -m tests.bench.runs [--runs 5] [--files 20000]`.
+"""Measure what recording costs: `python -m tests.bench.runs [--runs 5] [--files 20000] [--warm]`.
 
 Small files are read twice, in one random order, by the same program outside and inside of `artifactfs run`, each time
 on a fresh mount whose data is nowhere in memory (dropping caches needs root); and a program that does nothing is run.
-Prints Markdown tables of medians.
+Prints Markdown tables of medians. With `--warm` caches are not dropped: what is stored stays in memory, and a first
+epoch costs requests alone.
 """
 
 from __future__ import annotations
@@ -53,9 +54,10 @@ def mounted(work: Path) -> Iterator[Path]:
         workload.run(ARTIFACTFS, "--quiet", "umount", str(work / "mnt"))
 
 
-def read_epochs(work: Path, *, inside: bool) -> list[float]:
+def read_epochs(work: Path, *, inside: bool, is_warm: bool) -> list[float]:
     """Return the seconds of two epochs of one program."""
-    workload.drop_caches()
+    if not is_warm:
+        workload.drop_caches()
     with mounted(work) as root:
         prefix = [ARTIFACTFS, "--quiet", "run", "--"] if inside else []
         answer = work / "answer"
@@ -116,6 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--files", type=int, default=20_000)
+    parser.add_argument("--warm", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="artifactfs-bench-") as folder:
         work = Path(folder)
@@ -133,8 +136,8 @@ def main() -> None:
         print_starts(rows)
         outside, inside = [], []
         for _ in range(arguments.runs):
-            outside.append(read_epochs(work, inside=False))
-            inside.append(read_epochs(work, inside=True))
+            outside.append(read_epochs(work, inside=False, is_warm=arguments.warm))
+            inside.append(read_epochs(work, inside=True, is_warm=arguments.warm))
         print_epochs(shape.file_count, outside, inside)
 
 
