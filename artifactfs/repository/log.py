@@ -86,7 +86,7 @@ class Log:
                 at the same time: `change` must then find out whether one of them was faster.
 
         Raises:
-            StorageFullError: there is no room; nothing was recorded.
+            StorageFullError: there is no room; nothing was recorded, or it cannot be made durable.
             RemoteError: the store does not answer; the change was not recorded as far as can be seen.
             MalformedError, DigestMismatchError: the log is damaged; nothing was recorded.
         """

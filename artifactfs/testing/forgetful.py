@@ -62,12 +62,16 @@ class ForgetfulDisk:
         steps: changes and synchronisations so far.
         crash_at: step at which the power goes, before it takes effect; None for never.
         room: bytes that may still be written; None for any number.
+        full_at: step from which on nothing finds room any more; removing needs none. None for never.
+        fails_once: only the step `full_at` fails, as when somebody else makes room.
     """
 
     def __init__(self, *, crash_at: int | None = None, room: int | None = None) -> None:
         self.steps = 0
         self.crash_at = crash_at
         self.room = room
+        self.full_at: int | None = None
+        self.fails_once = False
         self._numbers = itertools.count(1)
         self._files: dict[str, _Inode] = {}
         self._durable: dict[str, _Inode] = {}
@@ -125,7 +129,7 @@ class ForgetfulDisk:
 
     def create_file(self, path: str, chunks: Iterable[bytes | memoryview]) -> int:
         """Make a new file with these bytes and return its size."""
-        self._step()
+        self._step(needs_room=True)
         self._need_directory(path)
         data = b"".join(bytes(chunk) for chunk in chunks)
         if self.room is not None:
@@ -140,7 +144,7 @@ class ForgetfulDisk:
 
     def make_directory(self, path: str) -> bool:
         """Make a directory and return whether this call made it."""
-        self._step()
+        self._step(needs_room=True)
         self._need_directory(path)
         made = path not in self._directories
         self._directories.add(path)
@@ -148,7 +152,7 @@ class ForgetfulDisk:
 
     def rename_new(self, source: str, target: str) -> bool:
         """Rename a file unless `target` exists."""
-        self._step()
+        self._step(needs_room=True)
         self._need_directory(target)
         if target in self._files:
             return False
@@ -157,7 +161,7 @@ class ForgetfulDisk:
 
     def replace(self, source: str, target: str) -> None:
         """Rename a file over `target`."""
-        self._step()
+        self._step(needs_room=True)
         self._files[target] = self._files.pop(source)
 
     def remove(self, path: str) -> None:
@@ -173,13 +177,13 @@ class ForgetfulDisk:
 
     def sync_file(self, path: str) -> None:
         """Make the bytes of a file durable."""
-        self._step()
+        self._step(needs_room=True)
         inode = self._get(path)
         inode.durable = inode.data
 
     def sync_directory(self, path: str) -> None:
         """Make the names in a directory durable."""
-        self._step()
+        self._step(needs_room=True)
         if path not in self._directories:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         for known in (self._durable, self._files):
@@ -189,7 +193,7 @@ class ForgetfulDisk:
 
     def sync_all(self) -> bool:
         """Make everything durable."""
-        self._step()
+        self._step(needs_room=True)
         for inode in self._files.values():
             inode.durable = inode.data
         self._durable = dict(self._files)
@@ -205,10 +209,13 @@ class ForgetfulDisk:
         """Return the paths of all files."""
         return sorted(self._files)
 
-    def _step(self) -> None:
+    def _step(self, *, needs_room: bool = False) -> None:
         if self.crash_at is not None and self.steps >= self.crash_at:
             raise CrashError
-        self.steps += 1
+        step, self.steps = self.steps, self.steps + 1
+        is_full = self.full_at is not None and (step == self.full_at if self.fails_once else step >= self.full_at)
+        if is_full and needs_room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _get(self, path: str) -> _Inode:
         found = self._files.get(path)
