@@ -107,6 +107,9 @@ class KeptStore(CachingStore):
         """Store the objects that are known, and the cache."""
         super().__init__(AwayBucket(known), RetryPolicy(1, 0.0, bytes), cache=cache)
 
+    def want_range(self, key: str, offset: int, size: int) -> None:
+        """Do nothing: this process fetches nothing."""
+
     def note_range(self, key: str, offset: int) -> None:
         """Do nothing: this process fetches nothing."""
 

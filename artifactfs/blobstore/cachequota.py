@@ -152,8 +152,12 @@ class CacheQuota:
             if self._is_shared():
                 os.chmod(path, 0o2770)  # noqa: S103 (its owner made the cache one of a group)
 
-    def reserve(self, size: int) -> bool:
+    def reserve(self, size: int, descriptor: int | None = None) -> bool:
         """Take room for so many bytes, and return whether there is.
+
+        Args:
+            size: bytes.
+            descriptor: of the file that will have them; it gets its size now, so that whoever counts finds it.
 
         Raises:
             ArtifactFSError, OSError: the cache's directory cannot be used.
@@ -165,6 +169,8 @@ class CacheQuota:
                 missing = self.limits.free + size - self._free()
                 used = self._evict(min(goal, used - missing) if missing > 0 else goal)
             fits = used + size <= self.limits.size and self._free() - size >= self.limits.free
+            if fits and descriptor is not None:
+                os.ftruncate(descriptor, size)
             sized.set(used + size if fits else used)
             return fits
 

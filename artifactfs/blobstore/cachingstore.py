@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from artifactfs.blobstore.chunkreader import ChunkReader
 from artifactfs.blobstore.keys import BLOBS_PREFIX, PACKS_PREFIX, SUMS_PREFIX, TREEPACKS_PREFIX, TREES_PREFIX
+from artifactfs.blobstore.nearpages import NearPages
 from artifactfs.blobstore.remote import open_remote
 from artifactfs.blobstore.retrying import RetryingStore, RetryPolicy
 from artifactfs.digest import CHUNK_SIZE
@@ -60,6 +61,7 @@ class CachingStore(RetryingStore):
         self._remembered = remembered
         self._direct = _Direct(self)
         self._sized = _Sized(self)
+        self._pages = NearPages(self._direct)
         self._chunks = ChunkReader(cache, self._sized, connections=connections)
         self._guard = threading.Lock()
         self._touched: OrderedDict[tuple[str, int], int] = OrderedDict()
@@ -112,8 +114,13 @@ class CachingStore(RetryingStore):
     def forget_range(self, key: str, offset: int, size: int) -> bool:
         """Drop what is kept of a range, which turned out to be wrong; return whether there was anything."""
         numbers = range(offset // CHUNK_SIZE, -(-(offset + size) // CHUNK_SIZE))
+        self._pages.forget(key)
         forgotten = [self.cache.forget(key, number) for number in numbers]
         return any([*forgotten, self.cache.forget(lone_key(key, offset), 0)])
+
+    def want_range(self, key: str, offset: int, size: int) -> None:
+        """Begin to fetch an aligned chunk that will be read next; nothing waits for it."""
+        self._chunks.want(key, offset // CHUNK_SIZE, size)
 
     def note_range(self, key: str, offset: int) -> None:
         """Take a part of an object as read by somebody else, so that what comes next can be fetched."""
@@ -162,8 +169,10 @@ class CachingStore(RetryingStore):
         is_blob = key.startswith(BLOBS_PREFIX)
         if not is_blob and (found := self._find_lone(key, start + first, last - first)) is not None:
             return found
-        if not is_blob and self._is_lone(key, number, first):
-            fetch = partial(self._direct.read_range, key, start + first, last - first)
+        is_near = key.startswith(TREEPACKS_PREFIX) and self._pages.has(key, start + first, last - first)
+        if not is_blob and (is_near or self._is_lone(key, number, first)):
+            source = self._pages if key.startswith(TREEPACKS_PREFIX) else self._direct
+            fetch = partial(source.read_range, key, start + first, last - first)
             return self.cache.load(lone_key(key, start + first), 0, last - first, fetch)
         # Blobs are asked for by whole chunks: what is wanted of the last one says how large it is.
         size = last if is_blob and not first else min(CHUNK_SIZE, (self._sized.find_size(key) or 0) - start)

@@ -117,12 +117,19 @@ class ChunkReader:
             if stop - first < max(stream.ahead // 2, 1):
                 return
             stream.horizon = stop - 1
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._count, "ahead")
-            pool = self._pool
+            pool = self._get_pool()
         for ahead in range(first, stop):
             with suppress(RuntimeError):  # closed meanwhile
                 pool.submit(self._fetch_ahead, key, ahead)
+
+    def want(self, key: str, number: int, size: int) -> None:
+        """Begin to fetch a chunk of `size` bytes that will be read next, unless it is kept."""
+        if self.cache.has(key, number):
+            return
+        with self._guard:
+            pool = self._get_pool()
+        with suppress(RuntimeError):  # closed meanwhile
+            pool.submit(self._try_load, key, number, size)
 
     def close(self) -> None:
         """Fetch nothing more ahead."""
@@ -130,6 +137,15 @@ class ChunkReader:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=False, cancel_futures=True)
+
+    def _get_pool(self) -> ThreadPoolExecutor:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._count, "ahead")
+        return self._pool
+
+    def _try_load(self, key: str, number: int, size: int) -> None:
+        with suppress(ArtifactFSError):  # who reads it asks again, and is told what is wrong
+            self.load(key, number, size)
 
     def _fetch_ahead(self, key: str, number: int) -> None:
         start = number * CHUNK_SIZE

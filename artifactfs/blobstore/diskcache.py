@@ -167,7 +167,7 @@ class DiskCache:
 
     def _take_room(self, descriptor: int, size: int) -> bool:
         try:
-            if not self.quota.reserve(size):
+            if not self.quota.reserve(size, descriptor):
                 return False
         except (ArtifactFSError, OSError) as error:
             self._tell(error)

@@ -70,6 +70,13 @@ class FetchingBlobs:
         assert blob.sums is not None
         return split_sums(self._store.read(sums_key(blob.sums)), expected=blob.sums, size=blob.size)
 
+    def read_first_sums(self, blob: BlobName, offset: int, place: PackPlace | None) -> tuple[bytes, ...]:
+        """Return the digests of a blob's chunks; the chunk at `offset` is fetched beside them where it is kept."""
+        if blob.size > CHUNK_SIZE and place is None and isinstance(self._ranges, RangeKeeper):
+            start = offset // CHUNK_SIZE * CHUNK_SIZE
+            self._ranges.want_range(blob_key(blob.sha256), start, min(CHUNK_SIZE, blob.size - start))
+        return self.read_sums(blob)
+
     def load_chunk(self, blob: BlobName, number: int, digest: bytes, place: PackPlace | None = None) -> bytes:
         """Return a chunk of a blob, verified.
 
@@ -137,7 +144,7 @@ class FetchedFile:
             return b""
         parts = []
         try:
-            sums = self._sums = self._sums or self._owner.read_sums(self._blob)
+            sums = self._sums = self._sums or self._owner.read_first_sums(self._blob, offset, self._place)
             for number in range(offset // CHUNK_SIZE, -(-end // CHUNK_SIZE)):
                 start = number * CHUNK_SIZE
                 data = self._owner.load_chunk(self._blob, number, sums[number], self._place)

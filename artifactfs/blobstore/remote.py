@@ -35,6 +35,9 @@ class RangeKeeper(Protocol):
     def forget_range(self, key: str, offset: int, size: int) -> bool:
         """Drop what is kept of a range, which turned out to be wrong; return whether there was anything."""
 
+    def want_range(self, key: str, offset: int, size: int) -> None:
+        """Begin to fetch an aligned chunk that will be read next; nothing waits for it."""
+
     def note_range(self, key: str, offset: int) -> None:
         """Take a part of an object as read by somebody else, so that what comes next can be fetched."""
 

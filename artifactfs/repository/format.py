@@ -13,8 +13,16 @@ import msgspec
 from msgspec import Meta, Struct
 
 from artifactfs.blobstore.keys import COLLECTIONS_PREFIX, FORMAT_PREFIX, find_format_number, format_key
+from artifactfs.blobstore.remote import RangeReader
 from artifactfs.digest import ALGORITHM, CHUNK_SIZE
-from artifactfs.errors import ConfigurationError, ConflictError, MalformedError, NewerFormatError, NotFoundError
+from artifactfs.errors import (
+    BlobMissingError,
+    ConfigurationError,
+    ConflictError,
+    MalformedError,
+    NewerFormatError,
+    NotFoundError,
+)
 from artifactfs.repository.sealed import open_if_sealed, seal
 
 if TYPE_CHECKING:
@@ -28,6 +36,8 @@ REFERENCES: Final = "references"
 ORIGINS: Final = "origins"
 KNOWN_FEATURES: Final[frozenset[str]] = frozenset({PACKS, REFERENCES, ORIGINS})
 ATTEMPTS: Final = 16
+GUESSED: Final = 4
+"""So many format files are asked for before it is known which there are: one for each feature, and the first."""
 ID_SIZE: Final = 16
 
 
@@ -165,7 +175,30 @@ def find_format(store: ObjectStore) -> Format | None:
     Raises:
         MalformedError, NewerFormatError: see `decode_format`.
     """
+    if isinstance(store, RangeReader):
+        return _find_far(store)
     return _find_numbered(store)[1] if _find_numbers(store) else None
+
+
+def _find_far(store: ObjectStore) -> Format | None:
+    """Return the same with one round trip: the first few are read while they are listed."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 (costs local commands 8 ms)
+
+    def read(number: int) -> bytes | None:
+        try:
+            return store.read(format_key(number))
+        except BlobMissingError:
+            return None
+
+    with ThreadPoolExecutor(GUESSED + 1, "format") as threads:
+        guessed = [threads.submit(read, number) for number in range(1, GUESSED + 1)]
+        numbers = _find_numbers(store)
+        if not numbers:
+            return None
+        highest = max(numbers)
+        data = guessed[highest - 1].result() if highest <= GUESSED else None
+    key = format_key(highest)
+    return decode_format(store.read(key) if data is None else data, key=key)
 
 
 def _find_numbered(store: ObjectStore) -> tuple[int, Format]:

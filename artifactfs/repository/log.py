@@ -173,7 +173,10 @@ class Log:
         return max((find_seq(child) or 0 for child in self._store.iter_children(log_prefix(name))), default=0)
 
     def _load_from(self, name: str, start: Collection, highest: int) -> Collection:
-        state = self._advance(self._fold_listed(start, highest))
+        # The one after the last is asked for with them: then nothing more has to be asked, unless it is there.
+        state = self._fold_listed(start, highest + 1)
+        if state.seq > highest:
+            state = self._advance(state)
         if state.seq < highest:
             key = log_key(name, state.seq + 1)
             msg = f"the log of {name!r} is damaged: {key} is missing"

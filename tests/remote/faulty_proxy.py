@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,11 +30,13 @@ WHOLE = "whole"
 
 @dataclass
 class Seen:
-    """A request: method, path with query, and the range that it asked for."""
+    """A request: method, path with query, the range that it asked for, and when it came and was answered."""
 
     method: str
     path: str
     range: str
+    begun: float = 0.0
+    ended: float = 0.0
 
 
 @dataclass
@@ -46,7 +49,7 @@ class FaultyProxy:
     is_cut_off: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
     guard: threading.Lock = field(default_factory=threading.Lock)
-    hold: Callable[[Seen], None] = lambda seen: None
+    hold: Callable[[Seen], object] = lambda seen: None
 
     def fail(self, fault: str, *, method: str = "GET", path: str = "", times: int = 1) -> None:
         """Fail the next `times` requests of a method whose path contains `path`."""
@@ -55,6 +58,14 @@ class FaultyProxy:
 
     def count(self, method: str, path: str = "") -> int:
         return sum(seen.method == method and path in seen.path for seen in self.seen)
+
+    def count_round_trips(self) -> int:
+        """Return how many requests waited for each other, one after another, at most."""
+        depths: list[tuple[float, int]] = []
+        for seen in sorted(self.seen, key=lambda seen: seen.begun):
+            before = [depth for ended, depth in depths if ended <= seen.begun]
+            depths.append((seen.ended, 1 + max(before, default=0)))
+        return max((depth for _, depth in depths), default=0)
 
     def take(self, seen: Seen) -> str:
         with self.guard:
@@ -78,7 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_any(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        seen = Seen(self.command, self.path, self.headers.get("Range", ""))
+        seen = Seen(self.command, self.path, self.headers.get("Range", ""), time.monotonic())
         fault = self.proxy.take(seen)
         self.proxy.hold(seen)
         if fault == BUSY:
@@ -89,6 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         status, headers, data = self.forward(body, without_range=fault == WHOLE)
+        seen.ended = time.monotonic()
         if fault == LOSE:
             self.close_connection = True
             return

@@ -215,6 +215,25 @@ def test_a_new_machine_reads_a_version_without_scanning_the_bucket(team: Team) -
         assert len(team.proxy.seen) - 1 == 21 + 1 + 1
 
 
+@pytest.mark.parametrize(("path", "trips"), [(b"a", 5), (b"d/e/f/b", 5), (b"d/large", 5)])
+def test_the_first_byte_of_a_cold_file_on_a_new_machine_takes_five_round_trips(
+    team: Team, tmp_path: Path, path: bytes, trips: int
+) -> None:
+    with team.machine() as repository:
+        for number in range(3):
+            files = {b"a": b"%d" % number, b"d": {b"e": {b"f": {b"b": b"x%d" % number}}, b"large": LARGE}}
+            commit_files(repository, "animals", files)
+    options = team.server.options(cache=str(tmp_path / "cache"), remembered=str(tmp_path / "remembered"))
+    team.proxy.seen.clear()
+    team.proxy.hold = lambda seen: bool(team.proxy.stop.wait(0.1))  # the way there takes time
+    with open_repository(team.location, state=str(tmp_path / "new"), author="new@host", remote=options) as repository:
+        _, version = repository.resolve(parse("animals"))
+        file = repository.open_file(*Trees(repository.blobs).find_placed(version.root, path))
+        assert file.read_at(0, 1)
+    # The format, the listing of the log, its records, the directories, the file.
+    assert team.proxy.count_round_trips() == trips
+
+
 def parse(text: str):
     from artifactfs.paths import parse_ref
 
