@@ -84,7 +84,7 @@ PEERS: Final = (
 class Run:
     """One run in a directory of its own, with what was measured."""
 
-    def __init__(self, work: Path, *, tree: Path | None, count: int, limit_seconds: float) -> None:
+    def __init__(self, work: Path, *, tree: Path | None = None, count: int, limit_seconds: float) -> None:
         self.work, self.tree, self.mark = work, tree or work / "tree", str(work)
         self.results: dict[str, dict[str, tuple[float, int] | str]] = {}
         self.facts: list[list[str]] = []
