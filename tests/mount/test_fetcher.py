@@ -18,7 +18,7 @@ import pytest
 
 from artifactfs.digest import CHUNK_SIZE
 from artifactfs.mount import api
-from artifactfs.mount.kernel.asking import find_figures
+from artifactfs.mount.kernel.asking import find_figures, upgrade_mount
 from artifactfs.mount.options import MountInfo, MountOptions
 from artifactfs.reference.policy import ReferencePolicy
 from artifactfs.reference.references import References
@@ -131,6 +131,17 @@ def test_what_a_killed_fetcher_had_taken_is_answered_by_its_successor(stage: Sta
         for number, reader in enumerate(found):
             assert reader.result(timeout=30) == b"%d\n" % number * 5000
     assert stage.fetcher != killed
+
+
+def test_an_upgrade_answers_what_the_old_fetcher_had_taken(stage: Stage, folders: Folders) -> None:
+    paths, before = stage.stall(10), stage.fetcher
+    with ThreadPoolExecutor(10) as threads:
+        found = [threads.submit(path.read_bytes) for path in paths]
+        wait_until(lambda: len(stage.odd.requests) >= 10)
+        upgrade_mount(folders, stage.info.mountpoint)
+        for number, reader in enumerate(found):
+            assert reader.result(timeout=30) == b"%d\n" % number * 5000
+    assert stage.fetcher != before
 
 
 def test_100_readers_of_one_cold_file_ask_for_each_range_once(stage: Stage) -> None:

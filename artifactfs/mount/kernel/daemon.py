@@ -171,7 +171,9 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["--check"]:
         return 0
     handover = load_handover(int(arguments[1]))
-    return KernelDaemon(Order.decode(handover.extra["order"]), build=build, handover=handover).run()
+    # Whoever started the mount was told long ago: by now the number is that of another file.
+    order = replace(Order.decode(handover.extra["order"]), ready_descriptor=None)
+    return KernelDaemon(order, build=build, handover=handover).run()
 
 
 if __name__ == "__main__":

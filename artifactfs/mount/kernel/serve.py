@@ -139,4 +139,5 @@ def resume(handover: Handover) -> Mounted:
         handover.device,
         SharedCounters(handover.counters),
         BackingTable(handover.backings) if fits else create_backings(),
+        _make_errands(handover.settings),
     )
