@@ -23,7 +23,7 @@ from artifactfs.blobstore.scratch import LockedScratch, sweep
 from artifactfs.errors import BlobMissingError, InvalidNameError, translate_os_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from types import TracebackType
 
     from artifactfs.blobstore.base import ObjectFile
@@ -198,8 +198,10 @@ class LocalStore:
         self.disk.make_directory(f"{self.root}/{parent}")
         self._known_directories.add(parent)
 
-    def sync_names(self, keys: Iterable[str]) -> None:
+    def sync_names(self, keys: Collection[str]) -> None:
         """Make the names of these objects durable, and those of all directories above them."""
+        if len(keys) > FEW_OBJECTS and self.disk.sync_all():
+            return
         parents = {parent for key in keys for parent in _parents(key)}
         for parent in sorted(parents, key=len, reverse=True):
             self.disk.sync_directory(f"{self.root}/{parent}" if parent else self.root)
@@ -397,6 +399,4 @@ class LocalBatch:
     def _sync_names(self) -> None:
         with self._guard:
             keys, self._unsynced = self._unsynced, []
-        if len(keys) > FEW_OBJECTS and self._store.disk.sync_all():
-            return
         self._store.sync_names(keys)

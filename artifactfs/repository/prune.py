@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from artifactfs.blobstore.keys import COLLECTIONS_PREFIX, digest_key
-from artifactfs.errors import IntegrityError, InvalidNameError, NewerFormatError
+from artifactfs.blobstore.keys import COLLECTIONS_PREFIX, digest_key, log_key
+from artifactfs.errors import IntegrityError, InvalidNameError, NewerFormatError, translate_os_error
 from artifactfs.paths import check_collection_name
 from artifactfs.repository.condemning import ListExclusion, forget_prunes
 from artifactfs.repository.drafts import Drafts
@@ -160,6 +160,7 @@ def delete_garbage(
     with exclusion.deleting(garbage.objects) as may_delete:
         _check_known(repository)
         states = _read_logs(repository, garbage._states)  # noqa: SLF001 (one module, one concern)
+        _make_durable(repository, states.values())
         reach = garbage.usage
         _add_roots(reach, _list_roots(states.values(), _make_keeping(repository, shown)))
         _hold_drafts(repository, reach)
@@ -180,6 +181,21 @@ def _sweep(repository: Repository) -> None:
     sweep = getattr(repository.store, "sweep", None)
     if sweep is not None:
         sweep()
+
+
+def _make_durable(repository: Repository, states: Iterable[Collection]) -> None:
+    """Make the records durable that were read, since what they give up is deleted now.
+
+    A writer that was killed, or met a full disk, may have left a record that can be read and would not survive a loss
+    of power: the version that it deleted, or moved, would be there again, without its content.
+    """
+    sync_names = getattr(repository.store, "sync_names", None)
+    if sync_names is None:
+        return  # what an object store has said once stays
+    try:
+        sync_names([log_key(state.name, state.seq) for state in states if state.seq])
+    except OSError as error:
+        raise translate_os_error(error, doing="making the logs durable", subject=repository.location) from error
 
 
 def _check_known(repository: Repository) -> None:
