@@ -1,7 +1,8 @@
 """Reading local files into entries, so that what is stored is what was there at one moment.
 
-A file's status is taken before and after it is read; when it changed in between, it is read again. Bytes are hashed
-as they are stored, so even a change that no status shows cannot give bytes a wrong name.
+A file's status is taken before and after it is read; when it changed in between, it is read again. One that changed
+just before is read twice and compared, since a further change might not show in its times. Bytes are hashed as they
+are stored, so even a change that no status shows cannot give bytes a wrong name.
 
 Used by put and the SDK. Threading: a FileReader may be shared by threads.
 
@@ -16,6 +17,7 @@ import io
 import os
 import stat
 import threading
+import time
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Protocol
 
 from artifactfs.blobstore.blobs import SMALL, StoredBlob
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from artifactfs.repository.treepacks import AnyPlace
 
 ATTEMPTS: Final = 3
+TICK_NS: Final = 20_000_000
+"""Before Linux 6.13 two changes in one tick of the kernel's clock, up to 10 ms, may give a file the same times."""
 DROPPED_LIMIT: Final = 1000
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO put in its place must not block
@@ -227,11 +231,14 @@ class FileReader:
                 raise _replaced(found) from error
             raise source_failed(error, found.local) from error
         try:
+            begun_ns = time.time_ns()
             before = os.fstat(descriptor)
             if not stat.S_ISREG(before.st_mode):
                 raise _replaced(found)
             blob, data = self._read(descriptor, before.st_size)
             if blob.size != before.st_size or _changed(before, os.fstat(descriptor)):
+                return None
+            if before.st_ctime_ns > begun_ns - TICK_NS and _hash(descriptor) != blob.sha256:
                 return None
             self._dropped.note(found.path, descriptor)
         except OSError as error:
@@ -253,6 +260,15 @@ class FileReader:
             return cloned, None
         with io.FileIO(descriptor, closefd=False) as file:
             return self._sink.store_blob(counting(file, self._tell), size_hint=size), None
+
+
+def _hash(descriptor: int) -> bytes:
+    """Return the SHA-256 of an open file, read again: what is the same twice was whole in between."""
+    hasher, offset = hashlib.sha256(), 0
+    while data := os.pread(descriptor, SMALL, offset):
+        hasher.update(data)
+        offset += len(data)
+    return hasher.digest()
 
 
 def _changed(before: os.stat_result, after: os.stat_result) -> bool:

@@ -273,6 +273,30 @@ def test_a_file_that_goes_on_changing_is_an_error(
         read_with_meddler(monkeypatch, repository, work / "f", 100)
 
 
+def test_a_change_that_no_time_shows_is_noticed_in_a_file_that_is_just_being_written(
+    repository: Repository, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on kernels whose clock for files goes in ticks."""
+    path, real, left = work / "f", os.read, [1]
+    path.write_bytes(b"old " * 4)
+    now_ns = path.stat().st_ctime_ns
+
+    def write_half(descriptor: int, size: int) -> bytes:
+        data = real(descriptor, size)
+        if left[0]:
+            left[0] -= 1
+            path.write_bytes(b"new " * 4)
+            return data[:8] + b"new " * 2
+        return data
+
+    monkeypatch.setattr(reading, "_changed", lambda _before, _after: False)
+    monkeypatch.setattr(reading.time, "time_ns", lambda: now_ns)
+    monkeypatch.setattr(reading.os, "read", write_half)
+    with repository.blobs.begin() as batch:
+        found = reading.FileReader(batch, reading.Dropped()).read_file(reading_found(path))  # type: ignore[arg-type]
+    assert found.data == b"new " * 4
+
+
 @pytest.mark.parametrize("replacement", ["nothing", "fifo", "link", "directory"])
 def test_a_file_that_vanishes_or_is_replaced_after_it_was_listed(
     repository: Repository, work: Path, replacement: str
