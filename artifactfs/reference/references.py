@@ -119,8 +119,7 @@ class References:
         source = self._source(entry.uri)
         if self._kept is not None and source is not self._files:
             key = self._key(entry)
-            self._kept.register(key, source, entry)
-            return KeptReferenceFile(self._kept, key, entry)
+            return KeptReferenceFile(self._kept, key, source, entry)
         if self._is_away:
             raise Away(entry.uri)
         return ReferenceFile(source, entry)
@@ -226,9 +225,10 @@ class KeptReferenceFile:
         entry: the reference.
     """
 
-    def __init__(self, kept: KeptReferences, key: str, entry: ReferenceEntry) -> None:
+    def __init__(self, kept: KeptReferences, key: str, source: Source, entry: ReferenceEntry) -> None:
         self._kept = kept
         self._key = key
+        self._source = source
         self.entry = entry
         self.size = entry.size
 
@@ -240,6 +240,7 @@ class KeptReferenceFile:
             ReferenceChangedError: it is no longer what was recorded.
             RemoteError, AccessDeniedError: it cannot be reached or may not be read.
         """
+        self._kept.register(self._key, self._source, self.entry)
         end = min(offset + size, self.size)
         parts = []
         for number in range(offset // CHUNK_SIZE, -(-end // CHUNK_SIZE)):
@@ -251,6 +252,7 @@ class KeptReferenceFile:
 
     def note_read(self, offset: int) -> None:
         """Take a part as read by somebody else, so that what comes next can be fetched."""
+        self._kept.register(self._key, self._source, self.entry)
         self._kept.note_read(self._key, offset // CHUNK_SIZE)
 
     def extent(self) -> tuple[int, int] | None:

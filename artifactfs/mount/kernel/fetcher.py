@@ -213,13 +213,12 @@ class Fetcher:
             while (errand := self._next(group)) is not None:
                 try:
                     tools = tools or _Tools(self._mounted, self._open().make())
+                    self._answer(tools, errand)
                 except (ArtifactFSError, OSError) as error:
                     self._refuse(errand, log_failure(error, errand.opcode, errand.node))
-                except Exception:  # noqa: BLE001 - a bug must not end the thread
-                    _log.exception("the fetcher cannot open what it is to serve")
+                except Exception:  # noqa: BLE001 - a bug must not end the thread, or others of the group wait for ever
+                    _log.exception("%s of node %d failed in an unexpected way", name_opcode(errand.opcode), errand.node)
                     self._refuse(errand, errno.EIO)
-                else:
-                    self._answer(tools, errand)
         if tools is not None:
             with closing(tools):
                 pass
