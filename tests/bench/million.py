@@ -249,7 +249,7 @@ def main() -> None:
         if arguments.only is None:
             run.measure_ours()
         for peer in PEERS:
-            if arguments.peers or peer.name == arguments.only:
+            if peer.name == arguments.only or (arguments.peers and arguments.only is None):
                 run.measure_peer(peer)
         print(run.report())
 
