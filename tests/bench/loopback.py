@@ -1,4 +1,4 @@
-"""A bare loopback by fusepy, as its own example has it: what any union in Python on libfuse 2 pays.
+"""A bare loopback by fusepy, with threads and large writes as the union has them: what any union in Python pays.
 
 Run as `loopback.py ROOT MOUNTPOINT`.
 """
@@ -70,4 +70,4 @@ class Loopback(fuse.Operations):
 
 
 if __name__ == "__main__":
-    fuse.FUSE(Loopback(sys.argv[1]), sys.argv[2], foreground=True, nothreads=True, default_permissions=True)
+    fuse.FUSE(Loopback(sys.argv[1]), sys.argv[2], foreground=True, default_permissions=True, big_writes=True)
