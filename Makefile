@@ -15,7 +15,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-remote check format bench bench-million venv system system-dev system-slow clean
+.PHONY: help demo test test-slow test-remote check format bench bench-million bench-remote venv system system-dev system-slow clean
 
 help: ## list the targets
 	@echo "artifactfs: make TARGET"
@@ -58,6 +58,11 @@ bench: system-dev ## measure against ext4 and print the tables of docs/performan
 bench-million: system-dev ## store, mount, change and delete a million files beside cp, borg, restic and DVC (half an hour)
 	@$(MAKE) -s $(DEV_STAMP)
 	$(BIN)/python -m tests.bench.million --peers $(BENCH_ARGS)
+
+bench-remote: system-dev ## measure reading from a bucket through a mount, beside rclone mount and s3fs
+	@$(MAKE) -s $(DEV_STAMP)
+	@VENV="$(VENV)" tests/remote/object-stores.sh install
+	$(BIN)/python -m tests.bench.remote --peers $(BENCH_ARGS)
 
 venv: system-dev ## make or renew the virtual environment with everything a developer needs
 	@$(MAKE) -s $(DEV_STAMP)

@@ -65,6 +65,8 @@ class CachingStore(RetryingStore):
         self._chunks = ChunkReader(cache, self._sized, connections=connections)
         self._guard = threading.Lock()
         self._touched: OrderedDict[tuple[str, int], int] = OrderedDict()
+        self._fetched: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._ends: OrderedDict[str, tuple[int, int]] = OrderedDict()
 
     def read(self, key: str) -> bytes:
         """Return a whole object; sums and trees are kept, formats and logs remembered.
@@ -174,12 +176,31 @@ class CachingStore(RetryingStore):
             source = self._pages if key.startswith(TREEPACKS_PREFIX) else self._direct
             fetch = partial(source.read_range, key, start + first, last - first)
             return self.cache.load(lone_key(key, start + first), 0, last - first, fetch)
+        if not is_blob and self._is_thrashing(key, number, first, last):
+            return self._direct.read_range(key, start + first, last - first)
         # Blobs are asked for by whole chunks: what is wanted of the last one says how large it is.
         size = last if is_blob and not first else min(CHUNK_SIZE, (self._sized.find_size(key) or 0) - start)
         if size < last:
             return self._direct.read_range(key, start + first, last - first)  # says what is wrong
         self._chunks.note_read(key, number)
         return self._chunks.load(key, number, size)[first:last]
+
+    def _is_thrashing(self, key: str, number: int, first: int, last: int) -> bool:
+        """Return whether a chunk was fetched before, had to make room, and is not read in order now.
+
+        In a cache that is smaller than what is read in random order, most of a chunk would be evicted unread again.
+        """
+        with self._guard:
+            was_fetched = (key, number) in self._fetched
+            self._fetched[key, number] = None
+            while len(self._fetched) > _TOUCHED:
+                self._fetched.popitem(last=False)
+            follows = self._ends.get(key) == (number, first)
+            self._ends[key] = number, last
+            while len(self._ends) > _TOUCHED:
+                self._ends.popitem(last=False)
+        is_first = first < last - first
+        return was_fetched and not is_first and not follows and not self._chunks.is_running(key, number)
 
     def _find_lone(self, key: str, offset: int, size: int) -> bytes | None:
         """Return a range that was asked for by itself and is kept."""

@@ -199,3 +199,22 @@ def test_wrong_bytes_are_forgotten_and_asked_for_again(tmp_path: Path) -> None:
     assert store.forget_range(BLOB, 0, CHUNK_SIZE)
     assert not store.forget_range(BLOB, 0, CHUNK_SIZE)
     assert read_blob(store, 0) == DATA[:CHUNK_SIZE]
+
+
+def test_files_read_in_random_order_from_a_small_cache_come_by_themselves(tmp_path: Path) -> None:
+    bucket = Bucket()
+    store = open_store(bucket, tmp_path, size=2 * CHUNK_SIZE + 200)
+    size = 1 << 16
+    for number in range(5):  # twice each, so that chunks are fetched, and the first ones evicted
+        for offset in (0, size):
+            store.read_range(PACK, number * CHUNK_SIZE + offset, size)
+    bucket.ranges.clear()
+    wanted = [(number * CHUNK_SIZE + 7 * size * turn) for turn in range(2, 6) for number in (0, 1)]
+    for offset in wanted:
+        assert store.read_range(PACK, offset, size) == DATA[offset : offset + size]
+    assert sum(length for _, _, length in bucket.ranges) <= len(wanted) * size
+    bucket.ranges.clear()
+    for offset in range(0, CHUNK_SIZE, size):  # in order a chunk comes as a whole again
+        store.read_range(PACK, offset, size)
+    assert len([length for _, _, length in bucket.ranges if length == size]) <= 2
+    store.close()
