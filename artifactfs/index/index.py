@@ -22,6 +22,7 @@ from artifactfs.errors import ArtifactFSError, IndexCorruptError
 from artifactfs.index.environment import Environment
 from artifactfs.index.places import find_local_directory
 from artifactfs.index.placetable import PACKS, PLACES, PlaceTable
+from artifactfs.index.rows import open_row, seal_row
 from artifactfs.index.sourcetable import SOURCES, SourceTable
 from artifactfs.model import Collection
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from artifactfs.index.environment import Reader, Writer
 
 FOLDER: Final = "index"
-FORMAT: Final = b"1"
+FORMAT: Final = b"2"
 VERIFIED_BUFFER: Final = 512
 """Verifications that readers made are written in groups of so many."""
 STATES_BUFFER: Final = 64
@@ -75,7 +76,8 @@ class Index:
         held = self._states.get(name)
         if held is not None:
             return held
-        data = self._find(_COLLECTIONS, name.encode())
+        key = name.encode()
+        data = open_row(key, self._find(_COLLECTIONS, key))
         if data is None:
             return None
         try:
@@ -112,7 +114,7 @@ class Index:
         with self._guard:
             states, pending = dict(self._states), dict(self._pending)
         if states or pending:
-            encoded = {name.encode(): _encoder.encode(state) for name, state in states.items()}
+            encoded = {key: seal_row(key, _encoder.encode(states[name])) for name in states if (key := name.encode())}
             self._try_write(lambda writer: _put_all(writer, encoded, pending))
         with self._guard:
             _forget(self._states, states)

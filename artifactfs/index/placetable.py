@@ -12,6 +12,7 @@ import struct
 import threading
 from typing import TYPE_CHECKING, Final, Protocol
 
+from artifactfs.index.rows import open_row, seal_row
 from artifactfs.model import Placement
 
 if TYPE_CHECKING:
@@ -91,8 +92,10 @@ class PlaceTable:
             held = dict(self._held)
         if held:
             packs = {place.pack[:PREFIX]: place.pack for place in held.values()}
-            rows = [(key, _VALUE.pack(place.pack[:PREFIX], place.offset, place.size)) for key, place in held.items()]
-            rows.sort()
+            rows = sorted(
+                (key, seal_row(key, _VALUE.pack(place.pack[:PREFIX], place.offset, place.size)))
+                for key, place in held.items()
+            )
             self._write(lambda writer: _put(writer, packs, rows))
         with self._guard:
             for key, place in held.items():
@@ -122,8 +125,9 @@ class PlaceTable:
         if not isinstance(rows, dict):
             return []
         places = []
-        for key, value in rows.items():
-            if len(value) == _VALUE.size:
+        for key, row in rows.items():
+            value = open_row(key, row)
+            if value is not None and len(value) == _VALUE.size:
                 prefix, offset, size = _VALUE.unpack(value)
                 pack = self._packs.get(prefix)
                 if pack is not None:

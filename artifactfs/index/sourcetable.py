@@ -11,6 +11,8 @@ import struct
 import threading
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from artifactfs.index.rows import open_row, seal_row
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -77,11 +79,11 @@ class SourceTable:
             rows = self._read(lambda reader: reader.get_many(SOURCES, wanted))
             if isinstance(rows, dict):
                 found.update(rows)
-        return [_decode(found.get(key)) for key in keys]
+        return [_decode(open_row(key, found.get(key))) for key in keys]
 
     def add_sources(self, items: Sequence[tuple[bytes, KnownSource]]) -> None:
         """Remember files by absolute path; held back, and written later in one go."""
-        rows = {_key(path): _encode(known) for path, known in items}
+        rows = {key: seal_row(key, _encode(known)) for path, known in items if (key := _key(path))}
         with self._guard:
             self._held.update(rows)
             is_full = len(self._held) >= BUFFER
@@ -95,6 +97,7 @@ class SourceTable:
         if value is None:
             rows = self._read(lambda reader: reader.get_many(SOURCES, (key,)))
             value = rows.get(key) if isinstance(rows, dict) else None
+        value = open_row(key, value)
         if value is None or len(value) != _FOLDER.size:
             return None
         mark, boot, *entry = _FOLDER.unpack(value)
@@ -102,8 +105,9 @@ class SourceTable:
 
     def add_folder(self, path: bytes, known: KnownFolder) -> None:
         """Remember a directory by absolute path; held back, and written later."""
+        key = _folder_key(path)
         with self._guard:
-            self._held[_folder_key(path)] = _FOLDER.pack(*known)
+            self._held[key] = seal_row(key, _FOLDER.pack(*known))
             is_full = len(self._held) >= BUFFER
         if is_full:
             self.flush()
