@@ -72,7 +72,7 @@ def test_killed_workers_on_a_slow_cold_disk(
 
 
 @needs_resend
-def test_a_killed_notifier_or_stopped_worker_is_replaced(serve: Serve, tree: Path) -> None:
+def test_a_worker_that_is_told_to_stop_is_replaced(serve: Serve, tree: Path) -> None:
     server = serve(tree)
     first = server.workers()
     os.kill(first[0], signal.SIGTERM)
