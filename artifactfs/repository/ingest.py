@@ -300,8 +300,8 @@ class Ingest:
     def _begin_reading(self, collected: list[Found], kept: Sequence[ReadFile | None], size: int) -> Future[_Read]:
         """Read files here, when they are small and come out of memory; else have a thread do it.
 
-        Threads that take the interpreter from each other at every call of the system need several times as long for
-        such files as this one alone. But what comes from a disk is waited for, so several do that at once.
+        Threads take the interpreter from each other at every call of the system, which costs more than such a file.
+        But what comes from a disk is waited for, so several do that at once.
         """
         if size > len(collected) * SMALL_FILE or self._with_threads:
             self._with_threads = max(0, self._with_threads - 1)
