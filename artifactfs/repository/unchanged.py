@@ -16,6 +16,7 @@ import os
 from typing import TYPE_CHECKING, Final, Protocol
 
 from artifactfs.index.sourcetable import KnownFolder, KnownSource
+from artifactfs.model import FIRST_NS
 from artifactfs.staging.hashes import SETTLED_NS, read_boot_id
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Unchanged:
         items = []
         for path, status, entry in files:
             changed_ns = max(status.st_mtime_ns, status.st_ctime_ns)
-            if changed_ns < self._now_ns - SETTLED_NS:
+            if changed_ns < self._now_ns - SETTLED_NS and status.st_mtime_ns >= FIRST_NS:  # the index has 64 bits
                 known = KnownSource(*_status_key(status), self._boot_for(changed_ns), entry.sha256, entry.sums)
                 items.append((os.path.abspath(path), known))
         if items:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -170,3 +171,14 @@ def test_what_may_not_have_been_on_disk_is_forgotten_when_the_machine_starts(sou
         assert (same is not None) == (age_ns > SETTLED_NS)
         [after] = Unchanged(log, now_ns=later, rehash=False, boot_id="two").find([(path, status)])
         assert (after is not None) == counts
+
+
+def test_a_file_of_before_1677_is_put_and_not_remembered(repository: Repository, clock: Clock) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
+        Path(folder, "old").write_bytes(b"x")
+        os.utime(Path(folder, "old"), ns=(0, -(10**19)))
+        if os.stat(Path(folder, "old")).st_mtime_ns != -(10**19):
+            pytest.skip("this file system does not know the time")
+        clock.ahead_ns = MINUTE
+        for _ in range(2):
+            assert put_paths(repository, "old", [Source(os.fsencode(folder), b"")]).version.root.count == 1
