@@ -96,6 +96,7 @@ def test_commit_where_only_the_mount_is_seen(tmp_path: Path, repository: Reposit
     done = inside(tmp_path, top, "sh", "-c", f"test ! -e {repository.location} && echo from inside > new.txt")
     assert done.returncode == 0, done.stderr
     done = inside(tmp_path, top, str(COMMAND), "status", "--json")
+    assert done.returncode == 0, done.stderr
     assert [(each["change"], each["path"]) for each in json.loads(done.stdout)["changes"]] == [("added", "new.txt")]
     arguments = ("-m", "made inside", "--alias", "best", "--metadata", "n=3", "--tag", "t", "--json")
     done = inside(tmp_path, top, str(COMMAND), "commit", *arguments)

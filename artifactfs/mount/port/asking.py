@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from artifactfs.mount.control import Message
     from artifactfs.repository.commit import CommitOptions
 
-CONNECT_SECONDS: Final = 5.0
+CONNECT_SECONDS: Final = 15.0
 """For this long nobody may listen: a keeper is started again."""
 _PAUSE_SECONDS: Final = 0.05
 _Answer = TypeVar("_Answer", CommitAnswer, ChangesAnswer)
