@@ -35,11 +35,19 @@ class Bucket:
         self.reads: list[str] = []
         self.gate: threading.Event | None = None
         self.is_down = False
+        self.asked = threading.Condition()
+
+    def wait_for_chunk(self, number: int) -> None:
+        """Return when a chunk was asked for."""
+        with self.asked:
+            assert self.asked.wait_for(lambda: any(at == number * CHUNK_SIZE for _, at, _ in self.ranges), 60)
 
     def read_range(self, key: str, offset: int, size: int) -> bytes:
-        self.ranges.append((key, offset, size))
+        with self.asked:
+            self.ranges.append((key, offset, size))
+            self.asked.notify_all()
         if self.gate is not None:
-            assert self.gate.wait(20)
+            assert self.gate.wait(60)
         self._check(key)
         data = self.objects[key][offset : offset + size]
         if len(data) != size:
@@ -95,7 +103,8 @@ def test_what_is_ahead_grows_while_it_is_read_in_order_and_not_otherwise(tmp_pat
     store.note_range(BLOB, 9 * CHUNK_SIZE)
     store.note_range(BLOB, 10 * CHUNK_SIZE)
     bucket.gate.set()
-    store._chunks._pool.shutdown(wait=True)  # type: ignore[union-attr]
+    bucket.wait_for_chunk(COUNT - 1)
+    store.close()
     assert max(offset // CHUNK_SIZE for _, offset, _ in bucket.ranges) == min(COUNT - 1, 12)
     assert AHEAD_CHUNKS * CHUNK_SIZE == 64 << 20
 
