@@ -6,7 +6,7 @@ of another URI, validator or size are other chunks. Local files are not kept: th
 
 Used by `references.py`. Threading: may be shared by threads.
 
-Source: docs/design.md, "References".
+Source: docs/design/references.md.
 """
 
 from __future__ import annotations

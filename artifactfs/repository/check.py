@@ -5,7 +5,7 @@ paths that it touches. Nothing is changed; `repair.py` does that.
 
 Used by the command line. Threading: functions over a Repository; commits and prunes may go on.
 
-Source: docs/design.md, "Check, expire, prune".
+Source: docs/design/prune.md.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ interrupts a clone leaves one that can be used, and gone on with.
 
 Used by the command line. Threading: functions over Repositories.
 
-Source: docs/design.md, "Copies and clones".
+Source: docs/design/copies.md.
 """
 
 from __future__ import annotations

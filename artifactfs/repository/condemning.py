@@ -6,7 +6,7 @@ list, and then it cancels the prune or waits for its end.
 
 Used by the repository. Threading: a ListExclusion may be shared by threads; a look belongs to one.
 
-Source: docs/format.md section 9; docs/design.md, "Check, expire, prune", has the assumptions about time.
+Source: docs/format.md section 9; docs/design/prune.md has the assumptions about time.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 
 Used by the SDK and the command line. Threading: functions over a Drafts; any number of processes and machines.
 
-Source: docs/format.md section 8; docs/design.md, "Versions made in parts".
+Source: docs/format.md section 8; docs/design/drafts.md.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ that is there already is not made a second time.
 
 Used by the command line and the SDK. Threading: functions over Repositories; several may run at once.
 
-Source: docs/design.md, "Copies and clones".
+Source: docs/design/copies.md.
 """
 
 from __future__ import annotations

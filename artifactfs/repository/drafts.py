@@ -9,7 +9,7 @@
 
 Used by prune, check, the SDK and the command line. Threading: a Drafts may be shared by threads.
 
-Source: docs/format.md section 8; docs/design.md, "Versions made in parts".
+Source: docs/format.md section 8; docs/design/drafts.md.
 """
 
 from __future__ import annotations

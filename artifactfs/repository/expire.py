@@ -5,7 +5,7 @@
 
 Used by the command line. Threading: pure functions, and functions over a Repository.
 
-Source: docs/design.md, "Check, expire, prune".
+Source: docs/design/prune.md.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ large one only the pages with changed names are read and written.
 
 Used by put, by drafts and by the SDK. Threading: a Joiner belongs to one thread.
 
-Source: docs/design.md, "Versions made in parts".
+Source: docs/design/drafts.md.
 """
 
 from __future__ import annotations

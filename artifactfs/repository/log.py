@@ -6,7 +6,7 @@ a disk as on an object store.
 
 Used by the repository. Threading: a Log may be shared by threads and by processes, each with its own.
 
-Source: docs/format.md; docs/design.md, "The log decides".
+Source: docs/format.md; docs/design/store.md, "The log decides".
 """
 
 from __future__ import annotations

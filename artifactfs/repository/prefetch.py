@@ -5,7 +5,7 @@ wanted. What is there already is not asked for again; so a fetch that was interr
 
 Used by the command line and the SDK. Threading: functions over a Repository.
 
-Source: docs/design.md, "What was fetched".
+Source: docs/design/cache.md.
 """
 
 from __future__ import annotations

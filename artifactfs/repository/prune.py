@@ -7,7 +7,7 @@ What is reached may lie in packs that are dead otherwise: `repack` goes before, 
 
 Used by the command line. Threading: functions over a Repository; several prunes may run at once, anywhere.
 
-Source: docs/format.md section 9; docs/design.md, "Check, expire, prune".
+Source: docs/format.md section 9; docs/design/prune.md.
 """
 
 from __future__ import annotations

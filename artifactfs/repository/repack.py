@@ -8,7 +8,7 @@ version reads from the old packs, and afterwards a reader that still knows the o
 
 Used by prune. Threading: functions over a Repository; it runs beside commits and other prunes.
 
-Source: docs/format.md sections 4.4, 5 and 7; docs/design.md, "Check, expire, prune".
+Source: docs/format.md sections 4.4, 5 and 7; docs/design/prune.md.
 """
 
 from __future__ import annotations

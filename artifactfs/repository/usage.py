@@ -2,7 +2,7 @@
 
 Used by prune and `repack`. Threading: a PackUsage belongs to one thread; a Repacking is an immutable value.
 
-Source: docs/design.md, "Check, expire, prune".
+Source: docs/design/prune.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The protocol of prunes and commits on a store without locks: the real code, in every order of its steps.
 
-Time is as docs/design.md assumes: a prune's hour passes only when each commit that looked before its list was there has
-written its record or was killed; the time in which a prune may delete passes only when it has ended or was killed.
+Time is as docs/design/prune.md assumes: a prune's hour passes only when each commit that looked before its list was
+there has written its record or was killed; the time in which a prune may delete passes only when it has ended or
+was killed.
 """
 
 from __future__ import annotations
