@@ -49,7 +49,8 @@ def command(
 
     A directory keeps its name: `put animals images` gives images/cat.png. With a trailing slash, or as `.`, its
     contents are at the root. The same holds for URIs (s3://, gs://, az://, http://, https://, file:///); of these only
-    references are kept, which are read where they are.
+    references are kept, which are read where they are. What artifact://NAME:vN/PATH names, or with an alias, is taken
+    over from that version without being copied; it stays when that version is deleted.
     """
     from artifactfs.repository.put import Referred, Source, put_paths
 

@@ -18,6 +18,8 @@ from artifactfs.errors import UsageError
 
 BUCKET_SCHEMES: Final = ("s3", "gs", "az")
 WEB_SCHEMES: Final = ("http", "https")
+ARTIFACT_SCHEME: Final = "artifact"
+"""Names entries of versions, which are taken over as they are: no reference has it."""
 SCHEMES: Final = (*BUCKET_SCHEMES, *WEB_SCHEMES, "file")
 MAX_LENGTH: Final = 4096
 MAX_OBJECTS: Final = 1_000_000
@@ -51,9 +53,18 @@ class BucketKey:
 
 
 def is_uri(text: str) -> bool:
-    """Return whether a text is a URI that a reference can have, and no local path."""
+    """Return whether a text is a URI that a reference can have, or names entries of a version, and no local path."""
     match = _URI.fullmatch(text)
-    return match is not None and match[1].lower() in SCHEMES
+    return match is not None and match[1].lower() in (*SCHEMES, ARTIFACT_SCHEME)
+
+
+def is_artifact_uri(text: str) -> bool:
+    """Return whether a text is `artifact://` and a REF.
+
+    >>> is_artifact_uri("artifact://animals:v3/images"), is_artifact_uri("animals:v3")
+    (True, False)
+    """
+    return text.lower().startswith(f"{ARTIFACT_SCHEME}://")
 
 
 def normalize_uri(text: str, *, allow_signed: bool = False) -> str:

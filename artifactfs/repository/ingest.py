@@ -20,9 +20,11 @@ from artifactfs.errors import UsageError
 from artifactfs.model import DirectoryEntry, FileEntry, ReferenceEntry, SymlinkEntry, limit_time_ns
 from artifactfs.paths import printable
 from artifactfs.repository.folders import Mark, mark_listing, mark_taken
-from artifactfs.repository.ignore import Ignored, Patterns, parse_patterns
+from artifactfs.repository.ignore import Ignored
+from artifactfs.repository.leaving import IngestOptions
 from artifactfs.repository.reading import Dropped, FileReader, ReadFile
 from artifactfs.repository.scan import Scanner
+from artifactfs.repository.taking import Taking
 from artifactfs.repository.treebuilder import StoredDirectory, TreeBuilder, stored_directory
 from artifactfs.repository.unchanged import Unchanged
 
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from artifactfs.repository.progress import Progress
     from artifactfs.repository.reading import Sink
     from artifactfs.repository.scan import Found, Listing
-    from artifactfs.repository.sources import Planned
+    from artifactfs.repository.sources import Given, Planned
     from artifactfs.repository.treepacks import AnyPlace
     from artifactfs.repository.unchanged import SourceLog
 
@@ -53,33 +55,9 @@ WAITING_JOBS: Final = 64
 WAITING_SIZE: Final = 32 << 20
 """So many jobs, or bytes of files, may be on their way."""
 SHOWN: Final = 20
+__all__ = ["Ingest", "IngestOptions"]
+
 _Taken = ReadFile | SymlinkEntry | ReferenceEntry
-
-
-@dataclass(frozen=True, slots=True)
-class IngestOptions:
-    """What to leave out.
-
-    Attributes:
-        exclude: patterns as in gitignore(5), on entry paths.
-        skip_special: leave sockets, FIFOs and devices out instead of refusing them.
-        forbidden: device and inode of a directory that must not be met: the repository.
-        rehash: read every file, also one that is known and did not change.
-    """
-
-    exclude: tuple[str | bytes, ...] = ()
-    skip_special: bool = False
-    forbidden: tuple[int, int] | None = None
-    rehash: bool = False
-
-    def patterns(self) -> Patterns:
-        """Return the patterns of `exclude`.
-
-        Raises:
-            UsageError: one cannot be understood.
-        """
-        lines = (item.encode("utf-8", "surrogateescape") if isinstance(item, str) else item for item in self.exclude)
-        return parse_patterns(lines)
 
 
 @dataclass(slots=True)
@@ -138,6 +116,7 @@ class Ingest:
         now_ns: int,
         progress: Progress | None = None,
         sources: SourceLog | None = None,
+        taking: Taking | None = None,
     ) -> None:
         """Store the parts.
 
@@ -147,6 +126,7 @@ class Ingest:
             now_ns: the time; an empty root that no local directory stands for gets it.
             progress: is told of bytes and files.
             sources: knows files that were put before; None reads all.
+            taking: finds the content of entries that are taken from versions.
         """
         self._sink = sink
         self._unchanged = None if sources is None else Unchanged(sources, now_ns=now_ns, rehash=options.rehash)
@@ -162,6 +142,8 @@ class Ingest:
         self._pool = ThreadPoolExecutor(THREADS, "put")
         self._collected: list[Found] = []
         self._collected_size = 0
+        self._given: list[Given] = []
+        self._taking = taking or Taking()
         self._jobs: deque[_Job] = deque()
         self._waiting_size = 0
         self._with_threads = 0
@@ -198,8 +180,8 @@ class Ingest:
         while True:
             found = next(level.waiting, None)
             if found is not None:
-                if found.reference is not None:
-                    self._take_reference(level, found.reference)
+                if found.given is not None:
+                    self._take_given(level, found.given)
                 elif found.planned is not None:
                     level = self._descend(level, found, found.planned)
                 else:
@@ -252,21 +234,29 @@ class Ingest:
 
     def _take(self, level: _Level, found: Found) -> None:
         assert found.status is not None
+        self._submit_given(level)
         self._collected.append(found)
         self._collected_size += found.status.st_size
         if len(self._collected) >= JOB_FILES or self._collected_size >= JOB_SIZE:
             self._submit(level)
 
-    def _take_reference(self, level: _Level, entry: ReferenceEntry) -> None:
-        """Put a reference, of which nothing is read, in its place after what was collected."""
-        self.has_references = True
-        self._submit(level)
-        read: Future[_Read] = Future()
-        read.set_result(_Read([entry], None))
-        self._append(_Job(level, 0, read))
+    def _take_given(self, level: _Level, entry: Given) -> None:
+        """Put an entry, of which nothing is read, in its place after what was collected."""
+        self.has_references |= isinstance(entry, ReferenceEntry)
+        if self._collected or len(self._given) >= JOB_FILES:
+            self._submit(level)
+        self._given.append(entry)
+
+    def _submit_given(self, level: _Level) -> None:
+        given, self._given = self._given, []
+        if given:
+            read: Future[_Read] = Future()
+            read.set_result(_Read(self._taking.take(self._sink, given), None))
+            self._append(_Job(level, 0, read))
 
     def _submit(self, level: _Level) -> None:
         """Hand what was collected so far, all of it in this directory, to a thread."""
+        self._submit_given(level)
         collected, size = self._collected, self._collected_size
         self._collected, self._collected_size = [], 0
         if not collected or (self._scanner.special and not self._options.skip_special):

@@ -17,6 +17,7 @@ from artifactfs.repository.over import find_base, lay_over
 from artifactfs.repository.reading import HashingSink
 from artifactfs.repository.referring import Referred, describe_reference, plan_reference
 from artifactfs.repository.sources import Source, describe_plan, make_plan
+from artifactfs.repository.taking import Taking, plan_entries, take_entries
 from artifactfs.repository.totals import count_plan
 from artifactfs.repository.treebuilder import make_root
 from artifactfs.repository.trees import Trees
@@ -54,7 +55,7 @@ def put_paths(
     Args:
         repository: where to.
         name: of the collection, which need not exist yet.
-        sources: local paths, and URIs of which references are made, and where they go.
+        sources: local paths, URIs of which references are made or entries taken, and where they go.
         options: what to record besides.
         exclude: patterns as in gitignore(5), on entry paths; they come before those of `.artifactignore` files.
         skip_special: leave sockets, FIFOs and devices out instead of refusing them.
@@ -66,7 +67,7 @@ def put_paths(
         UsageError: sockets, FIFOs or devices (all named), another type than the collection has, metadata that is
             not JSON, or a pattern that cannot be understood.
         AlreadyExistsError: a name comes from two sources.
-        SourceNotFoundError: a source does not exist.
+        SourceNotFoundError, NotFoundError: a source, or a version or entry that is taken, does not exist.
         AccessDeniedError: something may not be read.
         SourceChangedError: something changed or vanished while it was read.
         ConflictError: the alias of `expect_base` has moved.
@@ -75,7 +76,12 @@ def put_paths(
     plan = make_plan(local := [source for source in sources if isinstance(source, Source)])
     referred = [source for source in sources if isinstance(source, Referred)]
     for item in referred:
-        plan_reference(plan, repository.references, item)
+        if item.is_artifact:
+            taken = take_entries(repository, item)
+            plan_entries(plan, taken)
+            options = taken.note_input(options)
+        else:
+            plan_reference(plan, repository.references, item)
 
     def prepare() -> Storing:
         return Storing(repository, plan, exclude=exclude, skip_special=skip_special, rehash=rehash, progress=progress)
@@ -154,7 +160,14 @@ class Storing:
         with repository.blobs.begin() as batch:
             sources = None if repository.index is None else repository.index.sources
             now_ns = repository.clock.now_ns()
-            self._ingest = Ingest(batch, self._options, now_ns=now_ns, progress=self._progress, sources=sources)
+            self._ingest = Ingest(
+                batch,
+                self._options,
+                now_ns=now_ns,
+                progress=self._progress,
+                sources=sources,
+                taking=Taking(repository.survey),
+            )
             stored = self._ingest.store(self._plan)
             if self._ingest.has_references:
                 repository.announce(REFERENCES)

@@ -13,8 +13,8 @@ from urllib.parse import unquote_to_bytes
 
 from artifactfs.errors import ArtifactFSError, UsageError
 from artifactfs.paths import join_path, printable
-from artifactfs.reference.uris import BUCKET_SCHEMES, MAX_OBJECTS, redact_uri
-from artifactfs.repository.sources import Planned, add_reference, drop_path
+from artifactfs.reference.uris import ARTIFACT_SCHEME, BUCKET_SCHEMES, MAX_OBJECTS, is_artifact_uri, redact_uri
+from artifactfs.repository.sources import Planned, add_entry, drop_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ class Referred:
     """A URI, and where what it names goes.
 
     Attributes:
-        uri: of an object, or of a prefix.
+        uri: of an object, of a prefix, or of entries of a version.
         at: the entry path that it gets; b"" puts what lies below a prefix at the root; None decides by how `uri` is
             written.
         checksum: whether to record what tells one content from another.
@@ -43,13 +43,18 @@ class Referred:
     allow_signed: bool = False
 
     @property
+    def is_artifact(self) -> bool:
+        """Whether the URI names entries of a version, which are taken over; see `taking.py`."""
+        return is_artifact_uri(self.uri)
+
+    @property
     def target(self) -> bytes:
         """The entry path that it gets."""
         if self.at is not None:
             return self.at
         scheme, _, rest = self.uri.partition("://")
-        if scheme.lower() in BUCKET_SCHEMES:
-            return rest.partition("/")[2].rpartition("/")[2].encode()
+        if scheme.lower() in (*BUCKET_SCHEMES, ARTIFACT_SCHEME):
+            return rest.partition("/")[2].rpartition("/")[2].encode("utf-8", "surrogateescape")
         path = rest.partition("?")[0].partition("/")[2]
         return unquote_to_bytes(path.rpartition("/")[2])
 
@@ -89,7 +94,7 @@ def plan_reference(root: Planned, references: References, referred: Referred) ->
     paths: list[bytes] = []
     try:
         for path, entry in found:
-            add_reference(root, path, entry)
+            add_entry(root, path, entry)
             paths.append(path)
     except ArtifactFSError:
         for path in paths:

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from artifactfs.errors import AlreadyExistsError, SourceChangedError, UsageError, translate_os_error
-from artifactfs.model import ReferenceEntry, limit_time_ns
+from artifactfs.model import limit_time_ns
 from artifactfs.paths import check_name, join_path, printable
 from artifactfs.repository.ignore import IGNORE_FILE, Ignored
-from artifactfs.repository.sources import Planned
+from artifactfs.repository.sources import Given, Planned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -40,7 +40,7 @@ class Found:
         local: its local path; b"" for a directory that sources lay out and that exists nowhere.
         status: what lstat(2) says; None for such a directory.
         planned: of a directory, what lies in it.
-        reference: of a reference, its entry.
+        given: an entry that is taken as it is.
     """
 
     name: bytes
@@ -48,7 +48,7 @@ class Found:
     local: bytes
     status: os.stat_result | None
     planned: Planned | None = None
-    reference: ReferenceEntry | None = None
+    given: Given | None = None
 
 
 @dataclass(slots=True)
@@ -110,7 +110,7 @@ class Scanner:
                 continue
             names[name] = self._merge(names.get(name), name, path, child)
         found = [names[name] for name in sorted(names) if self._is_wanted(names[name], ignored)]
-        mode, mtime_ns = (PLAIN_MODE, None) if status is None else _mode_and_time(status)
+        mode, mtime_ns = _find_mode_and_time(planned, status)
         return Listing(found, ignored, mode, mtime_ns, planned.contents[0] if planned.contents else b"")
 
     def _list_plain(self, planned: Planned, path: bytes, ignored: Ignored) -> Listing:
@@ -173,19 +173,19 @@ class Scanner:
         except OSError as error:
             raise source_failed(error, local) from error
 
-    def _merge(self, there: Found | None, name: bytes, path: bytes, child: Planned | ReferenceEntry | bytes) -> Found:
+    def _merge(self, there: Found | None, name: bytes, path: bytes, child: Planned | Given | bytes) -> Found:
         below = join_path(path, check_name(name))
         if isinstance(child, bytes):
             if there is not None:
                 raise _double(below, child)
             return Found(name, below, child, _lstat(child))
-        if isinstance(child, ReferenceEntry):
+        if isinstance(child, Given):
             if there is not None:
                 raise _double(below, there.local)
             return Found(name, below, b"", None, None, child)
         if there is None:
             return Found(name, below, b"", None, child)
-        if there.planned is None or child.contents:
+        if there.planned is None or child.contents or child.taken is not None:
             raise _double(below, child.contents[0] if child.contents else there.local)
         return Found(
             name, below, there.local, there.status, Planned(there.planned.contents, child.children, child.hidden)
@@ -210,6 +210,12 @@ def source_failed(error: OSError, local: bytes) -> ArtifactFSError:
         msg = f"{shown} vanished while it was read"
         return SourceChangedError(msg, hint="try again when nothing writes to it", subject=os.fsdecode(local))
     return translate_os_error(error, doing=f"reading {shown}", subject=os.fsdecode(local))
+
+
+def _find_mode_and_time(planned: Planned, status: os.stat_result | None) -> tuple[int, int | None]:
+    if status is not None:
+        return _mode_and_time(status)
+    return (PLAIN_MODE, None) if planned.taken is None else (planned.taken.mode, planned.taken.mtime_ns)
 
 
 def _mode_and_time(status: os.stat_result) -> tuple[int, int]:

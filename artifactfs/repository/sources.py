@@ -16,13 +16,17 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from artifactfs.errors import AlreadyExistsError, UsageError, translate_os_error
+from artifactfs.model import FileEntry, ReferenceEntry, SymlinkEntry
 from artifactfs.paths import join_path, printable, split_path
 from artifactfs.reference.uris import redact_uri
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from artifactfs.model import ReferenceEntry
+    from artifactfs.model import DirectoryEntry
+
+Given = FileEntry | SymlinkEntry | ReferenceEntry
+"""An entry that is put into a version as it is: nothing local is read for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +57,20 @@ class Planned:
 
     Attributes:
         contents: local directories whose contents lie in it; the first gives permission bits and time.
-        children: what sources put there by name: a directory, a reference, or the local path of anything else.
+        children: what sources put there by name: a directory, an entry, or the local path of anything else.
         hidden: names in `contents` that do not count.
+        taken: the directory of a version that it was taken from, which gives permission bits and time.
     """
 
     contents: list[bytes] = field(default_factory=list)
-    children: dict[bytes, Planned | ReferenceEntry | bytes] = field(default_factory=dict)
+    children: dict[bytes, Planned | Given | bytes] = field(default_factory=dict)
     hidden: set[bytes] = field(default_factory=set)
+    taken: DirectoryEntry | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing was put there."""
-        return not self.contents and not self.children
+        return not self.contents and not self.children and self.taken is None
 
     @property
     def is_plain(self) -> bool:
@@ -75,7 +81,7 @@ class Planned:
     def only_hides(self) -> bool:
         """Whether nothing is put there, not even a directory."""
         below = all(isinstance(child, Planned) and child.only_hides for child in self.children.values())
-        return below and not self.contents and bool(self.hidden or self.children)
+        return below and not self.contents and self.taken is None and bool(self.hidden or self.children)
 
 
 def make_plan(sources: Iterable[Source]) -> Planned:
@@ -105,7 +111,7 @@ def add_source(root: Planned, source: Source) -> None:
         msg = f"{printable(source.path)!r} is not a directory, so it cannot be the root of a version"
         raise UsageError(msg, hint="give it a name", subject=os.fsdecode(source.path))
     there = _find_planned(root, names, source)
-    if there is not None and names and (not is_directory or not isinstance(there, Planned) or there.contents):
+    if there is not None and names and (not is_directory or not isinstance(there, Planned) or _is_filled(there)):
         raise _double(source.target, source)
     if is_directory:
         _descend(root, names).contents.append(source.path)
@@ -113,23 +119,53 @@ def add_source(root: Planned, source: Source) -> None:
         _descend(root, names[:-1]).children[names[-1]] = source.path
 
 
-def add_reference(root: Planned, path: bytes, entry: ReferenceEntry) -> None:
-    """Add a reference to a plan, under an entry path. When it raises, the plan is as it was.
+def add_entry(root: Planned, path: bytes, entry: Given, origin: str = "") -> None:
+    """Add an entry to a plan, under an entry path. When it raises, the plan is as it was.
+
+    Args:
+        root: the plan.
+        path: the entry path that it gets.
+        entry: the entry; its name does not count.
+        origin: where it comes from, for messages; a reference says that itself.
 
     Raises:
         AlreadyExistsError: a source gives the same name.
         InvalidPathError, NameTooLongError: it is no entry path.
     """
     names = split_path(path)
-    source = Source(redact_uri(entry.uri).encode(), path)
+    shown = redact_uri(entry.uri) if isinstance(entry, ReferenceEntry) and not origin else origin
+    source = Source(shown.encode("utf-8", "surrogateescape"), path)
     if not names or _find_planned(root, names, source) is not None:
         raise _double(path, source)
     _descend(root, names[:-1]).children[names[-1]] = replace(entry, name=names[-1])
 
 
-def find_planned(root: Planned, path: bytes) -> Planned | ReferenceEntry | bytes | None:
+def add_directory(root: Planned, path: bytes, entry: DirectoryEntry) -> None:
+    """Add a directory of a version, without what is in it; one that only leads to something gets its bits and time."""
+    directory = _descend(root, split_path(path))
+    if directory.taken is None:
+        directory.taken = entry
+
+
+def check_addable(root: Planned, path: bytes, origin: str, *, is_directory: bool) -> None:
+    """Return if something could be added at a path.
+
+    Raises:
+        AlreadyExistsError: a source gives the same name.
+        InvalidPathError, NameTooLongError: it is no entry path.
+    """
+    names = split_path(path)
+    source = Source(origin.encode("utf-8", "surrogateescape"), path)
+    there = _find_planned(root, names, source)
+    if there is None or (is_directory and not names):
+        return
+    if not is_directory or not isinstance(there, Planned) or _is_filled(there):
+        raise _double(path, source)
+
+
+def find_planned(root: Planned, path: bytes) -> Planned | Given | bytes | None:
     """Return what sources put at a path by its name, or None."""
-    found: Planned | ReferenceEntry | bytes | None = root
+    found: Planned | Given | bytes | None = root
     for name in split_path(path):
         found = found.children.get(name) if isinstance(found, Planned) else None
     return found
@@ -142,7 +178,7 @@ def drop_path(root: Planned, path: bytes) -> None:
         parent = find_planned(root, b"/".join(names[:-1]))
         if isinstance(parent, Planned):
             parent.children.pop(names[-1], None)
-            if parent.children or parent.contents or parent.hidden:
+            if parent.children or parent.contents or parent.hidden or parent.taken is not None:
                 return
         names.pop()
 
@@ -173,8 +209,13 @@ def _is_directory(source: Source) -> bool:
         raise translate_os_error(error, doing=f"reading {shown}", subject=os.fsdecode(source.path)) from error
 
 
-def _find_planned(root: Planned, names: tuple[bytes, ...], source: Source) -> Planned | ReferenceEntry | bytes | None:
-    found: Planned | ReferenceEntry | bytes | None = root
+def _is_filled(planned: Planned) -> bool:
+    """Return whether a directory is one of a source, and does not only lead to one."""
+    return bool(planned.contents) or planned.taken is not None
+
+
+def _find_planned(root: Planned, names: tuple[bytes, ...], source: Source) -> Planned | Given | bytes | None:
+    found: Planned | Given | bytes | None = root
     path = b""
     for name in names:
         if found is not None and not isinstance(found, Planned):

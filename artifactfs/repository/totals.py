@@ -8,11 +8,12 @@ from __future__ import annotations
 import stat
 from typing import TYPE_CHECKING
 
+from artifactfs.model import FileEntry
 from artifactfs.repository.ignore import Ignored
 from artifactfs.repository.scan import Scanner
 
 if TYPE_CHECKING:
-    from artifactfs.repository.ingest import IngestOptions
+    from artifactfs.repository.leaving import IngestOptions
     from artifactfs.repository.sources import Planned
 
 
@@ -31,6 +32,8 @@ def count_plan(planned: Planned, options: IngestOptions) -> tuple[int, int]:
         for found in listing.found:
             if found.planned:
                 waiting.append((found.planned, found.path, listing.ignored))
+            elif isinstance(found.given, FileEntry):
+                files, size = files + 1, size + found.given.size
             elif found.status and stat.S_ISREG(found.status.st_mode):
                 files, size = files + 1, size + found.status.st_size
     return files, size

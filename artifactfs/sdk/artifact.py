@@ -6,7 +6,7 @@ Used by programs. Threading: a draft belongs to one thread; a logged artifact ma
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, Self
 
@@ -20,7 +20,7 @@ from artifactfs.sdk.copies import download_entry, download_version
 from artifactfs.sdk.draft import PathLike
 from artifactfs.sdk.entry import ArtifactEntry
 from artifactfs.sdk.family import RelatedArtifact
-from artifactfs.sdk.workspace import MOUNT_VARIABLE, find_own_references
+from artifactfs.sdk.workspace import MOUNT_VARIABLE, find_own_references, find_workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -103,23 +103,27 @@ class Artifact(RelatedArtifact):
         checksum: bool = True,
         max_objects: int = MAX_OBJECTS,
         allow_signed: bool = False,
+        repository: str | os.PathLike[str] | None = None,
     ) -> list[ArtifactEntry]:
         """Add what lies at a URI without copying it, and return the entries: one, or one for each object of a prefix.
 
-        What is there is recorded with size and validator now, and read when an entry is read.
+        What is there is recorded with size and validator now, and read when an entry is read. What `artifact://` names
+        is taken over as it is, and stays when that version is deleted.
 
         Args:
-            uri: `s3://`, `gs://`, `az://`, `http://`, `https://` or `file:///`. `s3://bucket/images` keeps its name, so
-                that its files are `images/...`; of `s3://bucket/images/` the contents go to the root.
+            uri: `s3://`, `gs://`, `az://`, `http://`, `https://`, `file:///`; or `artifact://NAME:vN/PATH` or with an
+                alias. `s3://bucket/images` keeps its name, so that its files are `images/...`; of `s3://bucket/images/`
+                the contents go to the root.
             name: the path that it gets; "" is the root.
             checksum: whether to record what tells one content from another; without it entries are unverified.
             max_objects: how many objects there may be.
             allow_signed: whether the query of a URL may hold a signature, which whoever reads the version can then use.
+            repository: where `artifact://` is looked up; None takes what the environment says, as `init` does.
 
         Raises:
             ReadOnlyError: the artifact is logged.
             UsageError: there are more than `max_objects`, or no reference can have this URI.
-            SourceNotFoundError: there is nothing.
+            SourceNotFoundError, NotFoundError: there is nothing.
             AccessDeniedError, RemoteError: it may not be read, is under no prefix that is followed, or is out of reach.
             InvalidPathError: `name` leaves the artifact, or an object has a name that no file can have.
             AlreadyExistsError: a path is taken.
@@ -127,7 +131,11 @@ class Artifact(RelatedArtifact):
         draft = self.get_draft("add a reference")
         at = None if name is None else parse_path(name)
         referred = Referred(uri, at, checksum, max_objects, allow_signed)
-        paths = draft.add_reference(find_own_references(), referred)
+        if referred.is_artifact:
+            with closing(find_workspace(repository)) as workspace:
+                paths = draft.take_entries(workspace, referred)
+        else:
+            paths = draft.add_reference(find_own_references(), referred)
         return [ArtifactEntry(path, partial(draft.find, path), None) for path in paths]
 
     @contextmanager

@@ -32,30 +32,31 @@ class Base:
     """A version, less what was removed from it. Belongs to one thread.
 
     Attributes:
+        workspace: of the version.
         over: which version, and what is removed and may be replaced.
     """
 
     def __init__(self, workspace: Workspace, collection: str, version: Version) -> None:
-        self._workspace = workspace
+        self.workspace = workspace
         self._collection = collection
         self.over = Over(version.number, version.root)
 
     @property
     def root(self) -> Root:
         """Its root, with its place as the log says it now."""
-        return find_base(self._workspace.repository, self._collection, self.over)
+        return find_base(self.workspace.repository, self._collection, self.over)
 
     @property
     def reader(self) -> PageReader:
         """Reads its pages."""
-        return self._workspace.repository.blobs
+        return self.workspace.repository.blobs
 
     def find(self, path: bytes) -> Entry | None:
         """Return what the version has at a path, unless that was removed."""
         if self._is_removed(path):
             return None
         try:
-            return self._workspace.trees.find_entry(self.root, path)
+            return self.workspace.trees.find_entry(self.root, path)
         except EntryNotFoundError:
             return None
 
@@ -90,9 +91,9 @@ class Base:
         Raises:
             UsageError: the version lies in another one.
         """
-        if repository.id != self._workspace.repository.id:
+        if repository.id != self.workspace.repository.id:
             name = f"{self._collection}:v{self.over.version}"
-            msg = f"{name}, of which the draft was made, lies in {self._workspace.repository.location}"
+            msg = f"{name}, of which the draft was made, lies in {self.workspace.repository.location}"
             raise UsageError(msg, hint=f"log it there, not in {repository.location}", subject=name)
         return self.over
 

@@ -12,10 +12,11 @@ import tempfile
 import time
 import weakref
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any
 
 from artifactfs.errors import AlreadyExistsError, EntryNotFoundError, InvalidPathError, UsageError, translate_os_error
-from artifactfs.model import DirectoryEntry, ReferenceEntry
+from artifactfs.model import DirectoryEntry
 from artifactfs.paths import format_path, join_path, parse_path, printable, split_path
 from artifactfs.repository.ignore import Ignored
 from artifactfs.repository.over import lay_over
@@ -23,7 +24,8 @@ from artifactfs.repository.put import hash_plan
 from artifactfs.repository.reading import Dropped, FileReader, HashingSink
 from artifactfs.repository.referring import plan_reference
 from artifactfs.repository.scan import Scanner
-from artifactfs.repository.sources import Planned, Source, add_source, drop_path, find_planned, hide_path
+from artifactfs.repository.sources import Given, Planned, Source, add_source, drop_path, find_planned, hide_path
+from artifactfs.repository.taking import plan_entries, take_entries
 from artifactfs.repository.treebuilder import StoredDirectory, make_root
 from artifactfs.repository.treepacks import as_placement
 from artifactfs.repository.trees import Trees
@@ -34,10 +36,12 @@ if TYPE_CHECKING:
 
     from artifactfs.model import Entry
     from artifactfs.reference.references import References
+    from artifactfs.repository.commit import CommitOptions
     from artifactfs.repository.over import Over
     from artifactfs.repository.referring import Referred
     from artifactfs.repository.repository import Repository
     from artifactfs.repository.scan import Found
+    from artifactfs.sdk.workspace import Workspace
 
 PathLike = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -58,6 +62,7 @@ class Draft:
         self.plan = Planned()
         self._base = base
         self._temporary: str | None = None
+        self._taken: dict[bytes, tuple[str, str, str]] = {}
 
     def add_file(self, path: PathLike, name: str | None, *, overwrite: bool) -> bytes:
         """Add a file or link, and return its entry path.
@@ -106,6 +111,36 @@ class Draft:
             ArtifactFSError: see `plan_reference`.
         """
         return plan_reference(self.plan, references, referred)
+
+    def take_entries(self, workspace: Workspace, referred: Referred) -> tuple[bytes, ...]:
+        """Take over entries of a version, and return their paths. When it raises, the draft is as it was.
+
+        Args:
+            workspace: of the version; a draft that begins as a version has its own.
+            referred: which entries.
+
+        Raises:
+            ArtifactFSError: see `taking.take_entries` and `plan_entries`.
+        """
+        repository = (workspace if self._base is None else self._base.workspace).repository
+        taken = take_entries(repository, referred)
+        paths = plan_entries(self.plan, taken)
+        self._taken |= dict.fromkeys(paths, (taken.version, repository.id, repository.location))
+        return paths
+
+    def note_inputs(self, repository: Repository, options: CommitOptions) -> CommitOptions:
+        """Return options that also say of which versions something was taken over.
+
+        Raises:
+            UsageError: such a version lies in another repository.
+        """
+        found = {taken for path, taken in self._taken.items() if isinstance(find_planned(self.plan, path), Given)}
+        for name, id_, location in found:
+            if id_ != repository.id:
+                msg = f"{name}, of which entries were added, lies in {location}"
+                hint = f"`artifactfs copy` brings it to {repository.location}; or log the artifact there"
+                raise UsageError(msg, hint=hint, subject=name)
+        return replace(options, inputs=tuple(dict.fromkeys((*options.inputs, *sorted(name for name, _, _ in found)))))
 
     @contextmanager
     def new_file(self, name: str, mode: str, encoding: str | None) -> Iterator[IO[Any]]:
@@ -235,7 +270,7 @@ class Draft:
         return found
 
     def _add(self, source: Source, *, overwrite: bool) -> None:
-        if overwrite and isinstance(find_planned(self.plan, source.target), bytes | ReferenceEntry):
+        if overwrite and isinstance(find_planned(self.plan, source.target), bytes | Given):
             drop_path(self.plan, source.target)
         add_source(self.plan, source)
 
@@ -266,8 +301,8 @@ def _stat(path: bytes) -> os.stat_result:
 
 
 def _read(reader: FileReader, found: Found) -> Entry:
-    if found.reference is not None:
-        return found.reference
+    if found.given is not None:
+        return found.given
     is_link = found.status is not None and stat.S_ISLNK(found.status.st_mode)
     return reader.read_link(found) if is_link else reader.read_file(found).file
 

@@ -34,6 +34,7 @@ def add_part(
     if draft.find_over(repository) is not None:
         msg = "a draft that begins as a version cannot be a part"
         raise UsageError(msg, hint="log it, or contribute what is new as an Artifact of its own", subject=artifact.name)
+    options = draft.note_inputs(repository, options)
     storing = Storing(repository, draft.plan)
     given = Contribution(
         type=options.type,

@@ -101,6 +101,7 @@ class Run(RunDetails):
         options = self._make_options(artifact, aliases, tags, message=message, ttl=ttl)
         draft, repository = artifact.get_draft("log it"), self._workspace.repository
         over = draft.find_over(repository)
+        options = draft.note_inputs(repository, options)
         options = replace(options, if_changed=if_changed, base=None if over is None else over.version)
         result = put_plan(repository, artifact.collection, draft.plan, options, over=over)
         artifact.take_result(self._workspace, result)

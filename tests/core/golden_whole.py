@@ -30,7 +30,7 @@ from artifactfs.repository.put import Source, put_plan
 from artifactfs.repository.reach import ObjectSet
 from artifactfs.repository.repack import repack
 from artifactfs.repository.repository import Repository, open_repository
-from artifactfs.repository.sources import Planned, add_reference, make_plan
+from artifactfs.repository.sources import Planned, add_entry, make_plan
 from artifactfs.repository.usage import Repacking
 from artifactfs.runs.events import Circumstances, Git, Process
 from artifactfs.runs.history import RunLog
@@ -114,7 +114,7 @@ def _put_references(repository: Repository) -> None:
     plan = Planned()
     for number, (path, validator) in enumerate(REFERENCES.items()):
         described = Described(f"file:///artifactfs/{number}", 10 + number, validator, START_NS)
-        add_reference(plan, path, make_entry(path, described))
+        add_entry(plan, path, make_entry(path, described))
     put_plan(repository, "far", plan, CommitOptions(type="other"))
 
 
