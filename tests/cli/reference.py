@@ -72,7 +72,7 @@ def describe_command(name: str, command: click.Command) -> str:
 
 
 def _describe_option(option: click.Option, context: click.Context) -> str:
-    value = "" if option.is_flag else f" {option.make_metavar(context)}"
+    value = "" if option.is_flag else f" {option.make_metavar(context)}".replace("|", r"\|")  # a bare one ends a cell
     names = ", ".join(f"`{text}{value}`" for text in option.opts)
     return f"| {names} | {option.help} |\n"
 
