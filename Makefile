@@ -28,7 +28,7 @@ demo: system ## show the main job on real photographs: put, mount, read, stage, 
 
 test: system-dev ## run the tests that every change must pass (minutes)
 	@$(MAKE) -s $(DEV_STAMP)
-	$(PYTEST) --numprocesses auto --dist loadfile -m "not slow and not remote and not bench" $(PYTEST_ARGS)
+	$(PYTEST) --numprocesses auto --dist loadgroup -m "not slow and not remote and not bench" $(PYTEST_ARGS)
 
 test-slow: system-slow ## run the long tests: crashes, many files, installs
 	@$(MAKE) -s $(DEV_STAMP)

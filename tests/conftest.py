@@ -18,6 +18,19 @@ XDG_FOLDERS = {
 }
 
 
+KERNEL_CACHES = {
+    "test_kills",
+    "test_kills_repository",
+    "test_listings",
+    "test_memory_mount",
+    "test_raw_bytes",
+    "test_repository",
+    "test_run_programs",
+}
+"""Modules that drop the kernel's caches, or count what it asks for because something is not in them: one process runs
+them all, one after the other. Of the other modules, each is run by one process."""
+
+
 def has_libfuse2() -> bool:
     try:
         ctypes.CDLL("libfuse.so.2")
@@ -50,6 +63,7 @@ def pytest_report_header() -> list[str]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     reason = missing_for_mounts()
     for item in items:
+        item.add_marker(pytest.mark.xdist_group("caches" if item.path.stem in KERNEL_CACHES else item.path.stem))
         if reason and item.get_closest_marker("mounted"):
             item.add_marker(pytest.mark.skip(reason=reason))
 

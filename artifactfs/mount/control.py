@@ -22,13 +22,12 @@ from typing import Any, Protocol, Self
 
 from artifactfs import errors
 from artifactfs.errors import ArtifactFSError, MountError
+from artifactfs.mount.sockets import bind_socket, connect_socket
 
 _log = logging.getLogger(__name__)
 
 Message = dict[str, Any]
 _LINE_LIMIT = 1 << 20
-SOCKET_PATH_LIMIT = 107
-"""Bytes of a Unix socket's path. Source: unix(7)."""
 # libfuse waits for these in the main thread; delivered to another they would be seen too late.
 MAIN_THREAD_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
@@ -104,15 +103,13 @@ def listen_at(listener: socket.socket, path: str) -> None:
             os.unlink(path)
         previous = os.umask(0o177)
         try:
-            listener.bind(path)
+            bind_socket(listener, path)
         finally:
             os.umask(previous)
         listener.listen(64)
     except OSError as error:
         msg = f"the control socket {path} cannot be made: {error.strerror or error}"
-        too_long = len(os.fsencode(path)) > SOCKET_PATH_LIMIT
-        hint = "set ARTIFACTFS_RUNTIME to a directory with a shorter path" if too_long else ""
-        raise MountError(msg, hint=hint, subject=path) from error
+        raise MountError(msg, hint="ARTIFACTFS_RUNTIME says where sockets are made", subject=path) from error
 
 
 def answer_line(session: Session, line: bytes) -> bytes:
@@ -205,7 +202,7 @@ def find_client(path: str, *, timeout_seconds: float = 30.0) -> ControlClient | 
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(timeout_seconds)
     try:
-        connection.connect(path)
+        connect_socket(connection, path)
     except OSError:
         connection.close()
         return None

@@ -8,7 +8,7 @@ A server holds the lock while it lives, so a record whose lock is free is a dead
     s/<key>/            where a staging directory's own mount is
     p/<key>/            where the tmpfs with the socket for containers is
 
-The key is made from the mount point, short because a socket's path may have only 107 bytes.
+The key is made from the mount point, and short.
 
 Used by `api`, `daemon`, `launch` and `staging_mounts`.
 
@@ -130,8 +130,9 @@ def _lock(descriptor: int, mountpoint: str) -> None:
 
 
 def _clear(slot: Slot) -> None:
+    # What cannot be removed is an error for whoever makes it anew; here it must not keep a mount from being taken away.
     for path in (slot.record, slot.socket):
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             os.unlink(path)
 
 

@@ -44,6 +44,29 @@ def test_only_its_user_may_connect(path: str) -> None:
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
 
 
+def test_a_socket_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(MountError, match="cannot be made") as failed:
+        ControlServer(str(tmp_path / "none" / "sock"), Holder).start()
+    assert "ARTIFACTFS_RUNTIME" in failed.value.hint
+
+
+@pytest.mark.parametrize("length", [107, 108, 1000])
+def test_its_path_may_be_long(tmp_path: Path, length: int) -> None:
+    folder = str(tmp_path)
+    while len(folder) < length - 210:
+        folder += "/" + "d" * 200
+    folder += "/" + "d" * (length - len(folder) - len("//sock"))
+    os.makedirs(folder)
+    server = ControlServer(f"{folder}/sock", Holder)
+    server.start()
+    client = find_client(f"{folder}/sock")
+    assert client is not None
+    with client:
+        assert client.ask("hold")["ok"]
+    server.close()
+    assert stat.S_IMODE(os.stat(f"{folder}/sock").st_mode) == 0o600
+
+
 def test_answers(path: str) -> None:
     client = find_client(path)
     assert client is not None

@@ -19,6 +19,7 @@ from artifactfs.mount.options import MountInfo, MountOptions
 from artifactfs.mount.port.asking import find_port
 from artifactfs.mount.port.listening import PROCESS_LIMIT
 from artifactfs.mount.registry import iter_live
+from artifactfs.mount.sockets import connect_socket
 from artifactfs.mount.syscalls import may_mount
 from artifactfs.repository.repository import Repository
 from artifactfs.repository.staging import Staging, StagingArea
@@ -190,7 +191,7 @@ def test_the_socket_is_not_listed_and_cannot_be_replaced(mounted: MountInfo) -> 
 def test_nonsense_is_answered_or_dropped(mounted: MountInfo, line: bytes) -> None:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(20)
-        connection.connect(f"{mounted.mountpoint}/.artifactfs/socket")
+        connect_socket(connection, f"{mounted.mountpoint}/.artifactfs/socket")
         try:
             connection.sendall(line)
             connection.shutdown(socket.SHUT_WR)
@@ -207,10 +208,10 @@ def test_so_many_at_one_time_and_no_more(mounted: MountInfo, repository: Reposit
     silent = [socket.socket(socket.AF_UNIX) for _ in range(PROCESS_LIMIT)]
     try:
         for each in silent:
-            each.connect(path)
+            connect_socket(each, path)
         with socket.socket(socket.AF_UNIX) as one_more:
             one_more.settimeout(20)
-            one_more.connect(path)
+            connect_socket(one_more, path)
             assert json.loads(one_more.recv(65536))["error"] == "BusyError"
     finally:
         for each in silent:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from artifactfs.errors import MountError
-from artifactfs.mount.control import SOCKET_PATH_LIMIT, decode_error, encode_line
+from artifactfs.mount.control import decode_error, encode_line
 from artifactfs.mount.mountinfo import FSTYPE, read_mounts
 from artifactfs.mount.port.messages import BEGUN, ChangesAnswer, CommitAnswer, encode_options
 from artifactfs.mount.port.place import NAME, SOCKET
+from artifactfs.mount.sockets import connect_socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -161,7 +162,7 @@ def _connect(mountpoint: str, *, deadline: float) -> socket.socket:
     while True:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            _connect_at(connection, os.path.join(mountpoint, NAME))
+            connect_socket(connection, os.path.join(mountpoint, NAME, SOCKET))
         except OSError as error:
             connection.close()
             if not isinstance(error, ConnectionRefusedError) or time.monotonic() > deadline:
@@ -170,18 +171,6 @@ def _connect(mountpoint: str, *, deadline: float) -> socket.socket:
         else:
             return connection
         time.sleep(_PAUSE_SECONDS)
-
-
-def _connect_at(connection: socket.socket, folder: str) -> None:
-    path = os.path.join(folder, SOCKET)
-    if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
-        connection.connect(path)
-        return
-    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        connection.connect(f"/proc/self/fd/{descriptor}/{SOCKET}")
-    finally:
-        os.close(descriptor)
 
 
 def _convert(said: dict[str, Any], kind: type[_Answer]) -> _Answer:

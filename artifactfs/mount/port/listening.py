@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from artifactfs.errors import ArtifactFSError, BusyError
 from artifactfs.mount.control import encode_error, encode_line
 from artifactfs.mount.port.place import SOCKET, prepare
+from artifactfs.mount.sockets import bind_socket
 
 if TYPE_CHECKING:
     from artifactfs.mount.orders import Order
@@ -53,7 +54,7 @@ class Listener:
         made = f"{path}.new"
         with suppress(FileNotFoundError):
             os.unlink(made)
-        self._socket.bind(made)
+        bind_socket(self._socket, made)
         # Anybody may connect: who may do what is asked of the kernel, for each request.
         os.chmod(made, 0o666)  # noqa: S103 - as it says
         self._socket.listen(_BACKLOG)
