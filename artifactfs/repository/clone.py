@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from artifactfs.model import Collection
-    from artifactfs.repository.exclusion import Writing
     from artifactfs.repository.progress import Progress
     from artifactfs.repository.repository import Repository
 
@@ -122,7 +121,7 @@ def _clone_collection(source: Repository, target: Repository, mirror: Mirror, na
         try:
             with target.exclusion.writing() as writing:
                 _copy_content(source, mirror, state)
-                _look(writing, state)
+                writing.look(*(root for _, root in iter_roots(state)))
                 return _copy_records(source, target, ours, state)
         except (BlobMissingError, PrunedError):
             if attempt == ATTEMPTS:
@@ -145,11 +144,6 @@ def _copy_content(source: Repository, mirror: Mirror, state: Collection) -> None
         reach.add_root(root)
     mirror.plan([list(reach.objects.iter_keys(prefix)) for prefix in reversed(PREFIXES)])
     mirror.copy()
-
-
-def _look(writing: Writing, state: Collection) -> None:
-    for _, root in iter_roots(state):
-        writing.look(root)
 
 
 def _copy_records(source: Repository, target: Repository, ours: Collection, state: Collection) -> int:

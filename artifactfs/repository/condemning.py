@@ -15,8 +15,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from artifactfs.blobstore.keys import CONDEMNED, DONE, PRUNE_PREFIX, VERDICT, digest_key, is_prune_id, prune_key
-from artifactfs.errors import ArtifactFSError, BlobMissingError, ConflictError, IntegrityError, PrunedError
+from artifactfs.blobstore.keys import CONDEMNED, DONE, PRUNE_PREFIX, VERDICT, is_prune_id, prune_key
+from artifactfs.errors import ArtifactFSError, BlobMissingError, ConflictError, IntegrityError
+from artifactfs.repository.looking import Look
 from artifactfs.repository.prune_steps import (
     Condemned,
     Done,
@@ -26,14 +27,12 @@ from artifactfs.repository.prune_steps import (
     encode_step,
     list_objects,
 )
-from artifactfs.repository.reach import PREFIXES, Reach
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from artifactfs.blobstore.base import ObjectStore
     from artifactfs.clock import Clock
-    from artifactfs.model import Root
     from artifactfs.repository.exclusion import Writing
     from artifactfs.repository.reach import ObjectSet
     from artifactfs.repository.trees import PageReader
@@ -96,6 +95,11 @@ class ListExclusion:
         """For how long a deleted version is kept."""
         return self.timing.grace_seconds
 
+    @property
+    def memory_ns(self) -> int:
+        """For how long after its list a prune is sure not to have been forgotten when what relies on that is done."""
+        return int((self.timing.forget_seconds - self.timing.wait_seconds) * 1e9)
+
     @contextmanager
     def writing(self) -> Iterator[Writing]:
         """Note which prunes are over; see `Look`."""
@@ -114,13 +118,14 @@ class ListExclusion:
         prune = self._random(ID_SIZE).hex()
         listed = Condemned(prune, self._author, self.clock.now_ns(), list_objects(condemned))
         self._create(prune, CONDEMNED, encode_step(listed))
+        limit_ns = listed.created_ns + self.memory_ns
         try:
             self.clock.sleep(self.timing.wait_seconds)
         except BaseException:
             with suppress(ArtifactFSError):  # or the next commit that needs something of it does
                 self.cancel(prune)
             raise
-        end_ns = self._take_verdict(prune)
+        end_ns = self._take_verdict(prune, limit_ns)
         deleted = 0
 
         def may_delete(count: int) -> None:
@@ -141,10 +146,14 @@ class ListExclusion:
 
     def is_over(self, prune: str) -> bool:
         """Return whether a prune deletes nothing any more: it is done, cancelled, or dead."""
-        if self.store.find_size(prune_key(prune, DONE)) is not None:
+        if self.is_done(prune):
             return True
         verdict = self.find_verdict(prune)
         return verdict is not None and self.is_ended_by(verdict)
+
+    def is_done(self, prune: str) -> bool:
+        """Return whether a prune said that it has come to its end."""
+        return self.store.find_size(prune_key(prune, DONE)) is not None
 
     def is_ended_by(self, verdict: Verdict) -> bool:
         """Return whether a prune with this verdict deletes nothing (any more)."""
@@ -183,9 +192,13 @@ class ListExclusion:
         """Yield the ids of all prunes that there are steps of."""
         yield from filter(is_prune_id, self.store.iter_children(PRUNE_PREFIX))
 
-    def _take_verdict(self, prune: str) -> int:
+    def _take_verdict(self, prune: str, limit_ns: int) -> int:
         """Decide to delete, and return the time at which the last delete must have been sent."""
         now_ns = self.clock.now_ns()
+        if now_ns > limit_ns:  # where its steps were forgotten, nobody would see the verdict, nor it a cancelling one
+            self.cancel(prune)
+            msg = "this prune was stopped for so long that its list may be forgotten"
+            raise ConflictError(msg, hint="prune again", subject=prune)
         until_ns = now_ns + int((self.timing.delete_seconds + self.timing.slack_seconds) * 1e9)
         verdict = Verdict(prune, self._author, now_ns, delete=True, until_ns=until_ns)
         self._create(prune, VERDICT, encode_step(verdict))
@@ -204,75 +217,6 @@ class ListExclusion:
         except ArtifactFSError:
             if self.store.find_size(key) is None:
                 raise
-
-
-class Look:
-    """What one commit knows of prunes. Belongs to one thread."""
-
-    def __init__(self, exclusion: ListExclusion) -> None:
-        self._exclusion = exclusion
-        # Whatever these deleted was gone before this commit looked for its first object.
-        self._over = {prune for prune in exclusion.iter_prunes() if exclusion.is_over(prune)}
-
-    def look(self, root: Root) -> None:
-        """Cancel, or wait for, every prune that has condemned what is reached from `root`.
-
-        Raises:
-            PrunedError: something is gone.
-        """
-        needed: ObjectSet | None = None
-        while True:
-            has_waited = False
-            for prune in set(self._exclusion.iter_prunes()) - self._over:
-                needed = needed or self._find_needed(root)
-                has_waited = self._settle(prune, needed) or has_waited
-            if not has_waited:
-                return
-
-    def _settle(self, prune: str, needed: ObjectSet) -> bool:
-        """Make sure of one prune, and return whether that took time, so that all others must be looked at again."""
-        exclusion = self._exclusion
-        is_there, condemned = self._read_condemned(prune)
-        wanted = list(_iter_common(needed, condemned))
-        if not wanted:
-            return False
-        if is_there:
-            verdict = exclusion.find_verdict(prune) or exclusion.cancel(prune)
-            if not verdict.delete:
-                self._over.add(prune)
-                return False
-            while not exclusion.is_over(prune):
-                exclusion.clock.sleep(exclusion.timing.poll_seconds)
-        for prefix, digest in wanted:
-            key = digest_key(prefix, digest)
-            if exclusion.store.find_size(key) is None:
-                msg = f"a prune deleted {key}, which this commit needs"
-                raise PrunedError(msg, hint="run the same command again", subject=key)
-        self._over.add(prune)
-        return True
-
-    def _read_condemned(self, prune: str) -> tuple[bool, ObjectSet | None]:
-        """Return whether there is a list, and what it condemns; None when that may be anything."""
-        try:
-            condemned = self._exclusion.find_condemned(prune)
-        except IntegrityError:
-            return True, None
-        return condemned is not None, condemned
-
-    def _find_needed(self, root: Root) -> ObjectSet:
-        reach = Reach(self._exclusion.reader)
-        try:
-            reach.add_root(root)
-        except BlobMissingError as error:
-            raise PrunedError(error.message, hint="run the same command again", subject=error.subject) from error
-        return reach.objects
-
-
-def _iter_common(needed: ObjectSet, condemned: ObjectSet | None) -> Iterator[tuple[str, bytes]]:
-    for prefix in PREFIXES:
-        for digest in needed.iter_sorted(prefix):
-            if condemned is None or condemned.has(prefix, digest):
-                yield prefix, digest
 
 
 def forget_prunes(exclusion: ListExclusion) -> None:

@@ -42,13 +42,14 @@ PATIENCE_SECONDS: Final = 10.0
 class Writing(Protocol):
     """The time from before a commit's first object until after its record. Belongs to one thread."""
 
-    def look(self, root: Root) -> None:
-        """Return if nothing that is reached from `root` is, or will be, deleted by a prune that is under way.
+    def look(self, *roots: Root) -> None:
+        """Return if nothing that is reached from `roots` is, or will be, deleted by a prune that is under way.
 
-        The last step before each try to create the record.
+        The last step before each try to create the record. Where records that follow each other need several roots,
+        one look is for all: a look may wait, and what was looked at before it is then too old.
 
         Raises:
-            PrunedError: something is gone already; store everything again.
+            PrunedError: something is gone already, or may be; store everything again.
         """
 
 
@@ -77,7 +78,7 @@ class Exclusion(Protocol):
 class LockedWriting:
     """Holds the lock, so nothing that it finds is deleted."""
 
-    def look(self, root: Root) -> None:
+    def look(self, *roots: Root) -> None:
         """Do nothing: no prune is under way."""
 
 

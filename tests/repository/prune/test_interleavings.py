@@ -17,8 +17,9 @@ from msgspec import structs
 from artifactfs.blobstore.memory import MemoryStore
 from artifactfs.errors import ArtifactFSError, ConflictError, PrunedError
 from artifactfs.repository import prune as prune_module
-from artifactfs.repository.condemning import ListExclusion, Look
+from artifactfs.repository.condemning import ListExclusion
 from artifactfs.repository.format import find_format
+from artifactfs.repository.looking import Look
 from artifactfs.repository.prune import delete_garbage, find_garbage
 from artifactfs.repository.prune_steps import Verdict
 from artifactfs.repository.reach import ObjectSet, check_present
@@ -198,7 +199,7 @@ def test_commits_and_prunes_in_any_order_of_few_preemptions(
 
 def never_look(patch: pytest.MonkeyPatch) -> None:
     """Commits write their records without a last look at the lists."""
-    patch.setattr(Look, "look", lambda _self, _root: None)
+    patch.setattr(Look, "look", lambda _self, *_roots: None)
 
 
 def delete_against_the_verdict(patch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,101 @@
+"""What one commit knows of prunes on a store without locks, and its look at them just before its record.
+
+Used by `condemning.py`. Threading: a Look belongs to one thread.
+
+Source: docs/format.md section 9.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from artifactfs.blobstore.keys import digest_key
+from artifactfs.errors import BlobMissingError, IntegrityError, PrunedError
+from artifactfs.repository.reach import PREFIXES, Reach
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from artifactfs.model import Root
+    from artifactfs.repository.condemning import ListExclusion
+    from artifactfs.repository.reach import ObjectSet
+
+
+class Look:
+    """What one commit knows of prunes. Belongs to one thread."""
+
+    def __init__(self, exclusion: ListExclusion) -> None:
+        self._exclusion = exclusion
+        # Whatever these deleted was gone before this commit looked for its first object.
+        self._begun_ns = exclusion.clock.now_ns()
+        self._over = {prune for prune in exclusion.iter_prunes() if exclusion.is_over(prune)}
+
+    def look(self, *roots: Root) -> None:
+        """Cancel, or wait for, every prune that has condemned what is reached from `roots`.
+
+        Raises:
+            PrunedError: something is gone, or may be.
+        """
+        needed: ObjectSet | None = None
+        settled: set[str] = set()  # of these roots: what others need of a prune that is over by now may be gone
+        while True:
+            self._check_age()
+            has_waited = False
+            for prune in set(self._exclusion.iter_prunes()) - self._over - settled:
+                needed = needed or self._find_needed(roots)
+                if self._settle(prune, needed):
+                    has_waited = True
+                    settled.add(prune)
+            if not has_waited:
+                return
+
+    def _check_age(self) -> None:
+        """Return if whatever has deleted something since this commit began is still seen."""
+        if self._exclusion.clock.now_ns() - self._begun_ns > self._exclusion.memory_ns:
+            msg = "this took so long that prunes may be forgotten which deleted something of it"
+            raise PrunedError(msg, hint="run the same command again")
+
+    def _settle(self, prune: str, needed: ObjectSet) -> bool:
+        """Make sure of one prune, and return whether that took time, so that all others must be looked at again."""
+        exclusion = self._exclusion
+        is_there, condemned = self._read_condemned(prune)
+        wanted = list(_iter_common(needed, condemned))
+        if not wanted:
+            return False
+        if is_there:
+            verdict = exclusion.find_verdict(prune) or exclusion.cancel(prune)
+            if not verdict.delete:
+                self._over.add(prune)
+                return False
+            while not (exclusion.is_ended_by(verdict) or exclusion.is_done(prune)):
+                exclusion.clock.sleep(exclusion.timing.poll_seconds)
+        for prefix, digest in wanted:
+            key = digest_key(prefix, digest)
+            if exclusion.store.find_size(key) is None:
+                msg = f"a prune deleted {key}, which this commit needs"
+                raise PrunedError(msg, hint="run the same command again", subject=key)
+        return True
+
+    def _read_condemned(self, prune: str) -> tuple[bool, ObjectSet | None]:
+        """Return whether there is a list, and what it condemns; None when that may be anything."""
+        try:
+            condemned = self._exclusion.find_condemned(prune)
+        except IntegrityError:
+            return True, None
+        return condemned is not None, condemned
+
+    def _find_needed(self, roots: Iterable[Root]) -> ObjectSet:
+        reach = Reach(self._exclusion.reader)
+        try:
+            for root in roots:
+                reach.add_root(root)
+        except BlobMissingError as error:
+            raise PrunedError(error.message, hint="run the same command again", subject=error.subject) from error
+        return reach.objects
+
+
+def _iter_common(needed: ObjectSet, condemned: ObjectSet | None) -> Iterator[tuple[str, bytes]]:
+    for prefix in PREFIXES:
+        for digest in needed.iter_sorted(prefix):
+            if condemned is None or condemned.has(prefix, digest):
+                yield prefix, digest
