@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from artifactfs.errors import MountError, UsageError
-from artifactfs.model import ReferenceEntry
+from artifactfs.model import ReferenceEntry, SymlinkEntry
 from artifactfs.paths import parse_ref, printable, split_path
 from artifactfs.reference.uris import MAX_OBJECTS
 
@@ -56,6 +56,8 @@ def add(
 ) -> None:
     """Add what a URI names to a staging directory: an object, or all that lies below a prefix.
 
+    What artifact://NAME:vN/PATH names, or with an alias, is taken over from that version without being copied.
+
     Until it is committed, a symbolic link stands for each reference; it can be moved and removed as any file. `ls` and
     `cat` of NAME:@STAGING show what it will be.
     """
@@ -70,14 +72,15 @@ def add(
     with session.open_repository() as repository:
         staging = get_staging(StagingArea(repository), collection, name)
         top = _get_top(session, repository, staging)
-        found = stage_references(staging, repository.references, referred, top=top, replace=replace)
+        found = stage_references(repository, staging, referred, top=top, replace=replace)
     if session.json:
         print_json({"staging": str(staging), "added": [entry_fields(path, entry) for path, entry in found]})
     else:
         for path, _ in found:
             click.echo(printable(path))
-    size = sum(entry.size for _, entry in found)
-    session.note(f"added {format_count(len(found), 'reference')} of {format_size(size)} to {staging}")
+    size = sum(entry.size for _, entry in found if not isinstance(entry, SymlinkEntry))
+    what = f"{len(found)} entries" if referred.is_artifact else format_count(len(found), "reference")
+    session.note(f"added {what} of {format_size(size)} to {staging}")
 
 
 @command.command("ls")

@@ -133,6 +133,8 @@ def commit_stored(
     name: str,
     store: Callable[[], Root],
     options: CommitOptions = DEFAULT_OPTIONS,
+    *,
+    amend: Callable[[CommitOptions], CommitOptions] = lambda options: options,
 ) -> CommitResult:
     """Store a tree and commit it, safe from prunes that are under way; otherwise as `commit_root`.
 
@@ -141,12 +143,17 @@ def commit_stored(
         name: of the collection, which need not exist yet.
         store: stores everything, flushes it, and returns the root; called again if a prune deleted some of it.
         options: what else to record.
+        amend: given `options` when everything is stored, returns what is recorded.
 
     Raises:
         PrunedError: that happened again and again.
         ArtifactFSError: see `commit_root`, and whatever `store` raises.
     """
-    return store_safely(repository, store, partial(_append, repository, name, options))
+
+    def record(root: Root, writing: Writing) -> CommitResult:
+        return _append(repository, name, amend(options), root, writing)
+
+    return store_safely(repository, store, record)
 
 
 def commit_once(

@@ -10,28 +10,30 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from artifactfs.errors import AlreadyExistsError, ArtifactFSError, EntryNotFoundError, UsageError, translate_os_error
+from artifactfs.model import DirectoryEntry
 from artifactfs.paths import printable, split_path
 from artifactfs.reference.uris import redact_uri
 from artifactfs.repository.referring import iter_referred
+from artifactfs.repository.taking import take_entries
 from artifactfs.staging.links import PREFIX, StagedReferences
 
 if TYPE_CHECKING:
-    from artifactfs.model import ReferenceEntry
-    from artifactfs.reference.references import References
     from artifactfs.repository.referring import Referred
+    from artifactfs.repository.repository import Repository
+    from artifactfs.repository.sources import Given
     from artifactfs.repository.staged import Staging
 
 
 def stage_references(
-    staging: Staging, references: References, referred: Referred, *, top: bytes, replace: bool = False
-) -> list[tuple[bytes, ReferenceEntry]]:
-    """Put links that stand for references into a staging directory, and return paths and entries.
+    repository: Repository, staging: Staging, referred: Referred, *, top: bytes, replace: bool = False
+) -> list[tuple[bytes, Given]]:
+    """Put links that stand for references, or entries of a version, into a staging directory; return paths and entries.
 
     When it raises, nothing was added.
 
     Args:
+        repository: of the staging directory.
         staging: where.
-        references: looks what a URI names.
         referred: the URI, and where what it names goes.
         top: where the staging directory is mounted.
         replace: whether files of the same names are replaced.
@@ -39,18 +41,23 @@ def stage_references(
     Raises:
         AlreadyExistsError: a name is taken.
         UsageError, SourceNotFoundError, RemoteError, AccessDeniedError: see `References.iter_entries`.
+        NotFoundError, IntegrityError: see `take_entries`.
     """
-    found = list(iter_referred(references, referred))
+    origin, folders, found, shown = _find(repository, referred)
     if not replace:
         for path, _ in found:
             if os.path.lexists(os.path.join(top, path)):
-                shown = printable(path)
-                raise AlreadyExistsError(f"{shown} is there already", hint="--replace replaces it", subject=shown)
-    targets = StagedReferences(staging.layout).add((entry, redact_uri(entry.uri)) for _, entry in found)
+                name = printable(path)
+                raise AlreadyExistsError(f"{name} is there already", hint="--replace replaces it", subject=name)
+    entries = ((entry, uri) for (_, entry), uri in zip(found, shown, strict=True))
+    targets = StagedReferences(staging.layout).add(entries, origin=origin)
     made: list[bytes] = []
     try:
+        for path, _ in folders:
+            _make_folders(top, path, made)
         for (path, _), target in zip(found, targets, strict=True):
             _make_link(top, path, target, made)
+        _set_modes(top, folders, made)
     except (OSError, ArtifactFSError) as error:
         for local in reversed(made):
             with suppress(OSError):
@@ -72,7 +79,7 @@ def unstage_reference(entry_path: bytes, *, top: bytes, is_reference: bool) -> N
     local = os.path.join(top, entry_path)
     if not os.path.lexists(local):
         raise EntryNotFoundError(f"there is no {shown}", subject=shown)
-    if not is_reference:
+    if not is_reference and not (os.path.islink(local) and is_reference_link(os.readlink(local))):
         raise UsageError(f"{shown} is no reference", hint="remove it as any file", subject=shown)
     try:
         os.unlink(local)
@@ -85,9 +92,31 @@ def is_reference_link(target: bytes) -> bool:
     return target.startswith(PREFIX)
 
 
-def _make_link(top: bytes, path: bytes, target: bytes, made: list[bytes]) -> None:
+def _find(
+    repository: Repository, referred: Referred
+) -> tuple[str, list[tuple[bytes, DirectoryEntry]], list[tuple[bytes, Given]], list[str]]:
+    """Return the version that something is taken from, directories, other entries, and how each of these is shown."""
+    if not referred.is_artifact:
+        entries = list(iter_referred(repository.references, referred))
+        return "", [], list(entries), [redact_uri(entry.uri) for _, entry in entries]
+    taken = take_entries(repository, referred)
+    folders = [(path, entry) for path, entry in taken.found if isinstance(entry, DirectoryEntry) and path]
+    return taken.version, folders, taken.entries, [taken.find_uri(path) for path, _ in taken.entries]
+
+
+def _set_modes(top: bytes, folders: list[tuple[bytes, DirectoryEntry]], made: list[bytes]) -> None:
+    """Give directories that were made the permission bits that they had; last, for they may forbid writing."""
+    fresh = frozenset(made)
+    for path, entry in reversed(folders):
+        local = os.path.join(top, path)
+        if local in fresh:
+            os.chmod(local, entry.mode)
+
+
+def _make_folders(top: bytes, path: bytes, made: list[bytes]) -> bytes:
+    """Make a directory and those that it is in, where they are missing, and return its local path."""
     above = top
-    for name in split_path(path)[:-1]:
+    for name in split_path(path):
         above = os.path.join(above, name)
         if os.path.islink(above) or (os.path.lexists(above) and not os.path.isdir(above)):
             shown = printable(above[len(top) + 1 :])
@@ -95,6 +124,11 @@ def _make_link(top: bytes, path: bytes, target: bytes, made: list[bytes]) -> Non
         if not os.path.lexists(above):
             os.mkdir(above, 0o755)
             made.append(above)
+    return above
+
+
+def _make_link(top: bytes, path: bytes, target: bytes, made: list[bytes]) -> None:
+    above = _make_folders(top, path.rpartition(b"/")[0], made)
     local = os.path.join(top, path)
     if os.path.lexists(local):
         # In one step, so that whoever reads meanwhile finds the one or the other.

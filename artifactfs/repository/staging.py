@@ -37,9 +37,11 @@ from artifactfs.paths import DEFAULT_STAGING, printable
 from artifactfs.repository import changes
 from artifactfs.repository.commit import DEFAULT_OPTIONS, CommitOptions, CommitResult, check_options, commit_stored
 from artifactfs.repository.diff import Change, diff_trees
+from artifactfs.repository.format import REFERENCES
 from artifactfs.repository.lower import Lower
 from artifactfs.repository.reach import check_present
 from artifactfs.repository.staged import Freezer, Limits, NoFreezer, Staging, StagingCommit
+from artifactfs.repository.taking import Taking
 from artifactfs.repository.treebuilder import make_root
 from artifactfs.repository.trees import Trees
 from artifactfs.repository.upper import Comparison, Storing, UpperTree
@@ -215,11 +217,16 @@ class StagingArea:
                 base = self._find_base(staging)
                 with repository.blobs.begin() as batch:
                     stored, _, tree = self._build(staging, base, Storing(batch))
+                    if tree.has_references:
+                        repository.announce(REFERENCES)
                     batch.flush()
                 built.append(tree)
                 return make_root(stored)
 
-            result = commit_stored(repository, staging.collection, store, full)
+            def note_inputs(options: CommitOptions) -> CommitOptions:
+                return replace(options, inputs=tuple(dict.fromkeys((*options.inputs, *sorted(built[-1].origins)))))
+
+            result = commit_stored(repository, staging.collection, store, full, amend=note_inputs)
             moved = _find_move(before, staging.info)
             staging = self._record(staging, result)
         return StagingCommit(_with_dropped(result, built[-1]), staging, moved)
@@ -391,6 +398,7 @@ class StagingArea:
             trees=trees,
             hashes=hashes,
             references=StagedReferences(staging.layout),
+            taking=Taking(repository.survey),
         )
         stored = tree.build()
         hashes.save(staging.layout)

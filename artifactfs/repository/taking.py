@@ -14,6 +14,7 @@ Source: docs/format.md section 9.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from artifactfs.blobstore.places import SEEN
 from artifactfs.errors import BlobMissingError, UsageError
 from artifactfs.model import DirectoryEntry, FileEntry
 from artifactfs.paths import join_path, parse_ref, printable
+from artifactfs.reference.uris import ARTIFACT_SCHEME
 from artifactfs.repository.reading import ReadFile
 from artifactfs.repository.sources import add_directory, add_entry, check_addable
 from artifactfs.repository.trees import Trees
@@ -45,16 +47,26 @@ class Taken:
 
     Attributes:
         version: `NAME:vN`.
+        path: entry path of what was named, in that version.
+        target: entry path that it gets.
         found: entry path in the new version, and entry, of everything; directories come before what is in them.
     """
 
     version: str
+    path: bytes
+    target: bytes
     found: tuple[tuple[bytes, Entry], ...]
 
     @property
     def entries(self) -> list[tuple[bytes, Given]]:
         """Everything but directories."""
         return [(path, entry) for path, entry in self.found if not isinstance(entry, DirectoryEntry)]
+
+    def find_uri(self, path: bytes) -> str:
+        """Return where an entry that gets the path `path` comes from."""
+        below = path[len(self.target) :].lstrip(b"/")
+        source = join_path(self.path, below) if self.path and below else self.path or below
+        return f"{ARTIFACT_SCHEME}://{self.version}/{os.fsdecode(source)}"
 
     def note_input(self, options: CommitOptions) -> CommitOptions:
         """Return options that also say from which version something was taken."""
@@ -84,7 +96,7 @@ def take_entries(repository: Repository, referred: Referred) -> Taken:
     name = f"{collection.name}:{version.name}"
     if not isinstance(entry, DirectoryEntry):
         _check_file(referred, name)
-        return Taken(name, ((referred.target, entry),))
+        return Taken(name, ref.path, referred.target, ((referred.target, entry),))
     found: list[tuple[bytes, Entry]] = [(referred.target, entry)]
     count = 0
     for below, item in trees.iter_below(entry, b"", placement):
@@ -93,7 +105,7 @@ def take_entries(repository: Repository, referred: Referred) -> Taken:
             msg = f"{referred.uri} has more than {referred.max_objects} entries"
             raise UsageError(msg, hint="take a part of it, or raise the limit", subject=referred.uri)
         found.append((join_path(referred.target, below) if referred.target else below, item))
-    return Taken(name, tuple(found))
+    return Taken(name, ref.path, referred.target, tuple(found))
 
 
 def plan_entries(root: Planned, taken: Taken) -> tuple[bytes, ...]:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from artifactfs.errors import UsageError, translate_os_error
-from artifactfs.model import FileEntry, limit_time_ns
+from artifactfs.model import FileEntry, ReferenceEntry, limit_time_ns
 from artifactfs.paths import join_path, printable
-from artifactfs.repository.reading import Dropped, FileReader, HashingSink
+from artifactfs.repository.reading import Dropped, FileReader, HashingSink, ReadFile
 from artifactfs.repository.scan import Found
 from artifactfs.repository.treebuilder import TreeBuilder
 from artifactfs.repository.treepacks import as_placement
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
     from artifactfs.digest import Digest
     from artifactfs.manifest import Page
-    from artifactfs.model import Entry, Placement
+    from artifactfs.model import Entry, Placement, SymlinkEntry
     from artifactfs.repository.lower import Lower, LowerDirectory
     from artifactfs.repository.objects import ContentBatch
     from artifactfs.repository.reading import Sink
     from artifactfs.repository.repository import Repository
+    from artifactfs.repository.taking import Taking
     from artifactfs.repository.treebuilder import StoredDirectory
     from artifactfs.repository.treepacks import AnyPlace
     from artifactfs.repository.trees import Trees
@@ -109,6 +110,8 @@ class UpperTree:
 
     Attributes:
         dropped: extended attributes that are not kept.
+        origins: versions from which entries were taken, each `NAME:vN`.
+        has_references: whether there was a reference among what was changed.
     """
 
     def __init__(
@@ -121,7 +124,10 @@ class UpperTree:
         trees: Trees,
         hashes: Hashes,
         references: StagedReferences,
+        taking: Taking,
     ) -> None:
+        self.origins: set[str] = set()
+        self.has_references = False
         self.dropped = UpperDropped()
         self._upper = upper
         self._lower = lower
@@ -129,6 +135,7 @@ class UpperTree:
         self._sink = target.sink
         self._hashes = hashes
         self._references = references
+        self._taking = taking
         self._builder = TreeBuilder(target.sink, trees)
         self._reader = FileReader(target.sink, self.dropped)
         self._special: list[bytes] = []
@@ -184,8 +191,7 @@ class UpperTree:
         assert found.status is not None
         status = found.status
         if stat.S_ISLNK(status.st_mode):
-            link = self._reader.read_link(found)
-            return self._references.find(link.target, name=link.name, path=found.path) or link, None
+            return self._take_staged(found, self._reader.read_link(found))
         if has_metacopy(found.local, self._prefix):
             msg = f"{printable(found.path)} has its data in the lower directory only (overlay.metacopy)"
             raise UsageError(msg, hint="mount the overlay with metacopy=off", subject=printable(found.path))
@@ -200,6 +206,17 @@ class UpperTree:
         if (entry.size, entry.mtime_ns) == (status.st_size, mtime_ns):
             self._hashes.add(found.path, status, sha256=entry.sha256, sums=entry.sums)
         return entry, place
+
+    def _take_staged(self, found: Found, link: SymlinkEntry) -> tuple[Entry, AnyPlace]:
+        """Return what a link stands for, or the link."""
+        staged = self._references.find(link.target, path=found.path)
+        if staged is None:
+            return link, None
+        if staged.origin:
+            self.origins.add(staged.origin)
+        self.has_references |= isinstance(staged.entry, ReferenceEntry)
+        (taken,) = self._taking.take(self._sink, [staged.entry])
+        return (taken.file, taken.place) if isinstance(taken, ReadFile) else (taken, None)
 
     def _store(self, level: _Level) -> StoredDirectory:
         status = os.lstat(level.local)

@@ -9,6 +9,7 @@ Used by the command line. Threading: a Viewed may be shared by threads.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass, field
@@ -72,6 +73,8 @@ class Viewed:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
+            if error.errno == errno.ELOOP:
+                return None  # a link that stands for a file of a version
             raise translate_os_error(error, doing=f"reading {self.ref}/{printable(path)}") from error
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)

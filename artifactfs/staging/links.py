@@ -1,9 +1,10 @@
 """References in a staging directory: symbolic links that stand for them until they are committed.
 
-A reference that was added is written down in the file `references` of the staging directory, one line each, and a link
-`artifactfs-reference:<name>:<URI>` shows where it is to be. So it can be renamed, moved and removed as any file, with
-either driver, and a program that reads it is told that there is nothing rather than given other bytes. Only what this
-staging directory has written down counts: a link that came out of an archive makes no reference.
+So do they for entries that were taken from versions. What was added is written down in the file `references` of the
+staging directory, one line each, and a link `artifactfs-reference:<id>:<URI>` shows where it is to be. So it can be
+renamed, moved and removed as any file, with either driver, and a program that reads it is told that there is nothing
+rather than given other bytes. Only what this staging directory has written down counts: a link that came out of an
+archive makes no reference.
 
 Used by commit, and by what adds references. Threading: functions without state.
 """
@@ -16,9 +17,10 @@ import re
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec import Struct
 
 from artifactfs.errors import MalformedError, UsageError
-from artifactfs.model import ReferenceEntry
+from artifactfs.model import FileEntry, ReferenceEntry, SymlinkEntry
 from artifactfs.paths import printable
 
 if TYPE_CHECKING:
@@ -30,8 +32,24 @@ PREFIX: Final = b"artifactfs-reference:"
 _SHOWN: Final = 1024
 """Bytes of the URI in a link, which is for people: links have at most 4095."""
 _TARGET = re.compile(rb"artifactfs-reference:([0-9a-f]{32}):.*", re.DOTALL)
+
+
+class StagedEntry(Struct, frozen=True, array_like=True):
+    """What a link stands for.
+
+    Attributes:
+        id: 32 hex digits, which the link has.
+        entry: what it will be.
+        origin: the version that it was taken from, as `NAME:vN`; empty for a reference that was added as such.
+    """
+
+    id: str
+    entry: FileEntry | SymlinkEntry | ReferenceEntry
+    origin: str = ""
+
+
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(tuple[str, ReferenceEntry])
+_decoder = msgspec.json.Decoder(StagedEntry)
 
 
 class StagedReferences:
@@ -40,14 +58,13 @@ class StagedReferences:
     def __init__(self, layout: Layout) -> None:
         """Store whose references; they are read when the first is looked for."""
         self._path = os.path.join(layout.directory, b"references")
-        self._known: dict[str, ReferenceEntry] | None = None
+        self._known: dict[str, StagedEntry] | None = None
 
-    def find(self, target: bytes, *, name: bytes, path: bytes) -> ReferenceEntry | None:
-        """Return the entry that a link stands for; None for any other link.
+    def find(self, target: bytes, *, path: bytes) -> StagedEntry | None:
+        """Return what a link stands for; None for any other link.
 
         Args:
             target: of the link.
-            name: that the entry gets.
             path: of the link, for messages.
 
         Raises:
@@ -62,20 +79,25 @@ class StagedReferences:
             shown = printable(path)
             msg = f"{shown} stands for a reference that was not added to this staging directory"
             raise UsageError(msg, hint="`artifactfs reference add` adds it, or remove the link", subject=shown)
-        return msgspec.structs.replace(found, name=name)
+        name = path.rpartition(b"/")[2]
+        return msgspec.structs.replace(found, entry=msgspec.structs.replace(found.entry, name=name))
 
-    def add(self, entries: Iterable[tuple[ReferenceEntry, str]]) -> list[bytes]:
+    def add(
+        self, entries: Iterable[tuple[FileEntry | SymlinkEntry | ReferenceEntry, str]], *, origin: str = ""
+    ) -> list[bytes]:
         """Write references down, durably, and return the targets of the links that stand for them.
 
         Args:
             entries: each with its URI as it may be shown.
+            origin: the version that they were taken from.
         """
         targets, lines = [], []
         for entry, shown in entries:
             data = _encoder.encode(msgspec.structs.replace(entry, name=b"-"))
-            name = hashlib.sha256(data).hexdigest()[:32]
-            lines.append(b'["%s",%s]\n' % (name.encode(), data))
-            targets.append(b"%s%s:%s" % (PREFIX, name.encode(), shown.encode()[:_SHOWN]))
+            name = hashlib.sha256(data + origin.encode()).hexdigest()[:32]
+            more = b"," + _encoder.encode(origin) if origin else b""
+            lines.append(b'["%s",%s%s]\n' % (name.encode(), data, more))
+            targets.append(b"%s%s:%s" % (PREFIX, name.encode(), shown.encode("utf-8", "surrogateescape")[:_SHOWN]))
         with open(self._path, "ab") as file:
             # One write: what a killed process left in part is a line of its own, and stands for nothing.
             file.write(b"\n" + b"".join(lines))
@@ -84,17 +106,18 @@ class StagedReferences:
         self._known = None
         return targets
 
-    def _load(self) -> dict[str, ReferenceEntry]:
+    def _load(self) -> dict[str, StagedEntry]:
         if self._known is None:
             try:
                 with open(self._path, "rb") as file:
                     lines = file.read().split(b"\n")
             except FileNotFoundError:
                 lines = []
-            self._known = dict(self._decode(line) for line in lines if line.endswith(b"]"))
+            found = (self._decode(line) for line in lines if line.endswith(b"]"))
+            self._known = {staged.id: staged for staged in found}
         return self._known
 
-    def _decode(self, line: bytes) -> tuple[str, ReferenceEntry]:
+    def _decode(self, line: bytes) -> StagedEntry:
         try:
             return _decoder.decode(line)
         except msgspec.MsgspecError as error:
