@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from artifactfs.errors import BusyError
 from artifactfs.mount.refreshing import refresh_name
 from artifactfs.mount.staging_mounts import StagingKey, attach, release
+from artifactfs.staging.layout import deciding
 
 if TYPE_CHECKING:
     from artifactfs.mount.options import Places
@@ -32,8 +33,13 @@ def end_staging(
         unless_changed: keep it if something was changed since it was committed.
 
     Raises:
-        BusyError: a process uses it, or something was written to it just now; it is still there.
+        BusyError: a process uses it or commits it, or something was written to it just now; it is still there.
     """
+    with deciding(staging.layout):
+        _end(places, repository, staging, area, unless_changed=unless_changed)
+
+
+def _end(places: Places, repository: Repository, staging: Staging, area: StagingArea, *, unless_changed: bool) -> None:
     key = StagingKey(repository.id, staging.collection, staging.name)
     try:
         release(places, key)

@@ -53,6 +53,7 @@ from artifactfs.staging.layout import (
     Layout,
     StagingInfo,
     clear_work,
+    deciding,
     iter_infos,
     read_info,
     serving,
@@ -338,6 +339,7 @@ class StagingArea:
         Raises:
             BusyError: files are open for writing, or another process commits or discards it.
         """
+        stack.enter_context(deciding(staging.layout))
         if not stack.enter_context(freezer.freeze(staging)):
             stack.enter_context(serving(staging.layout))
 

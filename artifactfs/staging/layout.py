@@ -233,6 +233,33 @@ def serving(layout: Layout) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextmanager
+def deciding(layout: Layout) -> Iterator[None]:
+    """Let nobody else commit or remove a staging directory meanwhile, whether or not it is served.
+
+    The lock is on the directory itself: `serving` belongs to the process that serves it.
+
+    Raises:
+        BusyError: another process commits or removes it.
+        StagingNotFoundError: there is none, or it was removed just now.
+    """
+    try:
+        descriptor = os.open(layout.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        raise _not_found(layout) from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            msg = f"the staging directory {printable(layout.directory)} is being committed or removed"
+            raise BusyError(msg, hint="run the same command again when that has ended") from None
+        if not os.fstat(descriptor).st_nlink:
+            raise _not_found(layout)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def clear_work(layout: Layout) -> None:
     """Remove what a killed process was making."""
     remove_tree(layout.work)

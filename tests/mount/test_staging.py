@@ -12,7 +12,8 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -477,6 +478,25 @@ def test_umount_stops_at_who_stands_in_it(folders: Folders, mounted: MountInfo, 
             api.unmount(folders, mounted.mountpoint)
         assert (staged / "README").read_text() == "hello\n"
         process.communicate()
+
+
+def test_what_is_being_committed_is_not_discarded(
+    folders: Folders, staged: Path, staging: Staging, repository: Repository, area: StagingArea
+) -> None:
+    class Freezer(api.MountFreezer):
+        @contextmanager
+        def freeze(self, staging: Staging) -> Iterator[bool]:
+            with super().freeze(staging) as served:
+                with pytest.raises(BusyError, match="being committed"):
+                    api.end_staging(folders, repository, staging, area)
+                yield served
+
+    (staged / "added").write_text("added\n")
+    version = area.commit(staging, freezer=Freezer(folders, repository.id)).result.version
+    assert version.number == 1
+    assert (staged / "added").read_text() == "added\n"
+    api.end_staging(folders, repository, staging, area)
+    assert not os.path.lexists(staged)
 
 
 def test_discarding(
