@@ -1,92 +1,102 @@
-"""Golden vectors of drafts: the steps of one, byte for byte. They never change; new ones may be added."""
+"""A repository with drafts in every state, written once: each is gone on with from where it stands, for ever.
+
+`golden_drafts.py` says what is in it. It never changes; what a later release adds to the format goes into another one.
+"""
 
 from __future__ import annotations
 
-import json
+import os
+import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from artifactfs.blobstore.keys import draft_key
-from artifactfs.errors import DigestMismatchError, MalformedError
-from artifactfs.model import Root
-from artifactfs.repository.draft_steps import (
-    Closed,
-    Committed,
-    Dropped,
-    Part,
-    Step,
-    decode_draft_step,
-    encode_draft_step,
-    find_draft_id,
-)
-from artifactfs.repository.sealed import seal
+from artifactfs.errors import DraftClosedError
+from artifactfs.repository.check import check_repository
+from artifactfs.repository.commit import CommitOptions
+from artifactfs.repository.contributing import contribute, finish
+from artifactfs.repository.drafts import Drafts
+from artifactfs.repository.prune import delete_garbage, find_garbage
+from artifactfs.repository.repository import Repository, open_repository
+from artifactfs.testing.repositories import store_files
+from tests.core.golden_drafts import GIVEN, NAME, OPTIONS, START_NS, STATES, parts_of
+from tests.repository.drafts.support import read_version
+from tests.repository.prune.support import StoppedClock
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "drafts1.json").read_text())
-NAME = "job 7"
-ID = GOLDEN["id"]
-ROOT = Root("sha256:" + "11" * 32, "sha256:" + "22" * 32, 0o755, 5, 4, 1, ("sha256:" + "33" * 32, 6, 7))
-STEPS: dict[str, Step] = {
-    "part": Part("animals", ID, NAME, "01" * 16, "ada@host", 1000, 2000, root=ROOT),
-    "part, all": Part(
-        "animals",
-        ID,
-        NAME,
-        "02" * 16,
-        "ada@host",
-        1001,
-        2001,
-        type="dataset",
-        aliases=("best",),
-        description="d",
-        metadata={"é": [1, None]},
-        tags=("t",),
-        inputs=("cats:v1",),
-        run="0193e1d4-5b6c-7d8e-9f00-112233445566",
-        root=ROOT,
-    ),
-    "closed": Closed(
-        "animals",
-        ID,
-        NAME,
-        "03" * 16,
-        "bob@host",
-        1002,
-        2002,
-        change="04" * 16,
-        seq=9,
-        message="m",
-        version_expires_ns=3,
-    ),
-    "committed": Committed("animals", ID, NAME, "05" * 16, "bob@host", 1003, version=4),
-    "dropped": Dropped("animals", ID, NAME, "06" * 16, "bob@host", 1004),
-}
+ARCHIVE = Path(__file__).parent / "golden" / "drafts.tar.gz"
+NOW_NS = START_NS + 86400 * 10**9
+"""When no draft has passed its time."""
+UNFINISHED = {"open", "closed", "made"}
+LATER = CommitOptions(message="of a later release")
 
 
-def test_the_id_is_made_of_the_name() -> None:
-    assert find_draft_id(NAME) == ID
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[Repository]:
+    """Return a copy of it, seen for the first time."""
+    with tarfile.open(ARCHIVE) as tar:
+        tar.extractall(tmp_path, filter="data")
+    state = str(tmp_path / "state")
+    with open_repository(
+        str(tmp_path / "drafts"), state=state, author="tester", clock=StoppedClock(NOW_NS), random=os.urandom
+    ) as found:
+        yield found
 
 
-@pytest.mark.parametrize("kind", STEPS)
-def test_a_step_has_these_bytes(kind: str) -> None:
-    data = GOLDEN["steps"][kind].encode()
-    assert encode_draft_step(STEPS[kind]) == data
-    assert decode_draft_step(data, key=draft_key("animals", ID, 1)) == STEPS[kind]
+def files_of(state: str) -> dict[bytes, bytes]:
+    return {path: content for files in parts_of(state) for path, content in files.items()}
 
 
-def test_what_is_not_such_a_step_is_refused() -> None:
-    data, key = GOLDEN["steps"]["part"].encode(), draft_key("animals", ID, 1)
-    for wrong in (draft_key("plants", ID, 1), draft_key("animals", "0" * 32, 1), "drafts/animals/x/1"):
-        with pytest.raises(MalformedError):
-            decode_draft_step(data, key=wrong)
-    with pytest.raises(DigestMismatchError):
-        decode_draft_step(data.replace(b"ada", b"eve"), key=key)
-    for line in (b"{}", b"[]", b'{"kind":"other"}', data.split(b"\n")[0].replace(b'"part"', b'"parts"')):
-        with pytest.raises(MalformedError):
-            decode_draft_step(seal(line), key=key)
+def test_nothing_is_damaged_or_unknown(repository: Repository) -> None:
+    found = check_repository(repository, share=1.0)
+    assert (found.damage, found.strays) == ((), ())
 
 
-def test_unknown_fields_are_ignored() -> None:
-    line = GOLDEN["steps"]["dropped"].split("\n")[0].encode()
-    found = decode_draft_step(seal(line[:-1] + b',"zzz":1}'), key=draft_key("animals", ID, 1))
-    assert found == STEPS["dropped"]
+def test_each_draft_is_where_it_was_left(repository: Repository) -> None:
+    drafts = Drafts(repository)
+    assert {state: drafts.get(NAME, state).status for state in STATES} == {
+        "open": "open",
+        "closed": "closed",
+        "made": "closed",
+        "committed": "committed",
+        "dropped": "dropped",
+    }
+    assert [drafts.find_version(drafts.get(NAME, state)) for state in STATES] == [None, None, 1, 0, None]
+    assert all(len(drafts.get(NAME, state).parts) == 2 for state in STATES)
+
+
+@pytest.mark.parametrize("state", sorted({*STATES} - {"dropped"}))
+def test_whoever_finishes_goes_on(repository: Repository, state: str) -> None:
+    """With what was asked for the first time, where that was written down."""
+    result = finish(Drafts(repository), NAME, state, LATER)
+    assert result.version.number == {"committed": 0, "made": 1}.get(state, 2)
+    assert read_version(repository, result.version) == files_of(state)
+    assert set(result.version.tags) == ({"early"} if state == "open" else {"early", "late"})
+    assert Drafts(repository).get(NAME, state).status == "committed"
+
+
+def test_another_part_comes_to_what_is_open_alone(repository: Repository) -> None:
+    drafts = Drafts(repository)
+
+    def add(state: str) -> None:
+        contribute(drafts, NAME, state, lambda: store_files(repository, {b"more": b"more"}), GIVEN)
+
+    add("open")
+    assert read_version(repository, finish(drafts, NAME, "open", OPTIONS).version) == {
+        **files_of("open"),
+        b"more": b"more",
+    }
+    for state in set(STATES) - {"open"}:
+        with pytest.raises(DraftClosedError):
+            add(state)
+    with pytest.raises(DraftClosedError):
+        finish(drafts, NAME, "dropped", OPTIONS)
+
+
+def test_a_prune_keeps_what_is_not_finished(repository: Repository) -> None:
+    assert delete_garbage(repository, find_garbage(repository)).count
+    for state in sorted(UNFINISHED):
+        version = finish(Drafts(repository), NAME, state, OPTIONS).version
+        assert read_version(repository, version) == files_of(state)
+    found = check_repository(repository, share=1.0)
+    assert not found.damage
