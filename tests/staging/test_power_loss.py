@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from artifactfs.blobstore import local
 from artifactfs.blobstore.local import LocalStore
 from artifactfs.repository.check import check_repository
 from artifactfs.repository.exclusion import LockExclusion
@@ -65,11 +66,13 @@ def read_version(repository: Repository, number: int) -> dict[bytes, bytes]:
     return read_all(repository)[f"animals:v{number}"]
 
 
+@pytest.mark.parametrize("few", [0, local.FEW_OBJECTS], ids=["syncfs", "fsync"])
 @pytest.mark.parametrize("packed_below", [0, 1 << 20], ids=["loose", "packs"])
 @pytest.mark.parametrize("keeps_names", [False, True], ids=["forgets names", "keeps names without bytes"])
 def test_a_commit_that_loses_power_is_there_as_a_whole_or_not_and_can_be_made_again(
-    tmp_path: Path, *, keeps_names: bool, packed_below: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, keeps_names: bool, packed_below: int, few: int
 ) -> None:
+    monkeypatch.setattr(local, "FEW_OBJECTS", few)
     versions = set()
     for step in range(LIMIT):
         disk, folder = ForgetfulDisk(), tmp_path / str(step)
