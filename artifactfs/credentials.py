@@ -63,8 +63,13 @@ def find_remote_options(
     return RemoteOptions(config=find_file_config(environ), **found)
 
 
-def find_references(environ: Mapping[str, str], settings: Settings) -> References:
+def find_references(environ: Mapping[str, str], settings: Settings, *, cache: str = "") -> References:
     """Return what reads references for this user: below the prefixes that the configuration file allows.
+
+    Args:
+        environ: the environment.
+        settings: the configuration file.
+        cache: the user's cache directory; empty keeps nothing of what is fetched.
 
     Raises:
         ConfigurationError: a prefix cannot be one.
@@ -73,7 +78,7 @@ def find_references(environ: Mapping[str, str], settings: Settings) -> Reference
     from artifactfs.reference.policy import ReferencePolicy  # noqa: PLC0415
     from artifactfs.reference.references import References  # noqa: PLC0415
 
-    return References(ReferencePolicy(find_followed(settings)), find_remote_options(environ, settings))
+    return References(ReferencePolicy(find_followed(settings)), find_remote_options(environ, settings, cache=cache))
 
 
 def find_followed(settings: Settings, *, for_others: bool = False) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import pwd
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -126,7 +127,7 @@ class Session:
             like=like,
             packed_below=find_packed_below(load_settings(os.environ)),
             remote=self.find_remote(location, keeps=keeps),
-            references=_find_references,
+            references=partial(_find_references, places.cache if keeps else ""),
         )
         with repository:
             self.explain(f"repository {repository.location}")
@@ -170,11 +171,11 @@ def current_session() -> Session:
     return click.get_current_context().find_root().ensure_object(Session)
 
 
-def _find_references() -> References:
+def _find_references(cache: str) -> References:
     from artifactfs.credentials import find_references
     from artifactfs.places import load_settings
 
-    return find_references(os.environ, load_settings(os.environ))
+    return find_references(os.environ, load_settings(os.environ), cache=cache)
 
 
 def _user_name() -> str:

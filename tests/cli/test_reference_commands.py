@@ -124,6 +124,7 @@ def test_signed_urls_are_refused_unless_allowed_and_never_printed(cli: Cli, odd:
     ]
     outputs += [cli("ls", "-lR", "animals:v0"), cli("ls", "-R", "animals:v0", "--json"), cli("log", "animals")]
     odd.etags["/data/cat.png"] = '"two"'
+    cli("cache", "clean")
     outputs += [cli("cat", "animals:v0/cat.png", code=CHANGED), cli("verify", "animals:v0", code=MISMATCH)]
     assert [output for output in outputs if "topsecret" in output.stdout + output.stderr] == []
     assert "[redacted]" in outputs[-1].stdout
