@@ -11,7 +11,7 @@ from artifactfs.paths import parse_ref, printable
 
 from .completing import complete_ref
 from .options import BytesPath, Command
-from .output import name_fields, print_json
+from .output import format_count, name_fields, print_json
 from .progress import show_progress
 from .session import current_session
 
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 def command(ref: str, directory: bytes | None) -> None:
     """Read everything stored of a version again, or compare a local directory with it.
 
-    What is wrong is printed, one path a line, and the exit code is 30.
+    What is wrong is printed, one path a line, and the exit code is 30. What lies elsewhere and cannot be asked now is
+    printed, too; when there is nothing else, the exit code is one of 40 to 43 (43 with --offline).
     """
     from artifactfs.repository.verify import verify_version
 
@@ -42,12 +43,19 @@ def command(ref: str, directory: bytes | None) -> None:
         with show_progress(session, f"verify {name}") as progress:
             problems = verify_version(repository, version, directory=directory, progress=progress)
     if session.json:
-        found = [{**name_fields("path", problem.path), "problem": problem.what} for problem in problems]
+        found = [
+            {**name_fields("path", problem.path), "problem": problem.what, "unknown": problem.is_unknown}
+            for problem in problems
+        ]
         print_json({"ref": name, "ok": not problems, "problems": found})
     else:
         _print_problems(problems)
     if problems:
-        click.get_current_context().exit(DigestMismatchError.exit_code)
+        unknown = [problem.code for problem in problems if problem.is_unknown]
+        if unknown:
+            session.note(f"{format_count(len(unknown), 'path')} of {name} could not be verified")
+        is_damaged = len(unknown) < len(problems)
+        click.get_current_context().exit(DigestMismatchError.exit_code if is_damaged else unknown[0])
     session.note(f"{name} is as it was stored" if directory is None else f"{printable(directory)} is {name}")
 
 

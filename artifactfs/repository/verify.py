@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from artifactfs.blobstore.hashing import BLOCK_SIZE, ChunkHasher
 from artifactfs.blobstore.keys import sums_key
 from artifactfs.digest import CHUNK_SIZE, Digest
-from artifactfs.errors import ArtifactFSError, translate_os_error
+from artifactfs.errors import ArtifactFSError, DigestMismatchError, OfflineError, RemoteError, translate_os_error
 from artifactfs.model import DirectoryEntry, FileEntry, ReferenceEntry, Root, SymlinkEntry, Version
 from artifactfs.paths import join_path
 from artifactfs.repository.ignore import Ignored
@@ -42,15 +42,40 @@ AT_ONCE: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is not as the version says.
+    """Something that is not as the version says, or of which nobody could say so.
 
     Attributes:
         path: the entry path; b"" is the root.
         what: what is wrong, as in "is missing".
+        code: exit code of the error that it is: that of `RemoteError` and below means that what lies elsewhere could
+            not be asked, which is no damage.
     """
 
     path: bytes
     what: str
+    code: int = DigestMismatchError.exit_code
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it is no damage: it could not be looked at."""
+        return self.code != DigestMismatchError.exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class _Damage:
+    """What is wrong with some content."""
+
+    what: str
+    code: int = DigestMismatchError.exit_code
+
+
+def _describe(error: ArtifactFSError) -> _Damage:
+    """Return what an error says about content that was to be read."""
+    if isinstance(error, OfflineError):
+        return _Damage("cannot be verified offline", error.exit_code)
+    if isinstance(error, RemoteError):
+        return _Damage(f"cannot be verified: {error.message}", error.exit_code)
+    return _Damage(error.message)
 
 
 def verify_version(
@@ -93,7 +118,7 @@ class _Audit:
         self._progress = progress
         self._trees = Trees(repository.blobs)
         repository.blobs.forget()
-        self._seen: dict[tuple[bytes, Placement | None], str | None] = {}
+        self._seen: dict[tuple[bytes, Placement | None], _Damage | None] = {}
 
     def check(self, root: Root) -> Iterator[Problem]:
         waiting: list[tuple[bytes, FileEntry, Placement | None]] = []
@@ -118,9 +143,11 @@ class _Audit:
         try:
             drift = self._repository.references.find_drift(entry)
         except ArtifactFSError as error:
-            drift = error.message
-        if drift is not None:
-            yield Problem(path, drift)
+            damage = _describe(error)
+            yield Problem(path, damage.what, damage.code)
+        else:
+            if drift is not None:
+                yield Problem(path, drift)
 
     def _walk(self, root: Root) -> Iterator[tuple[bytes, Entry, Placement | None, Problem | None]]:
         """Yield everything; a directory that cannot be read with its problem, and nothing below it."""
@@ -132,7 +159,8 @@ class _Audit:
                 try:
                     found = self._trees.load_entries(entry, place)
                 except ArtifactFSError as error:
-                    problem = Problem(path, error.message)
+                    damage = _describe(error)
+                    problem = Problem(path, damage.what, damage.code)
                 else:
                     waiting += [(join_path(path, below.name), below, where) for below, where in reversed(found)]
             yield path, entry, place, problem
@@ -149,13 +177,16 @@ class _Audit:
             was_read = new.pop((entry.sha256, place), None) is not None
             self._progress.advance(files=1, size=0 if was_read else entry.size)
             if damage is not None:
-                yield Problem(path, damage)
+                yield Problem(path, damage.what, damage.code)
 
-    def _find_damage(self, entry: FileEntry, place: Placement | None) -> str | None:
+    def _find_damage(self, entry: FileEntry, place: Placement | None) -> _Damage | None:
         try:
-            file = self._repository.blobs.open_blob(entry, place)
+            return self._read(entry, place)
         except ArtifactFSError as error:
-            return error.message
+            return _describe(error)
+
+    def _read(self, entry: FileEntry, place: Placement | None) -> _Damage | None:
+        file = self._repository.blobs.open_blob(entry, place)
         whole, chunks = hashlib.sha256(), ChunkHasher()
         offset = 0
         try:
@@ -166,21 +197,18 @@ class _Audit:
                 offset += len(data)
                 self._progress.advance(size=len(data))
         except OSError as error:
-            return f"the blob {entry.digest} cannot be read: {error.strerror}"
+            return _Damage(f"the blob {entry.digest} cannot be read: {error.strerror}")
         finally:
             file.close()
         if whole.digest() != entry.sha256:
-            return f"the blob {entry.digest} is damaged: its {offset} bytes hash to {Digest(whole.digest())}"
+            return _Damage(f"the blob {entry.digest} is damaged: its {offset} bytes hash to {Digest(whole.digest())}")
         return self._find_sums_damage(entry, chunks.finish()) if entry.size > CHUNK_SIZE else None
 
-    def _find_sums_damage(self, entry: FileEntry, sums: bytes) -> str | None:
+    def _find_sums_damage(self, entry: FileEntry, sums: bytes) -> _Damage | None:
         if entry.sums is None or hashlib.sha256(sums).digest() != entry.sums:
-            return f"the sums that the tree names are not those of the blob {entry.digest}"
-        try:
-            stored = self._repository.store.read(sums_key(entry.sums))
-        except ArtifactFSError as error:
-            return error.message
-        return None if stored == sums else f"the sums {Digest(entry.sums)} are damaged"
+            return _Damage(f"the sums that the tree names are not those of the blob {entry.digest}")
+        stored = self._repository.store.read(sums_key(entry.sums))
+        return None if stored == sums else _Damage(f"the sums {Digest(entry.sums)} are damaged")
 
 
 class _Comparison:

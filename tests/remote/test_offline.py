@@ -1,0 +1,100 @@
+"""Offline: what is kept here is read through mounts and references, and all else is an error, not damage."""
+
+from __future__ import annotations
+
+import errno
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.mount.conftest import errno_of
+from tests.reference.odd_server import Odd, running_odd_server
+from tests.remote.test_ahead import LARGE, OFFLINE, SMALL, Machine, machine, team
+
+__all__ = ["machine", "team"]
+
+PROGRAM = [sys.executable, "-c", "from artifactfs_cli.main import main; main()"]
+
+
+def run(machine: Machine, *arguments: str | Path, code: int = 0) -> tuple[str, str]:
+    """Run a command without the network, and return what it said on both outputs."""
+    command = [*PROGRAM, "--repo", machine.team.location, "--offline", *map(str, arguments)]
+    done = subprocess.run(command, env=machine.environ(), capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == code, (done.stdout, done.stderr)
+    return done.stdout, done.stderr
+
+
+def cut_off(machine: Machine) -> None:
+    machine.team.proxy.is_cut_off = True
+    machine.team.proxy.seen.clear()
+
+
+def test_what_is_not_verified_is_no_damage(machine: Machine) -> None:
+    machine("ls", "-R", "animals/")
+    cut_off(machine)
+    shown, said = run(machine, "verify", "animals", code=OFFLINE)
+    assert shown == ". cannot be verified offline\n", "not even the tree of the bucket"
+    assert "of animals:v0 could not be verified" in said
+    document = json.loads(run(machine, "verify", "animals", "--json", code=OFFLINE)[0])
+    assert not document["ok"]
+    assert {problem["unknown"] for problem in document["problems"]} == {True}
+    assert machine.team.proxy.seen == []
+
+
+def test_a_bucket_that_does_not_answer_is_no_damage(machine: Machine) -> None:
+    machine("ls", "-R", "animals/")
+    machine.team.proxy.fail("503", path="/blobs/", times=1000)
+    command = [*PROGRAM, "--repo", machine.team.location, "verify", "animals"]
+    environ = {**machine.environ(), "ARTIFACTFS_DEADLINE_SECONDS": "1"}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout.split(":")[0]) == (40, "big cannot be verified")
+
+
+@pytest.mark.mounted
+@pytest.mark.parametrize("transport", ["kernel", "fusepy"])
+def test_a_mount_serves_what_is_kept_and_asks_nobody(machine: Machine, tmp_path: Path, transport: str) -> None:
+    machine("fetch", "animals", "--path", "d")
+    machine("ls", "-R", "animals/")
+    cut_off(machine)
+    mountpoint = tmp_path / "mnt"
+    mountpoint.mkdir()
+    run(machine, "mount", mountpoint, "--transport", transport)
+    try:
+        top = mountpoint / "animals" / "v0"
+        assert (top / "d" / "f0007").read_bytes() == SMALL[b"f0007"]
+        assert (top / "big").stat().st_size == len(LARGE)
+        assert errno_of((top / "big").read_bytes) == errno.ENETDOWN
+        assert (top / "d" / "f0999").read_bytes() == SMALL[b"f0999"]
+    finally:
+        run(machine, "umount", mountpoint)
+    assert machine.team.proxy.seen == []
+
+
+@pytest.fixture
+def odd(machine: Machine) -> Iterator[Odd]:
+    """Return a server of which `pictures:v0` has two references, one of which was read."""
+    with running_odd_server() as server:
+        server.files |= {"/cat": b"meow" * 1000, "/dog": b"wuff" * 1000}
+        config = machine.team.directory / "config.toml"
+        config.write_text(f"follow_references = {json.dumps(['http://', server.url])}\n")
+        machine.team.proxy.is_cut_off = False
+        machine("put", "pictures", f"{server.url}/cat", f"{server.url}/dog", ARTIFACTFS_CONFIG=str(config))
+        assert machine("cat", "pictures/cat", ARTIFACTFS_CONFIG=str(config)) == "meow" * 1000
+        server.requests.clear()
+        yield server
+
+
+def test_references_that_were_read_are_read_again(machine: Machine, odd: Odd, tmp_path: Path) -> None:
+    config = {"ARTIFACTFS_CONFIG": str(machine.team.directory / "config.toml")}
+    cut_off(machine)
+    assert machine("--offline", "cat", "pictures/cat", **config) == "meow" * 1000
+    assert "is not on this machine" in machine("--offline", "cat", "pictures/dog", code=OFFLINE, **config)
+    assert "could not be verified" in machine("--offline", "verify", "pictures", code=OFFLINE, **config)
+    said = machine("--offline", "put", "--no-checksum", "more", f"{odd.url}/cat", code=OFFLINE, **config)
+    assert "offline" in said
+    assert odd.requests == []
+    assert machine.team.proxy.seen == []
