@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from artifactfs.errors import ArtifactFSError, MountError, UsageError
+from artifactfs.errors import MountError, UsageError
 from artifactfs.index.epoch import Epoch, open_epoch
 from artifactfs.mount.daemon import InfoSession, Served
 from artifactfs.mount.following import references_of, remote_of
@@ -21,13 +21,14 @@ from artifactfs.mount.fusepy.transport import read_only_options, writable_option
 from artifactfs.mount.fusepy.writing import WriteOperations
 from artifactfs.mount.orders import LOWER, REPOSITORY, STAGING, Order
 from artifactfs.mount.pinned import ordered_version
+from artifactfs.mount.renewing import renew
 from artifactfs.mount.sessions import FreezeSession
 from artifactfs.mount.staging_list import StagingList
 from artifactfs.mount.users import command_of
 from artifactfs.paths import parse_ref
 from artifactfs.repository.lower import Lower
 from artifactfs.repository.repository import Repository, open_repository
-from artifactfs.repository.staging import Staging, StagingArea
+from artifactfs.repository.staging import StagingArea
 from artifactfs.staging.layout import UNION, read_driver, serving
 from artifactfs.vfs.catalogue_view import CatalogueView
 from artifactfs.vfs.union.gate import Gate
@@ -112,15 +113,6 @@ def _build_lower(stack: ExitStack, order: Order, repository: Repository, epoch: 
         collection=collection.name,
         version=version.number,
     )
-
-
-def renew(area: StagingArea, staging: Staging) -> Staging:
-    """Begin with an empty upper directory if all was committed; what cannot be renewed is served as it is."""
-    try:
-        return area.renew(staging)
-    except ArtifactFSError as error:
-        _log.warning("%s goes on over %s: %s", staging, staging.info.base, error)
-        return staging
 
 
 def _build_staging(stack: ExitStack, order: Order, repository: Repository, on_ready: Ready) -> Served:

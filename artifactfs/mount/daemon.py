@@ -23,7 +23,6 @@ from typing import Any, Final
 
 from artifactfs.errors import ArtifactFSError, MountError
 from artifactfs.mount.control import ControlServer, Message, Session, encode_error
-from artifactfs.mount.fusepy.library import load_fuse
 from artifactfs.mount.keeper import Keeper
 from artifactfs.mount.logs import start_log
 from artifactfs.mount.options import MountInfo
@@ -109,8 +108,10 @@ class Daemon:
 
     def _serve(self) -> None:
         order = self._order
+        from artifactfs.mount.fusepy.library import load_fuse  # noqa: PLC0415  (most mounts do without)
+
         load_fuse()
-        from artifactfs.mount.fusepy.transport import serve  # noqa: PLC0415  (fusepy loads libfuse when imported)
+        from artifactfs.mount.fusepy.transport import serve as serve_fusepy  # noqa: PLC0415  (fusepy loads libfuse when imported)
 
         with ExitStack() as stack:
             stack.enter_context(held_slot(self._slot, mountpoint=order.mountpoint))
@@ -123,7 +124,7 @@ class Daemon:
             start = _stderr_size(self._slot.log)
             try:
                 wakeups = Wakeups(hasten=should_hasten(order.quick_wakeups))
-                serve(served.operations, order.mountpoint, options=served.options, wakeups=wakeups)
+                serve_fusepy(served.operations, order.mountpoint, options=served.options, wakeups=wakeups)
             except MountError as error:
                 said = "" if self._is_ready else _stderr_since(self._slot.log, start)
                 raise explain(error, said) from error
@@ -226,6 +227,11 @@ def main(arguments: list[str]) -> int:
     order = Order.decode(arguments[0])
     if not order.foreground:
         detach_from_caller()
+    return serve(order)
+
+
+def serve(order: Order) -> int:
+    """Serve an order in this process, by whichever transport is to be used; return the exit code."""
     if order.kind == STAGING and sys.platform == "linux":
         from artifactfs.mount.overlay.daemon import OverlayDaemon  # noqa: PLC0415  (Linux only)
 

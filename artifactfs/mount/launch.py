@@ -1,6 +1,7 @@
 """Starting servers: a fresh Python process of its own session, and waiting until it answers.
 
-A server is started by exec, never by fork alone: threads and LMDB environments of the caller would be dead in it.
+A server is started by exec, not by fork alone: threads and LMDB environments of the caller would be dead in it. The one
+exception is forked before its maker has any (`spare`).
 
 Used by `api` and `staging_mounts`.
 
@@ -22,7 +23,8 @@ from artifactfs.errors import MountError
 from artifactfs.mount.control import decode_error
 from artifactfs.mount.options import MountInfo, Places
 from artifactfs.mount.orders import Order
-from artifactfs.mount.registry import prepare_folders, read_record, slot_for
+from artifactfs.mount.registry import Slot, prepare_folders, read_record, slot_for
+from artifactfs.mount.spare import Spare
 from artifactfs.paths import printable
 
 _MODULE = "artifactfs.mount.daemon"
@@ -37,8 +39,13 @@ def command_for(order: Order) -> list[str]:
     return [sys.executable, "-P", "-m", _MODULE, order.encode()]
 
 
-def start_server(places: Places, order: Order) -> MountInfo:
+def start_server(places: Places, order: Order, *, spare: Spare | None = None) -> MountInfo:
     """Start a server in the background and return when a first listing of its mount answers.
+
+    Args:
+        places: the user's directories.
+        order: what to serve.
+        spare: a server that waits for an order; without one, or if it is gone, a fresh process is started.
 
     Raises:
         ArtifactFSError: why the server could not start, of the class that it was there.
@@ -46,10 +53,22 @@ def start_server(places: Places, order: Order) -> MountInfo:
     """
     prepare_folders(places)
     slot = slot_for(places, order.mountpoint)
+    reading = None if spare is None else spare.take(order, log=slot.log)
+    if reading is None:
+        reading = _start_process(order, slot.log)
+    try:
+        _wait_until_ready(reading, slot.log)
+    finally:
+        os.close(reading)
+    return _see_mount(order, slot)
+
+
+def _start_process(order: Order, path: str) -> int:
+    """Start a server; return the descriptor on which it says that it is ready."""
     reading, writing = os.pipe()
     try:
         # The log takes what Python says before the server has opened its own.
-        with open(slot.log, "ab", opener=_open_private) as log:
+        with open(path, "ab", opener=_open_private) as log:
             process = subprocess.Popen(
                 command_for(dataclasses.replace(order, ready_descriptor=writing)),
                 stdin=subprocess.DEVNULL,
@@ -59,15 +78,22 @@ def start_server(places: Places, order: Order) -> MountInfo:
                 pass_fds=[writing] if order.descriptor is None else [writing, order.descriptor],
                 start_new_session=True,
             )
-        os.close(writing)
-        writing = -1
         # What was started forks once, before it does anything else, and is nobody's child.
         process.wait()
-        _wait_until_ready(reading, slot.log)
-    finally:
+    except BaseException:
         os.close(reading)
-        if writing >= 0:
-            os.close(writing)
+        raise
+    finally:
+        os.close(writing)
+    return reading
+
+
+def _see_mount(order: Order, slot: Slot) -> MountInfo:
+    """List a mount that is ready, and return its record.
+
+    Raises:
+        MountError: it cannot be listed, or has ended.
+    """
     try:
         _list_once(order.mountpoint, slot.log)
     except PermissionError as error:

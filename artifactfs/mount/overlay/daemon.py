@@ -13,6 +13,7 @@ Threading: the main thread waits; the control socket has its own threads.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import select
 import signal
@@ -21,15 +22,17 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.errors import ArtifactFSError
-from artifactfs.mount.building import renew
 from artifactfs.mount.control import ControlServer
-from artifactfs.mount.daemon import Daemon, Served
+from artifactfs.mount.daemon import Daemon, Served, serve
 from artifactfs.mount.following import references_of, remote_of
 from artifactfs.mount.mountinfo import find_mount
 from artifactfs.mount.overlay import mounted
 from artifactfs.mount.overlay.choice import choose_driver
+from artifactfs.mount.overlay.mounting import may_overlay
 from artifactfs.mount.overlay.session import Freeze, OverlaySession
 from artifactfs.mount.registry import held_slot
+from artifactfs.mount.renewing import renew
+from artifactfs.mount.spare import Spare, prepare_spare
 from artifactfs.repository.repository import open_repository
 from artifactfs.repository.staging import StagingArea
 from artifactfs.staging.layout import AUTO, OVERLAY, UNION, read_driver, serving
@@ -52,12 +55,31 @@ class OverlayDaemon(Daemon):
     Threading: `run` in the main thread.
     """
 
+    _spare: Spare | None = None
+
+    def run(self) -> int:
+        """Serve until the mount is gone; return the process's exit code."""
+        # An overlay whose server was killed has its lower mount already.
+        if may_overlay() and find_mount(self._order.mountpoint) is None:
+            self._spare = prepare_spare(self._order, load=_load_server, serve=serve)
+        try:
+            return super().run()
+        finally:
+            self._forgo_spare()
+
+    def _forgo_spare(self) -> None:
+        if self._spare is not None:
+            self._spare.close()
+            self._spare = None
+
     def _serve(self) -> None:
         with ExitStack() as stack:
             lower = self._begin(stack)
             if lower is not None:
+                self._forgo_spare()
                 self._watch(lower)
                 return
+        self._forgo_spare()
         self.transport = "fusepy"
         super()._serve()
 
@@ -106,7 +128,7 @@ class OverlayDaemon(Daemon):
         mounted.unmount(self._order.mountpoint)
         staging = renew(StagingArea(repository), staging)
         try:
-            return mounted.mount(self._order, staging)
+            return mounted.mount(self._order, staging, spare=self._spare)
         except ArtifactFSError as error:
             if staging.info.driver != AUTO or read_driver(staging.layout) == OVERLAY:
                 raise
@@ -145,6 +167,12 @@ class OverlayDaemon(Daemon):
         poll.register(lower.watch, select.POLLIN)
         poll.register(told, select.POLLIN)
         poll.poll(_LOWER_END_MILLISECONDS)
+
+
+def _load_server() -> None:
+    """Import what the server of a lower mount needs."""
+    importlib.import_module("artifactfs.mount.kernel.daemon")
+    importlib.import_module("artifactfs.mount.kernel.index_source")
 
 
 def _do_nothing(number: int, frame: object) -> None:

@@ -24,6 +24,7 @@ from artifactfs.mount.pinned import encode_root
 from artifactfs.mount.registry import find_live
 
 if TYPE_CHECKING:
+    from artifactfs.mount.spare import Spare
     from artifactfs.staging.layout import StagingInfo
 
 
@@ -52,8 +53,8 @@ class Lower:
             os.close(self.watch)
 
 
-def start_lower(order: Order, info: StagingInfo) -> Lower:
-    """Mount what a staging directory is based on.
+def start_lower(order: Order, info: StagingInfo, *, spare: Spare | None) -> Lower:
+    """Mount what a staging directory is based on, by a spare server if there is one.
 
     Raises:
         ArtifactFSError: its server could not be started.
@@ -80,6 +81,7 @@ def start_lower(order: Order, info: StagingInfo) -> Lower:
             transport="auto",
             passthrough=False,
         ),
+        spare=spare,
     )
     return Lower(path, os.pidfd_open(found.pid))
 

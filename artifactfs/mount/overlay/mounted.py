@@ -29,6 +29,7 @@ from artifactfs.staging.layout import OVERLAY, read_driver
 
 if TYPE_CHECKING:
     from artifactfs.mount.orders import Order
+    from artifactfs.mount.spare import Spare
     from artifactfs.repository.staging import Staging
 
 _log = logging.getLogger(__name__)
@@ -57,14 +58,14 @@ def adopt(order: Order, staging: Staging) -> Lower | None:
     return lower
 
 
-def mount(order: Order, staging: Staging) -> Lower:
+def mount(order: Order, staging: Staging, *, spare: Spare | None) -> Lower:
     """Mount a staging directory; what is mounted there already is taken away.
 
     Raises:
         ArtifactFSError: it cannot be mounted; nothing was changed in it unless it was converted.
     """
     unmount(order.mountpoint)
-    lower = start_lower(order, staging.info)
+    lower = start_lower(order, staging.info, spare=spare)
     try:
         os.makedirs(order.mountpoint, mode=0o700, exist_ok=True)
         if read_driver(staging.layout) != OVERLAY:

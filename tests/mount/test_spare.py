@@ -1,0 +1,117 @@
+"""Servers that are forked ahead of their order: what they serve, where they speak, and that none is left over."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from artifactfs.mount.orders import LOWER, Order
+from artifactfs.mount.spare import Spare, prepare_spare
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only the overlay's server has one")
+
+_SECONDS = 30
+
+
+def test_a_spare_server_serves_the_order_that_it_is_given(tmp_path: Path) -> None:
+    """The order arrives whole, with names that are not UTF-8, and what it says goes into the log."""
+    order = _order(mountpoint=os.fsdecode(b"/m\xff"), artifact="a:v1")
+    log = tmp_path / "log"
+    found = _in_a_process(_take_and_read(order, str(log)))
+    assert found == [repr(order.mountpoint), "a:v1", "left its parent"]
+    assert "said something" in log.read_text()
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_spare_server_without_an_order_ends() -> None:
+    """It ends when its maker lets go of it, by `close` or by dying."""
+    assert _in_a_process(_close_and_await_the_end) == ["ended"]
+
+
+def test_a_spare_server_that_cannot_start_is_not_waited_for(tmp_path: Path) -> None:
+    """Whoever wants it is told that it is gone, and starts a fresh process."""
+    assert _in_a_process(_take_from_a_dead_one(str(tmp_path / "log"))) == ["None", "None"]
+
+
+def _order(*, mountpoint: str = "/m", artifact: str | None = None) -> Order:
+    return Order(
+        kind=LOWER, mountpoint=mountpoint, repository="/r", state="/s", cache="/c", runtime="/t", artifact=artifact
+    )
+
+
+def _in_a_process(steps: Callable[[], list[str]]) -> list[str]:
+    """Return what `steps` returns in a forked child: the tests' own process may have threads and lasting pipes."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            os.write(writing, "\n".join(steps()).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        assert select.select([pipe], [], [], _SECONDS)[0]
+        text = pipe.read().decode()
+    os.waitpid(pid, 0)
+    return text.splitlines()
+
+
+def _take_and_read(order: Order, log: str) -> Callable[[], list[str]]:
+    def serve(told: Order) -> int:
+        assert told.ready_descriptor is not None
+        subprocess.run(["sh", "-c", "echo said something >&2"], check=True)
+        parent = "left its parent" if os.getsid(0) != os.getsid(maker) else "is in its parent's session"
+        os.write(told.ready_descriptor, f"{told.mountpoint!r}\n{told.artifact}\n{parent}".encode())
+        return 0
+
+    maker = os.getpid()
+
+    def steps() -> list[str]:
+        spare = prepare_spare(_order(), load=_load_nothing, serve=serve)
+        ready = spare.take(order, log=log)
+        assert ready is not None
+        with os.fdopen(ready, "rb") as pipe:
+            return pipe.read().decode().splitlines()
+
+    return steps
+
+
+def _close_and_await_the_end() -> list[str]:
+    watch, held = os.pipe()
+    spare = prepare_spare(_order(), load=_load_nothing, serve=_serve_nothing)
+    os.close(held)  # now the spare server alone has it
+    spare.close()
+    return ["ended" if select.select([watch], [], [], _SECONDS)[0] and not os.read(watch, 1) else "lives"]
+
+
+def _take_from_a_dead_one(log: str) -> Callable[[], list[str]]:
+    def fail() -> None:
+        os._exit(1)
+
+    def steps() -> list[str]:
+        spare = prepare_spare(_order(), load=fail, serve=_serve_nothing)
+        _await_death(spare)
+        return [repr(spare.take(_order(), log=log)), repr(spare.take(_order(), log=log))]
+
+    return steps
+
+
+def _await_death(spare: Spare) -> None:
+    poll = select.poll()
+    poll.register(spare._ready, 0)
+    assert poll.poll(_SECONDS * 1000)
+
+
+def _load_nothing() -> None:
+    """Import nothing."""
+
+
+def _serve_nothing(order: Order) -> int:
+    del order
+    return 0
