@@ -100,15 +100,20 @@ class LimitingStore:
 
     def iter_keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys that begin with `prefix`, in order."""
-        return self._store.iter_keys(prefix)
+        return self._iter_gated(self._store.iter_keys(prefix))
 
     def iter_keys_after(self, prefix: str, after: str) -> Iterator[str]:
         """Yield the keys that begin with `prefix` and are greater than the key `after`, in order."""
-        return self._store.iter_keys_after(prefix, after)
+        return self._iter_gated(self._store.iter_keys_after(prefix, after))
 
     def iter_children(self, prefix: str) -> Iterator[str]:
         """Yield each name that directly follows `prefix` in some key."""
-        return self._store.iter_children(prefix)
+        return self._iter_gated(self._store.iter_children(prefix))
+
+    def _iter_gated(self, names: Iterator[str]) -> Iterator[str]:
+        """Yield names, each asked for in its turn: any of them may need the next page."""
+        while (name := self._gate.run(lambda: next(names, None))) is not None:
+            yield name
 
     def create(self, key: str, data: bytes) -> bool:
         """Create an object unless there is one, and return whether this call created it."""
