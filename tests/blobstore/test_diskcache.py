@@ -167,8 +167,8 @@ def test_room_of_killed_processes_is_counted_again(tmp_path: Path) -> None:
     assert files(tmp_path) == []
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="needs two users")
-def test_a_directory_of_a_group_is_shared_by_its_users(tmp_path: Path) -> None:
+def make_shared(tmp_path: Path) -> Path:
+    """Return a directory of a group that its users reach."""
     shared = tmp_path / "shared"
     shared.mkdir()
     os.chown(shared, -1, 4242)
@@ -176,6 +176,39 @@ def test_a_directory_of_a_group_is_shared_by_its_users(tmp_path: Path) -> None:
     for path in (tmp_path, *tmp_path.parents):
         if path.owner() == "root" and path != Path("/"):
             path.chmod(path.stat().st_mode | 0o011)
+    return shared
+
+
+KEEPING = """
+import os, sys
+from artifactfs.blobstore.cachequota import CacheLimits
+from artifactfs.blobstore.diskcache import DiskCache
+os.setgroups([]); os.setgid(4242); os.setuid(int(sys.argv[2]))
+def never():
+    raise AssertionError("it was fetched again")
+cache = DiskCache(sys.argv[1], CacheLimits(1 << 20, 0))
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs two users")
+def test_what_one_user_keeps_is_read_and_left_in_place_by_others(tmp_path: Path) -> None:
+    shared = make_shared(tmp_path)
+
+    def run(user: int, script: str) -> None:
+        subprocess.run([sys.executable, "-c", KEEPING + script, str(shared), str(user)], check=True)
+
+    load = f"cache.load('{KEY}', 0, 1000, lambda: b'x' * 1000)"
+    run(4300, f"cache.quota.keeps.add('s3://b', 'animals:v0', ['{KEY}.0']); {load}")
+    run(4301, "cache.quota.clean()")
+    run(4301, f"assert cache.load('{KEY}', 0, 1000, never) == b'x' * 1000")
+    run(4301, "assert [keep.uid for keep in cache.quota.keeps.iter_keeps()] == [4300]")
+    run(4300, "[cache.quota.keeps.remove(keep) for keep in cache.quota.keeps.iter_keeps()]")
+    run(4301, f"cache.quota.clean(); assert not cache.has('{KEY}', 0)")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs two users")
+def test_a_directory_of_a_group_is_shared_by_its_users(tmp_path: Path) -> None:
+    shared = make_shared(tmp_path)
     become = "os.setgroups([]); os.setgid(4242); os.setuid(4300 + int(sys.argv[5]))\n\ndef fetch"
     script = PROGRAM.replace("def fetch", become)
     for user in range(2):
