@@ -45,8 +45,10 @@ def test_only_its_user_may_connect(path: str) -> None:
 
 
 def test_a_socket_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    server = ControlServer(str(tmp_path / "none" / "sock"), Holder)
     with pytest.raises(MountError, match="cannot be made") as failed:
-        ControlServer(str(tmp_path / "none" / "sock"), Holder).start()
+        server.start()
+    server.close()
     assert "ARTIFACTFS_RUNTIME" in failed.value.hint
 
 
