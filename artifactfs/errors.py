@@ -260,6 +260,7 @@ class OfflineError(RemoteError):
 
     errno = _errno.ENETDOWN
     exit_code = 43
+    retryable = False
 
 
 class RemoteDeniedError(RemoteError):

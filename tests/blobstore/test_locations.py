@@ -6,7 +6,14 @@ import pytest
 
 from artifactfs.blobstore.locations import is_remote, parse_remote_location
 from artifactfs.blobstore.retrying import LONGEST_WAIT_SECONDS, RetryPolicy
-from artifactfs.errors import BlobMissingError, ConfigurationError, RemoteUnavailableError
+from artifactfs.errors import (
+    ArtifactFSError,
+    BlobMissingError,
+    ConfigurationError,
+    OfflineError,
+    RemoteDeniedError,
+    RemoteUnavailableError,
+)
 
 
 @pytest.mark.parametrize(
@@ -81,12 +88,13 @@ def test_attempts_are_counted() -> None:
     assert len(waiting.waits) == 2
 
 
-def test_what_will_not_pass_is_not_tried_again() -> None:
+@pytest.mark.parametrize("error", [BlobMissingError, OfflineError, RemoteDeniedError])
+def test_what_will_not_pass_is_not_tried_again(error: type[ArtifactFSError]) -> None:
     def fail() -> None:
         msg = "gone"
-        raise BlobMissingError(msg)
+        raise error(msg)
 
     waiting = Waiting()
-    with pytest.raises(BlobMissingError):
+    with pytest.raises(error):
         make_policy(waiting).run(fail)
     assert waiting.waits == []
