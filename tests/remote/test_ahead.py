@@ -37,7 +37,9 @@ class Machine:
         command = [sys.executable, "-c", "from artifactfs_cli.main import main; main()"]
         command += ["--repo", self.team.location, *arguments]
         environ = {**self.environ(), **more}
-        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            command, env=environ, capture_output=True, text=True, errors="replace", timeout=60, check=False
+        )
         assert done.returncode == code, done.stderr
         return done.stdout if code == 0 else done.stderr
 
