@@ -31,6 +31,8 @@ KEPT_COUNT: Final = 64
 DROP_FROM_BYTES: Final = 16 << 20
 """Size from which a file is not left in the page cache twice."""
 DROP_BEHIND_BYTES: Final = 4 << 20
+DROP_STEP_BYTES: Final = 4 << 20
+"""How far the position goes from one time to the next: with each READ it took a tenth of the speed."""
 DROP_SPAN_BYTES: Final = 16 << 20
 """How much is given up at a time. The kernel keeps a folio that lies only partly in the range, and on file systems with
 large folios (ext4 since Linux 6.16) one can be larger than a READ."""
@@ -146,7 +148,8 @@ def _drop_behind(content: Content, offset: int, count: int) -> None:
     stop = offset - DROP_BEHIND_BYTES + count
     start = max(stop - DROP_SPAN_BYTES, 0)
     extent = content.extent()
-    if extent is None or stop <= start:
+    is_step = stop // DROP_STEP_BYTES != (stop - count) // DROP_STEP_BYTES
+    if extent is None or stop <= start or not is_step:
         return
     descriptor, base = extent
     with suppress(OSError):
