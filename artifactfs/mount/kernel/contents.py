@@ -32,7 +32,7 @@ DROP_FROM_BYTES: Final = 16 << 20
 """Size from which a file is not left in the page cache twice."""
 DROP_BEHIND_BYTES: Final = 4 << 20
 DROP_STEP_BYTES: Final = 4 << 20
-"""How far the position goes from one time to the next: with each READ it took a tenth of the speed."""
+"""How far the position goes from one time to the next, so that not each READ gives up a span."""
 DROP_SPAN_BYTES: Final = 16 << 20
 """How much is given up at a time. The kernel keeps a folio that lies only partly in the range, and on file systems with
 large folios (ext4 since Linux 6.16) one can be larger than a READ."""
