@@ -102,11 +102,7 @@ def find_garbage(
     progress = progress or NoProgress()
     _check_known(repository)
     states = _read_logs(repository, {})
-    keeping = _make_keeping(repository, shown)
-    reach = PackUsage(repository.blobs.in_place)
-    roots = _list_roots(states.values(), keeping)
-    _add_roots(reach, roots)
-    _hold_drafts(repository, reach)
+    reach, states, roots = _reach_all(repository, PackUsage(repository.blobs.in_place), states, shown)
     garbage, amounts, reached = ObjectSet(), dict[str, Amount](), 0
     for prefix in PREFIXES:
         for key in repository.store.iter_keys(prefix):
@@ -161,9 +157,7 @@ def delete_garbage(
         _check_known(repository)
         states = _read_logs(repository, garbage._states)  # noqa: SLF001 (one module, one concern)
         _make_durable(repository, states.values())
-        reach = garbage.usage
-        _add_roots(reach, _list_roots(states.values(), _make_keeping(repository, shown)))
-        _hold_drafts(repository, reach)
+        reach, *_ = _reach_all(repository, garbage.usage, states, shown)
         for prefix in PREFIXES:
             left = (digest for digest in garbage.objects.iter_sorted(prefix) if not reach.objects.has(prefix, digest))
             while some := list(islice(left, DELETED_AT_ONCE)):
@@ -232,21 +226,54 @@ def _list_roots(states: Iterable[Collection], keeping: Keeping) -> tuple[KeptRoo
     return tuple((state.name, number, root) for state in states for number, root in iter_roots(state, keeping))
 
 
+def _reach_all(
+    repository: Repository, reach: PackUsage, states: dict[str, Collection], shown: Callable[[], Shown]
+) -> tuple[PackUsage, dict[str, Collection], tuple[KeptRoot, ...]]:
+    """Return `reach` with what versions and drafts reach, the states by which that was found, and the roots.
+
+    What is gone when it is read may have been given up since the logs were read, and deleted by another prune: then
+    the logs are read again, and all that is reached is looked for anew, since the walk that was broken off has met
+    pages of which it did not see what lies below.
+    """
+    keeping = _make_keeping(repository, shown)
+    while True:
+        roots = _list_roots(states.values(), keeping)
+        try:
+            _add_roots(reach, roots)
+            _hold_drafts(repository, reach)
+        except _UnreadableError as unreadable:
+            states = _read_logs(repository, states)
+            now = _list_roots(states.values(), keeping), tuple(Drafts(repository).iter_roots())
+            if any(unreadable.root in some for some in now):
+                raise unreadable.error from unreadable
+            reach = PackUsage(repository.blobs.in_place)
+        else:
+            return reach, states, roots
+
+
+class _UnreadableError(Exception):
+    """What a root reaches cannot be read."""
+
+    def __init__(self, root: object, name: str, error: IntegrityError) -> None:
+        super().__init__(name)
+        self.root = root
+        msg = f"{name} cannot be read: {error.message}"
+        self.error = type(error)(msg, hint="nothing was deleted; `artifactfs check` says more", subject=error.subject)
+
+
 def _add_roots(reach: PackUsage, roots: Iterable[KeptRoot]) -> None:
-    for name, number, root in roots:
+    for kept in roots:
+        name, number, root = kept
         try:
             reach.add_root(root)
         except IntegrityError as error:
-            msg = f"{name}:v{number} cannot be read: {error.message}"
-            hint = "nothing was deleted; `artifactfs check` says more"
-            raise type(error)(msg, hint=hint, subject=error.subject) from error
+            raise _UnreadableError(kept, f"{name}:v{number}", error) from error
 
 
 def _hold_drafts(repository: Repository, reach: PackUsage) -> None:
-    for name, root in Drafts(repository).iter_roots():
+    for part in Drafts(repository).iter_roots():
+        name, root = part
         try:
             reach.hold(root)
         except IntegrityError as error:
-            msg = f"{name} cannot be read: {error.message}"
-            hint = "nothing was deleted; `artifactfs check` says more"
-            raise type(error)(msg, hint=hint, subject=error.subject) from error
+            raise _UnreadableError(part, name, error) from error

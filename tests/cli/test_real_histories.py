@@ -92,12 +92,15 @@ def test_any_command_killed_at_any_moment(tmp_path: Path) -> None:
     rng, machine = random.Random(11), Machine(tmp_path, "ada")
     machine.run("put", "data", __file__)
     known = machine.versions()
-    killed = 0
+    killed, lasting = 0, dict[str, float]()
     for step in range(KILLS):
         command = (commit_staged(machine, rng) if step % 4 == 3 else None) or choose(machine, rng, known)
+        # Somewhere in what such a command lasted when it was last let to end, or after.
+        begin, limit = time.monotonic(), rng.random() * 1.3 * lasting.get(command[0], 0.3)
         process = machine.start(*command)
         try:
-            process.wait(timeout=0.1 + rng.random() * 0.5)
+            process.wait(timeout=limit)
+            lasting[command[0]] = time.monotonic() - begin
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             killed += 1

@@ -71,6 +71,46 @@ def test_what_a_deleted_version_alone_had_goes(repository: Repository) -> None:
     assert read_all(repository) == content
 
 
+def test_what_another_prune_deleted_meanwhile_is_not_missed(repository: Repository) -> None:
+    """Between the logs and the pages a version is deleted, with all that it alone had."""
+    for version in (FIRST, {**SECOND, b"new": {b"d": b"delta"}}, SECOND):
+        commit_files(repository, "animals", version)
+    waiting = [1]
+
+    def delete_one() -> frozenset[tuple[str, int]]:
+        if waiting:
+            delete_version(repository, waiting.pop())
+            prune(repository)
+        return frozenset()
+
+    garbage = find_garbage(repository, delete_one)
+    assert garbage.total == Amount(0, 0)
+    assert [number for _, number, _ in garbage.roots] == [0, 2]
+
+
+def test_what_another_prune_deletes_before_the_verdict_is_not_missed() -> None:
+    """On object stores prunes may run at once: this one has its list already."""
+    repository = open_listed()
+    assert isinstance(repository.exclusion, ListExclusion)
+    repository.exclusion.timing = replace(Timing(), grace_seconds=0)
+    for version in (FIRST, {**FIRST, b"old": b"old"}):
+        commit_files(repository, "animals", version)
+    delete_version(repository, 1)
+    garbage = find_garbage(repository)
+    commit_files(repository, "animals", {**SECOND, b"new": {b"d": b"delta"}})
+    waiting = [2]
+
+    def delete_one() -> frozenset[tuple[str, int]]:
+        if waiting:
+            delete_version(repository, waiting.pop())
+            other = find_garbage(repository)
+            repository.store.delete(list(other.objects.iter_keys("trees/")))
+        return frozenset()
+
+    assert delete_garbage(repository, garbage, delete_one).count == garbage.total.count
+    assert len(read_all(repository)) == 1
+
+
 @pytest.mark.parametrize("place", ["local", "listed"])
 def test_packs_of_which_nothing_is_reached_go(tmp_path: Path, place: str) -> None:
     """And one of which something is reached stays whole."""
