@@ -13,17 +13,20 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from typing import Final
 
 from artifactfs.errors import BusyError, MountError
 from artifactfs.mount.mountinfo import find_mount
 from artifactfs.mount.syscalls import may_mount, unmount_by_helper, unmount_privileged
-from artifactfs.mount.users import describe_users
+from artifactfs.mount.users import describe_users, iter_users
 from artifactfs.paths import printable
 
 _DEAD: Final = frozenset({errno.ENOTCONN, errno.ECONNABORTED})
 _STACK_LIMIT: Final = 16
 _BUSY: Final = "busy"
+_SETTLE_SECONDS: Final = 2.0
+_PAUSE_SECONDS: Final = 0.02
 
 
 def resolve_mountpoint(path: str) -> str:
@@ -126,11 +129,17 @@ def detach(path: str, *, lazy: bool) -> None:
         BusyError: a process uses it, named in the message (not with `lazy`).
         MountError: the system refuses for another reason.
     """
-    reason = _try_detach(path, lazy=lazy)
-    if not reason or find_mount(path) is None:
-        return  # also when somebody else was faster
-    if reason == _BUSY:
-        raise busy_error(path)
+    deadline = time.monotonic() + _SETTLE_SECONDS
+    while True:
+        reason = _try_detach(path, lazy=lazy)
+        if not reason or find_mount(path) is None:
+            return  # also when somebody else was faster
+        if reason != _BUSY:
+            break
+        # Who has just left, or what was unmounted inside, may be held by the kernel for a moment longer.
+        if time.monotonic() > deadline or next(iter_users(path), None) is not None:
+            raise busy_error(path)
+        time.sleep(_PAUSE_SECONDS)
     msg = f"{_shown(path)} cannot be unmounted: {reason}"
     raise MountError(msg, subject=path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ import pytest
 from artifactfs.errors import AccessDeniedError, BusyError, MountError
 from artifactfs.mount import api, doctor, launch
 from artifactfs.mount.mountinfo import parse_mount
-from artifactfs.mount.mountpoint import check_mountpoint
+from artifactfs.mount.mountpoint import check_mountpoint, detach
 from artifactfs.mount.options import Finding, MountInfo, MountOptions
 from artifactfs.mount.registry import held_slot, is_served, iter_live, prepare_folders, slot_for, write_record
+from artifactfs.mount.syscalls import unmount_privileged
 from tests.mount.conftest import Folders
 
 is_root = os.geteuid() == 0
@@ -105,6 +107,21 @@ def test_one_server_for_a_mount_point(folders: Folders, mountpoint: Path) -> Non
         with pytest.raises(BusyError, match="another process"), held_slot(slot, mountpoint=str(mountpoint)):
             pass
     assert not is_served(slot)
+
+
+@pytest.mark.mounted
+@pytest.mark.skipif(not is_root, reason="only root can mount a tmpfs")
+def test_what_the_kernel_holds_for_a_moment_longer_is_waited_for(mountpoint: Path) -> None:
+    """Nobody can be seen in it, and still it is busy."""
+    inner = mountpoint / "inner"
+    subprocess.run(["mount", "-t", "tmpfs", "none", str(mountpoint)], check=True)
+    inner.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", str(inner)], check=True)
+    leaving = threading.Timer(0.2, unmount_privileged, [str(inner)])
+    leaving.start()
+    detach(str(mountpoint), lazy=False)
+    leaving.join()
+    assert not os.path.ismount(mountpoint)
 
 
 def make_info(folders: Folders, mountpoint: str) -> MountInfo:

@@ -8,18 +8,20 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from artifactfs.errors import BusyError
 from artifactfs.mount import api
+from artifactfs.mount.control import encode_error, encode_line
 from artifactfs.mount.mountinfo import find_mount, read_mounts
 from artifactfs.mount.options import MountInfo, MountOptions
 from artifactfs.mount.port.asking import find_port
 from artifactfs.mount.port.listening import PROCESS_LIMIT
 from artifactfs.mount.registry import iter_live
-from artifactfs.mount.sockets import connect_socket
+from artifactfs.mount.sockets import bind_socket, connect_socket
 from artifactfs.mount.syscalls import may_mount
 from artifactfs.repository.repository import Repository
 from artifactfs.repository.staging import Staging, StagingArea
@@ -219,6 +221,27 @@ def test_so_many_at_one_time_and_no_more(mounted: MountInfo, repository: Reposit
     port = find_port(mounted.mountpoint)
     assert port is not None
     wait_until(lambda: _answers(port))
+
+
+def test_who_refuses_and_goes_is_heard(tmp_path: Path) -> None:
+    """Also when the request cannot be sent any more."""
+    (tmp_path / ".artifactfs").mkdir()
+    with socket.socket(socket.AF_UNIX) as listening:
+        bind_socket(listening, str(tmp_path / ".artifactfs" / "socket"))
+        listening.listen()
+        port = find_port(str(tmp_path))
+        assert port is not None
+
+        def refuse() -> None:
+            for _ in range(20):
+                connection, _ = listening.accept()
+                with connection:
+                    connection.sendall(encode_line(encode_error(BusyError("too many"))))
+
+        threading.Thread(target=refuse, daemon=True).start()
+        for _ in range(20):
+            with pytest.raises(BusyError, match="too many"):
+                port.find_changes("animals", "staging")
 
 
 def _answers(port: api.Port) -> bool:

@@ -10,6 +10,7 @@ import os
 import socket
 import stat
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -24,7 +25,7 @@ from artifactfs.mount.sockets import connect_socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from io import BufferedRWPair
+    from io import BufferedReader
 
     from artifactfs.mount.control import Message
     from artifactfs.repository.commit import CommitOptions
@@ -92,8 +93,11 @@ class Port:
     def _ask(self, request: Message) -> Message:
         deadline = time.monotonic() + CONNECT_SECONDS
         while True:
-            with _connect(self.mountpoint, deadline=deadline) as connection, connection.makefile("rwb") as stream:
-                first = _exchange(stream, encode_line(request))
+            with _connect(self.mountpoint, deadline=deadline) as connection, connection.makefile("rb") as stream:
+                # Who refuses may have said so, and gone, before it was asked: that is read in any case.
+                with suppress(OSError):
+                    connection.sendall(encode_line(request))
+                first = _read_line(stream)
                 if first:
                     return _read_answer(json.loads(first), stream, self.mountpoint)
             # Whoever listened was killed before anything was done; another will.
@@ -103,17 +107,8 @@ class Port:
             time.sleep(_PAUSE_SECONDS)
 
 
-def _exchange(stream: BufferedRWPair, line: bytes) -> bytes:
-    """Send a line and return the next one; b"" when the other end has gone."""
-    try:
-        stream.write(line)
-        stream.flush()
-    except OSError:
-        return b""
-    return _read_line(stream)
-
-
-def _read_line(stream: BufferedRWPair) -> bytes:
+def _read_line(stream: BufferedReader) -> bytes:
+    """Return the next line; b"" when the other end has gone."""
     try:
         line = stream.readline()
     except OSError:
@@ -121,7 +116,7 @@ def _read_line(stream: BufferedRWPair) -> bytes:
     return line if line.endswith(b"\n") else b""
 
 
-def _read_answer(answer: Message, stream: BufferedRWPair, mountpoint: str) -> Message:
+def _read_answer(answer: Message, stream: BufferedReader, mountpoint: str) -> Message:
     if answer == BEGUN:
         line = _read_line(stream)
         if not line:
