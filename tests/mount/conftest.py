@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +63,28 @@ def sweep(folder: str) -> None:
             detach(line.mountpoint, lazy=True)
 
 
+def iter_servers(folder: str) -> Iterator[int]:
+    """Yield the ids of processes of mounts below a folder, and of those that bring such mounts back."""
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError):
+            words = Path("/proc", name, "cmdline").read_bytes()
+            if b"artifactfs.mount." in words and os.fsencode(folder) + b"/" in words:
+                yield int(name)
+
+
+def end_servers(folder: str, *, seconds: float = 4) -> None:
+    """Unmount everything below a folder and return when nothing serves it: who was killed may be brought back late."""
+    deadline = time.monotonic() + seconds
+    sweep(folder)
+    while left := list(iter_servers(folder)):
+        if time.monotonic() > deadline:
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+        sweep(folder)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def swept() -> None:
     """Clear the dead mounts of an interrupted earlier run; each test clears its own."""
@@ -86,7 +110,7 @@ def folders(tmp_path: Path) -> Iterator[Folders]:
     for name in names:
         (tmp_path / name).mkdir(mode=0o700)
     yield Folders(*(str(tmp_path / name) for name in names))
-    sweep(str(tmp_path))
+    end_servers(str(tmp_path))
 
 
 @pytest.fixture

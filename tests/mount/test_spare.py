@@ -103,9 +103,11 @@ def _take_from_a_dead_one(log: str) -> Callable[[], list[str]]:
 
 
 def _await_death(spare: Spare) -> None:
-    poll = select.poll()
-    poll.register(spare._ready, 0)
-    assert poll.poll(_SECONDS * 1000)
+    # An ending process closes one after the other, in no certain order.
+    for descriptor in (spare._ready, spare._orders):
+        poll = select.poll()
+        poll.register(descriptor, 0)
+        assert poll.poll(_SECONDS * 1000)
 
 
 def _load_nothing() -> None:
