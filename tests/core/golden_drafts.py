@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import itertools
 import sys
-import tarfile
-import tempfile
 from pathlib import Path
 
 from artifactfs.repository.commit import CommitOptions
@@ -18,26 +16,13 @@ from artifactfs.repository.draft_steps import Closed
 from artifactfs.repository.drafts import Drafts
 from artifactfs.repository.repository import Repository, open_repository
 from artifactfs.testing.repositories import store_files
+from tests.core.golden_archives import CountingClock, write_archive
 
-START_NS = 1_700_000_000_000_000_000
 NAME = "shards"
 OPTIONS = CommitOptions(message="all parts", aliases=("whole",), tags=("late",))
 GIVEN = Contribution(type="dataset", tags=("early",), metadata={"rows": 2})
 STATES = ("open", "closed", "made", "committed", "dropped")
 """Drafts, by what became of them; the version of `made` is there, and the draft does not say so yet."""
-
-
-class _Clock:
-    """A second for each look."""
-
-    def __init__(self) -> None:
-        self._seconds = itertools.count()
-
-    def now_ns(self) -> int:
-        return START_NS + next(self._seconds) * 10**9
-
-    def sleep(self, seconds: float) -> None:
-        raise AssertionError(seconds)
 
 
 class _Random:
@@ -80,7 +65,7 @@ def _interrupt(location: Path, drafts: Drafts) -> None:
 
 def make_drafts(folder: Path) -> Path:
     """Make the repository below a folder, and return where it is."""
-    clock, random, location = _Clock(), _Random(), folder / "drafts"
+    clock, random, location = CountingClock(), _Random(), folder / "drafts"
     with open_repository(
         str(location), state=str(folder / "state"), author="ada@host", clock=clock, random=random, use_index=False
     ) as repository:
@@ -90,20 +75,5 @@ def make_drafts(folder: Path) -> Path:
     return location
 
 
-def main() -> None:
-    """Write the repository into a tar file."""
-    with tempfile.TemporaryDirectory() as folder, tarfile.open(sys.argv[1], "x:gz") as tar:
-        location = make_drafts(Path(folder))
-        for path in sorted(location.rglob("*")):
-            key = str(path.relative_to(location))
-            if path.is_file() and not key.startswith(("tmp/", "lock")):
-                info = tar.gettarinfo(path, f"drafts/{key}")
-                info.uid = info.gid = info.mtime = 0
-                info.uname = info.gname = ""
-                info.mode = 0o644
-                with path.open("rb") as file:
-                    tar.addfile(info, file)
-
-
 if __name__ == "__main__":
-    main()
+    write_archive(sys.argv[1], make_drafts)

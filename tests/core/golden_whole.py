@@ -15,8 +15,6 @@ import hashlib
 import itertools
 import os
 import sys
-import tarfile
-import tempfile
 from pathlib import Path
 
 from artifactfs.model import Validator
@@ -35,8 +33,8 @@ from artifactfs.repository.usage import Repacking
 from artifactfs.runs.events import Circumstances, Git, Process
 from artifactfs.runs.history import RunLog
 from artifactfs.runs.machine import Environment
+from tests.core.golden_archives import START_NS, CountingClock, write_archive
 
-START_NS = 1_700_000_000_000_000_000
 MANY = 1_500
 LARGE = bytes(range(256)) * (1 << 14) + b"the end"
 """4 MiB and 7 bytes: it has sums."""
@@ -65,19 +63,6 @@ PIN = "0123456789abcdef0123456789abcdef"
 RUN_NAME = "training"
 ALIASES = 256
 """So many records are made in `often`, until there is a checkpoint."""
-
-
-class _Clock:
-    """A second for each look."""
-
-    def __init__(self) -> None:
-        self._seconds = itertools.count()
-
-    def now_ns(self) -> int:
-        return START_NS + next(self._seconds) * 1_000_000_000
-
-    def sleep(self, seconds: float) -> None:
-        raise AssertionError
 
 
 class _Random:
@@ -159,7 +144,7 @@ def _move(repository: Repository) -> None:
     assert repack(repository, Repacking(frozenset(packs)), garbage.roots).versions
 
 
-def _run(repository: Repository, clock: _Clock, random: _Random) -> None:
+def _run(repository: Repository, clock: CountingClock, random: _Random) -> None:
     runs = RunLog(repository.store, clock=clock, random=random)
     environment = runs.keep_environment(
         Environment(python="CPython 3.11.2", packages=("lmdb==1",), system="Linux", cpu_count=2, artifactfs="0.1.0")
@@ -201,7 +186,7 @@ def _leave_steps(repository: Repository) -> None:
 
 def make_whole(folder: Path) -> Path:
     """Make the repository below a folder, and return where it is."""
-    clock, random = _Clock(), _Random()
+    clock, random = CountingClock(), _Random()
     location = folder / "whole"
     with open_repository(
         str(location), state=str(folder / "state"), author="ada@host", clock=clock, random=random, use_index=False
@@ -213,20 +198,5 @@ def make_whole(folder: Path) -> Path:
     return location
 
 
-def main() -> None:
-    """Write the repository into a tar file."""
-    with tempfile.TemporaryDirectory() as folder, tarfile.open(sys.argv[1], "x:gz") as tar:
-        location = make_whole(Path(folder))
-        for path in sorted(location.rglob("*")):
-            key = str(path.relative_to(location))
-            if path.is_file() and not key.startswith(("tmp/", "lock")):
-                info = tar.gettarinfo(path, f"whole/{key}")
-                info.uid = info.gid = info.mtime = 0
-                info.uname = info.gname = ""
-                info.mode = 0o644
-                with path.open("rb") as file:
-                    tar.addfile(info, file)
-
-
 if __name__ == "__main__":
-    main()
+    write_archive(sys.argv[1], make_whole)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,11 +19,11 @@ from artifactfs.repository.drafts import Drafts
 from artifactfs.repository.prune import delete_garbage, find_garbage
 from artifactfs.repository.repository import Repository, open_repository
 from artifactfs.testing.repositories import store_files
-from tests.core.golden_drafts import GIVEN, NAME, OPTIONS, START_NS, STATES, parts_of
+from tests.core.golden_archives import START_NS, unpack_archive
+from tests.core.golden_drafts import GIVEN, NAME, OPTIONS, STATES, parts_of
 from tests.repository.drafts.support import read_version
 from tests.repository.prune.support import StoppedClock
 
-ARCHIVE = Path(__file__).parent / "golden" / "drafts.tar.gz"
 NOW_NS = START_NS + 86400 * 10**9
 """When no draft has passed its time."""
 UNFINISHED = {"open", "closed", "made"}
@@ -34,11 +33,9 @@ LATER = CommitOptions(message="of a later release")
 @pytest.fixture
 def repository(tmp_path: Path) -> Iterator[Repository]:
     """Return a copy of it, seen for the first time."""
-    with tarfile.open(ARCHIVE) as tar:
-        tar.extractall(tmp_path, filter="data")
-    state = str(tmp_path / "state")
+    location, state = str(unpack_archive("drafts", tmp_path)), str(tmp_path / "state")
     with open_repository(
-        str(tmp_path / "drafts"), state=state, author="tester", clock=StoppedClock(NOW_NS), random=os.urandom
+        location, state=state, author="tester", clock=StoppedClock(NOW_NS), random=os.urandom
     ) as found:
         yield found
 

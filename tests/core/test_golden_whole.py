@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import tarfile
 from pathlib import Path
 
 import pytest
 
 from tests.cli.support import Cli
+from tests.core.golden_archives import START_NS, unpack_archive
 from tests.core.golden_whole import (
     ALIASES,
     CHANGED,
@@ -23,11 +23,9 @@ from tests.core.golden_whole import (
     PIN,
     REFERENCES,
     RUN_NAME,
-    START_NS,
     write_files,
 )
 
-ARCHIVE = Path(__file__).parent / "golden" / "whole.tar.gz"
 DIGEST = "sha256:97edabb2bb691e453550aa04f88d3f34f7160e298ec1fc6038694f5bba7c1e5e"
 CONTENT = "sha256:c0dda1a75d1637a38fb3215b8ef5dd534db0b585969660658830dd7154421356"
 """Of `animals:v0`."""
@@ -36,9 +34,7 @@ CONTENT = "sha256:c0dda1a75d1637a38fb3215b8ef5dd534db0b585969660658830dd71544213
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Return the command line on a copy of the repository, by somebody who sees it for the first time."""
-    with tarfile.open(ARCHIVE) as tar:
-        tar.extractall(tmp_path, filter="data")
-    monkeypatch.setenv("ARTIFACTFS_REPO", str(tmp_path / "whole"))
+    monkeypatch.setenv("ARTIFACTFS_REPO", str(unpack_archive("whole", tmp_path)))
     monkeypatch.setenv("ARTIFACTFS_AUTHOR", "tester")
     monkeypatch.chdir(tmp_path)
     return Cli()
