@@ -5,14 +5,15 @@ Threading: the main thread prints.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from artifactfs.model import DirectoryEntry
 from artifactfs.paths import printable
+from artifactfs.repository.described import change_fields
 
-from .output import entry_fields, format_size, name_fields
+from .output import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,13 +53,4 @@ def format_change(change: Change) -> str:
     return f"{LETTERS[change.kind]}  {path}"
 
 
-def change_fields(change: Change) -> dict[str, Any]:
-    """Return a change as members of a JSON object."""
-    old_path = change.path if change.old_path is None else change.old_path
-    return {
-        "change": change.kind,
-        **name_fields("path", change.path),
-        **({} if change.old_path is None else name_fields("old_path", change.old_path)),
-        "old": None if change.old is None else entry_fields(old_path, change.old),
-        "new": None if change.new is None else entry_fields(change.path, change.new),
-    }
+__all__ = ["LETTERS", "change_fields", "format_change", "print_changes"]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
-
-from artifactfs.clock import format_time_ns
 
 from .completing import complete_ref
 from .openlineage import print_all_events, print_events
@@ -18,9 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from artifactfs.index.graph import Direction
-    from artifactfs.repository.repository import Repository
-    from artifactfs.runs.history import RunLog
-    from artifactfs.runs.lineage import Lineage, Neighbourhood, RunNode, VersionNode
+    from artifactfs.runs.clustering import Node
+    from artifactfs.runs.lineage import Neighbourhood, RunNode, VersionNode
 
 SHOWN = 1000
 
@@ -32,16 +29,27 @@ SHOWN = 1000
 @click.option("--depth", type=click.IntRange(min=1), help="Follow so many steps; a run and its output are two.")
 @click.option("--mermaid", is_flag=True, help="Print a flow chart in Mermaid's language.")
 @click.option("--svg", is_flag=True, help="Print a drawing.")
+@click.option("--cluster", "is_clustered", is_flag=True, help="With --mermaid or --svg: draw what is alike as one.")
 @click.option("--openlineage", is_flag=True, help="Print OpenLineage events, one a line; without a name all there are.")
 def command(
-    name: str | None, *, up: bool, down: bool, depth: int | None, mermaid: bool, svg: bool, openlineage: bool
+    name: str | None,
+    *,
+    up: bool,
+    down: bool,
+    depth: int | None,
+    mermaid: bool,
+    svg: bool,
+    is_clustered: bool,
+    openlineage: bool,
 ) -> None:
     """Show what a version or run was made from, and what was made from it.
 
     RUN is a run's id, the beginning of one, or its name.
     """
     from artifactfs.errors import UsageError
+    from artifactfs.runs.described import lineage_fields
     from artifactfs.runs.lineage import open_lineage
+    from artifactfs.runs.selecting import find_start
 
     from .runs import open_runs
 
@@ -55,7 +63,7 @@ def command(
             print_all_events(repository, runs)
             return
         with open_lineage(repository, runs) as lineage:
-            start = _find_start(repository, runs, lineage, name)
+            start = find_start(repository, runs, lineage, name)
             wanted: list[Direction] = [*(["up"] if up or not down else []), *(["down"] if down or not up else [])]  # type: ignore[list-item]
             limit = None if openlineage else SHOWN
             found = [(each, lineage.find(start, each, depth=depth, limit=limit)) for each in wanted]
@@ -65,92 +73,24 @@ def command(
     if any(part.is_cut for _, part in found) and depth is None:
         session.warn(f"only the nearest {SHOWN} are shown")
     if session.json:
-        print_json(_as_json(start, [part for _, part in found]))
+        print_json(lineage_fields(start, [part for _, part in found]))
     elif mermaid or svg:
-        _draw(start, [part for _, part in found], as_svg=svg)
+        _draw(start, [part for _, part in found], as_svg=svg, is_clustered=is_clustered)
     else:
         for line in _format_tree(start, found):
             click.echo(line)
 
 
-def _find_start(repository: Repository, runs: RunLog, lineage: Lineage, name: str) -> str:
-    """Return the name in the graph of what is meant: a version, also a deleted one, or a run.
-
-    Raises:
-        NotFoundError: there is none.
-    """
-    from artifactfs.errors import CollectionNotFoundError, InvalidNameError, UsageError, VersionNotFoundError
-    from artifactfs.paths import parse_ref
-    from artifactfs.runs.events import is_run_id
-
-    if is_run_id(name):
-        return runs.get_run(name).id
-    try:
-        ref = parse_ref(name)
-        if ref.path:
-            msg = f"{name!r} names a path, and lineage is of whole versions"
-            raise UsageError(msg, hint="`artifactfs blame` says what changed a file", subject=name)
-        collection, version = repository.resolve(ref)
-    except VersionNotFoundError:
-        lineage.update()
-        if lineage.is_known(name):
-            return name
-        raise
-    except (CollectionNotFoundError, InvalidNameError):
-        if ":" in name:
-            raise
-        return runs.find_run(name).id
-    return f"{collection.name}:{version.name}"
-
-
-def _as_json(start: str, parts: list[Neighbourhood]) -> dict[str, Any]:
-    nodes, edges = _join(parts)
-    return {
-        "start": start,
-        "nodes": [{"id": name, **_node_fields(node)} for name, node in nodes.items()],
-        "edges": [{"from": one, "to": two} for one, two in edges],
-        "is_cut": any(part.is_cut for part in parts),
-    }
-
-
-def _node_fields(node: VersionNode | RunNode | None) -> dict[str, Any]:
-    from artifactfs.runs.lineage import RunNode
-
-    if node is None:
-        return {"kind": "unknown"}
-    if isinstance(node, RunNode):
-        return {
-            "kind": "run",
-            "name": node.name,
-            "job_type": node.job_type,
-            "project": node.project,
-            "author": node.author,
-            "started": format_time_ns(node.started_ns),
-            "state": node.state,
-        }
-    return {
-        "kind": "version",
-        "type": node.type,
-        "created": format_time_ns(node.time_ns),
-        "author": node.author,
-        "run": node.run or None,
-        "tags": list(node.tags),
-        "is_deleted": node.is_deleted,
-    }
-
-
-def _join(
-    parts: list[Neighbourhood],
-) -> tuple[dict[str, VersionNode | RunNode | None], list[tuple[str, str]]]:
-    nodes = {name: node for part in parts for name, node in part.nodes.items()}
-    return nodes, list(dict.fromkeys(edge for part in parts for edge in part.edges))
-
-
-def _draw(start: str, parts: list[Neighbourhood], *, as_svg: bool) -> None:
+def _draw(start: str, parts: list[Neighbourhood], *, as_svg: bool, is_clustered: bool) -> None:
+    from artifactfs.runs.clustering import cluster
     from artifactfs.runs.drawing import draw_mermaid, draw_svg
+    from artifactfs.runs.lineage import join_parts
 
-    nodes, edges = _join(parts)
+    found, edges = join_parts(parts)
+    nodes: dict[str, Node] = {**found}
     known = [(one, two) for one, two in edges if one in nodes and two in nodes]
+    if is_clustered:
+        nodes, known = cluster(nodes, known, keep=(start,))
     click.echo(draw_svg(nodes, known, start=start) if as_svg else draw_mermaid(nodes, known), nl=False)
 
 

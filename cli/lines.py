@@ -5,85 +5,20 @@ Threading: the main thread prints.
 
 from __future__ import annotations
 
-import difflib
 import sys
-from contextlib import closing
-from typing import TYPE_CHECKING, Final
-
-from artifactfs.model import FileEntry, SymlinkEntry
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from artifactfs.model import Entry
     from artifactfs.repository.diff import Change
     from artifactfs.repository.viewing import Viewed
-
-LIMIT_BYTES: Final = 1 << 20
-"""Larger files are not compared line by line."""
-_PROBE: Final = 8000
-_NO_NEWLINE: Final = b"\\ No newline at end of file\n"
-_NOTHING: Final = b"/dev/null"
 
 
 def print_lines(changes: Sequence[Change], old: Viewed | None, new: Viewed) -> None:
     """Print each change of a text file as a unified diff; of any other file, that it differs."""
+    from artifactfs.repository.textdiff import iter_lines
+
     for change in changes:
         for line in iter_lines(change, old, new):
             sys.stdout.buffer.write(line)
-
-
-def iter_lines(change: Change, old: Viewed | None, new: Viewed) -> Iterator[bytes]:
-    """Yield the lines of one change, with their ends.
-
-    What is no text (it has a NUL byte at its beginning, or is over 1 MiB) gives `Binary files ... differ`.
-    """
-    before_path = change.path if change.old_path is None else change.old_path
-    before = _read(old, before_path) if old is not None and isinstance(change.old, FileEntry | SymlinkEntry) else b""
-    after = _read(new, change.path) if isinstance(change.new, FileEntry | SymlinkEntry) else b""
-    if before == after and before is not None:
-        return
-    first = b"a/" + before_path if change.old is not None else _NOTHING
-    second = b"b/" + change.path if change.new is not None else _NOTHING
-    if before is None or after is None:
-        yield b"Binary files %s and %s differ\n" % (first, second)
-        return
-    yield b"diff --git a/%s b/%s\n" % (before_path, change.path)
-    yield from _mode_lines(change)
-    for line in difflib.diff_bytes(difflib.unified_diff, _split(before), _split(after), first, second):
-        yield line if line.endswith(b"\n") else line + b"\n" + _NO_NEWLINE
-
-
-def _mode_lines(change: Change) -> Iterator[bytes]:
-    """Yield what git says of a file that comes, goes or becomes executable."""
-    before, after = (None if entry is None else _git_mode(entry) for entry in (change.old, change.new))
-    if before is None:
-        yield b"new file mode %s\n" % after
-    elif after is None:
-        yield b"deleted file mode %s\n" % before
-    elif before != after:
-        yield b"old mode %s\nnew mode %s\n" % (before, after)
-
-
-def _git_mode(entry: Entry) -> bytes:
-    if isinstance(entry, SymlinkEntry):
-        return b"120000"
-    return b"100755" if entry.mode & 0o100 else b"100644"
-
-
-def _split(data: bytes) -> list[bytes]:
-    """Return lines with their ends; only a newline ends one, unlike bytes.splitlines."""
-    lines = data.split(b"\n")
-    return [line + b"\n" for line in lines[:-1]] + ([lines[-1]] if lines[-1] else [])
-
-
-def _read(viewed: Viewed, path: bytes) -> bytes | None:
-    """Return a text file's bytes, or a link's target; None for anything else."""
-    entry = viewed.trees.get_placed(viewed.root, path)[0]
-    if isinstance(entry, SymlinkEntry):
-        return entry.target
-    with closing(viewed.open_file(path)) as file:
-        if file.size > LIMIT_BYTES:
-            return None
-        data = file.read_at(0, LIMIT_BYTES)
-    return None if b"\0" in data[:_PROBE] else data

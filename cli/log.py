@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
-from artifactfs.clock import format_time_ns
 from artifactfs.errors import DigestMismatchError, UsageError
 from artifactfs.paths import parse_ref
-from artifactfs.repository import records
+from artifactfs.repository.described import describe_body, record_fields
 
-from .changes import change_fields, print_changes
+from .changes import print_changes
 from .completing import complete_name
 from .options import Command
 from .output import format_moment, print_json
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
     from artifactfs.model import Collection
     from artifactfs.repository.diff import Change
-    from artifactfs.repository.records import Body, Record
+    from artifactfs.repository.records import Record
     from artifactfs.repository.repository import Repository
 
 
@@ -52,7 +50,7 @@ def command(name: str, *, globs: tuple[str, ...], verify: bool) -> None:
     if globs:
         found = [record for record in found if record.seq in changed]
     if session.json:
-        fields = [_record_fields(record, changed.get(record.seq)) for record in found]
+        fields = [record_fields(record, changed.get(record.seq)) for record in found]
         print_json({"collection": collection.name, "records": fields})
         return
     for record in found:
@@ -107,47 +105,3 @@ def _verify(repository: Repository, name: str) -> None:
     if audit.problems:
         click.get_current_context().exit(DigestMismatchError.exit_code)
     session.note(f"{name}: all {audit.count} records are whole, and those that this machine saw (up to {audit.seen})")
-
-
-def _record_fields(record: Record, changed: Sequence[Change] | None) -> dict[str, Any]:
-    body = msgspec.to_builtins(record.body)
-    for member in ("version", "base"):
-        if body.get(member) is not None:
-            body[member] = f"v{body[member]}"
-    if "expires_ns" in body:
-        body["expires"] = format_time_ns(body.pop("expires_ns"))
-    if isinstance(record.body, records.Commit):
-        root = record.body.root
-        body["root"] = {"digest": root.tree, "content_digest": root.content, "size": root.size, "files": root.count}
-    return {
-        "seq": record.seq,
-        "time": format_time_ns(record.time_ns),
-        "author": record.author,
-        "message": record.message,
-        "run": record.run,
-        "change": body,
-        **({} if changed is None else {"paths": [change_fields(change) for change in changed]}),
-    }
-
-
-def describe_body(body: Body) -> str:  # noqa: PLR0911 (one for each kind)
-    """Return what a record's body says, as a line for people."""
-    match body:
-        case records.Commit():
-            return f"committed v{body.version} ({', '.join(body.aliases)})"
-        case records.SetAliases():
-            return f"set {', '.join(body.aliases)} to v{body.version}"
-        case records.RemoveAliases():
-            return f"removed the alias {', '.join(body.aliases)}"
-        case records.DeleteVersion():
-            return f"deleted v{body.version}"
-        case records.DeleteCollection():
-            return "deleted the collection"
-        case records.Edit():
-            return f"edited v{body.version}"
-        case records.Pin():
-            return f"pinned v{body.version}: {body.purpose}"
-        case records.Unpin():
-            return f"removed the pin {body.pin}"
-        case records.Relocate():
-            return f"moved the stored tree of v{body.version}"

@@ -61,6 +61,7 @@ COMMANDS: Final = {
     "stage": "Make a directory in which a version can be changed.",
     "staging": "List staging directories, and break old ones of other machines.",
     "status": "List what was changed in a staging directory.",
+    "ui": "Show the repository as a web page.",
     "umount": "Unmount.",
     "verify": "Check stored content against its digests.",
 }

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import click
 
-from .mounting import mount_fields
+from artifactfs.mount.described import mount_fields
+
 from .options import BytesPath, Command
 from .output import print_json, print_path
 from .session import current_session

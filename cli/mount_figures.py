@@ -10,9 +10,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from artifactfs.mount.described import describe_mount, mount_fields
 from artifactfs.paths import printable
 
-from .mounting import describe_mount, mount_fields
 from .output import format_size, print_json
 
 if TYPE_CHECKING:
@@ -71,6 +71,10 @@ def _print_one(
     print(f"  workers {len(figures['workers'])}, restarts {figures['restarts']}, upgrades {figures['upgrades']}")
     latency = ", ".join(f"{name} < {value} us" for name, value in figures["latency_us"].items())
     speed = "" if before is None else f" ({format_size((figures['bytes'] - before['bytes']) / seconds)}/s)"
+    if figures.get("fetched_reads") or figures.get("fetching"):
+        reads, fetched = figures["requests"].get("read", 0), figures["fetched_reads"]
+        share = f"{100 * (1 - fetched / reads):.1f} % of reads were answered here; " if reads else ""
+        print(f"  {share}fetched {format_size(figures['fetched_bytes'])}, {figures['fetching']} requests wait for more")
     errors = f"errors {figures['errors']}, sent again {figures['resent']}"
     print(f"  read {format_size(figures['bytes'])}{speed}, {errors}; {latency}")
     for kind, count in sorted(figures["requests"].items(), key=lambda item: -item[1]):

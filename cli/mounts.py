@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from artifactfs.errors import MountError
+from artifactfs.mount.described import describe_mount, mount_fields
 from artifactfs.paths import printable
 
-from .mounting import describe_mount, mount_fields
 from .options import BytesPath, Command
 from .output import print_json, print_table
 from .session import current_session

@@ -1,14 +1,12 @@
 """Printing: results on standard output, as text or as JSON.
 
-JSON documents are objects with `"schema": 1`, to which members are only ever added. Times are RFC 3339 in UTC. A
-name or path that is not UTF-8 is given twice: escaped for people, and in `<member>_base64` for programs.
+JSON documents are objects with `"schema": 1` and the members that `repository/described.py` makes.
 
 Threading: the main thread prints; the rest is pure.
 """
 
 from __future__ import annotations
 
-import base64
 import os
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,22 +14,19 @@ import click
 import msgspec
 
 from artifactfs.clock import format_time_ns
-from artifactfs.digest import Digest
-from artifactfs.model import DirectoryEntry, FileEntry, ReferenceEntry, SymlinkEntry
-from artifactfs.paths import printable
-from artifactfs.reference.base import is_unverified
-from artifactfs.reference.uris import redact_uri
+from artifactfs.model import DirectoryEntry, SymlinkEntry
+from artifactfs.repository.described import entry_fields, kind_of, name_fields, version_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from artifactfs.model import Collection, Entry, Origin, Version
+    from artifactfs.model import Entry
 
 SCHEMA: Final = 1
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
-def print_json(members: dict[str, Any]) -> None:
+def print_json(members: Mapping[str, Any]) -> None:
     """Print one JSON document on standard output."""
     data = msgspec.json.encode({"schema": SCHEMA, **members})
     click.echo(msgspec.json.format(data, indent=2))
@@ -40,86 +35,6 @@ def print_json(members: dict[str, Any]) -> None:
 def print_path(path: str | bytes) -> None:
     """Print a local path on standard output, byte for byte, so that a script can use it."""
     click.echo(os.fsencode(path))
-
-
-def name_fields(member: str, name: str | bytes) -> dict[str, str]:
-    r"""Return a name or path as members of a JSON object.
-
-    >>> name_fields("path", b"a\xff")
-    {'path': 'a\\xff', 'path_base64': 'Yf8='}
-    """
-    data = os.fsencode(name)
-    try:
-        return {member: data.decode()}
-    except UnicodeDecodeError:
-        return {member: printable(data), f"{member}_base64": base64.b64encode(data).decode()}
-
-
-def kind_of(entry: Entry) -> str:
-    """Return the word for an entry's kind."""
-    if isinstance(entry, DirectoryEntry):
-        return "directory"
-    if isinstance(entry, SymlinkEntry):
-        return "symlink"
-    return "reference" if isinstance(entry, ReferenceEntry) else "file"
-
-
-def entry_fields(path: bytes, entry: Entry) -> dict[str, Any]:
-    """Return an entry as members of a JSON object."""
-    fields: dict[str, Any] = {
-        **name_fields("path", path),
-        "kind": kind_of(entry),
-        "mode": f"{entry.mode:04o}",
-        "modified": format_time_ns(entry.mtime_ns, digits=9),
-    }
-    if isinstance(entry, SymlinkEntry):
-        return {**fields, **name_fields("target", entry.target)}
-    fields |= {"size": entry.size, "digest": str(entry.digest)}
-    if isinstance(entry, DirectoryEntry):
-        fields |= {"files": entry.count, "content_digest": str(Digest(entry.content))}
-    if isinstance(entry, ReferenceEntry):
-        validator = {"kind": entry.validator.kind, "value": entry.validator.value}
-        fields |= {"uri": redact_uri(entry.uri), "validator": validator, "unverified": is_unverified(entry)}
-    return fields
-
-
-def version_fields(collection: Collection, version: Version) -> dict[str, Any]:
-    """Return a version as members of a JSON object."""
-    root = version.root
-    return {
-        "ref": f"{collection.name}:{version.name}",
-        "collection": collection.name,
-        "version": version.name,
-        "type": collection.type,
-        "aliases": collection.aliases_of(version.number),
-        "digest": root.tree,
-        "content_digest": root.content,
-        "size": root.size,
-        "files": root.count,
-        "created": format_time_ns(version.time_ns),
-        "author": version.author,
-        "message": version.message,
-        "description": version.description,
-        "metadata": version.metadata,
-        "tags": list(version.tags),
-        "base": None if version.base is None else f"{collection.name}:v{version.base}",
-        "run": version.run,
-        "inputs": list(version.inputs),
-        "expires": None if version.expires_ns is None else format_time_ns(version.expires_ns),
-        "origin": None if version.origin is None else _origin_fields(version.origin),
-    }
-
-
-def _origin_fields(origin: Origin) -> dict[str, Any]:
-    return {
-        "repository": origin.repository,
-        "ref": f"{origin.collection}:v{origin.version}",
-        "author": origin.author,
-        "created": format_time_ns(origin.time_ns),
-        "base": None if origin.base is None else f"{origin.collection}:v{origin.base}",
-        "inputs": list(origin.inputs),
-        "run": origin.run,
-    }
 
 
 def format_size(size: int) -> str:
@@ -171,7 +86,6 @@ def size_of(entry: Entry) -> int:
 
 
 __all__ = [
-    "FileEntry",
     "entry_fields",
     "format_count",
     "format_mode",

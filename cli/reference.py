@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,6 +19,7 @@ from .session import current_session
 from .staged import find_path, find_staging_name, get_staging
 
 if TYPE_CHECKING:
+    from artifactfs.repository.described import EntryFields
     from artifactfs.repository.repository import Repository
     from artifactfs.repository.staging import Staging
 
@@ -112,7 +113,7 @@ def list_references(ref: str) -> None:
     )
 
 
-def _describe(fields: dict[str, Any]) -> str:
+def _describe(fields: EntryFields) -> str:
     return f"{fields['validator']['kind']}{' (unverified)' if fields['unverified'] else ''}"
 
 

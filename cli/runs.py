@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from artifactfs.clock import format_time_ns
 from artifactfs.errors import UsageError
 
 from .options import Command
@@ -56,6 +55,8 @@ def command(run: str | None, *, number: int, every: bool, files: bool, **filters
 
     RUN is an id, the beginning of one, or a name. With --files, --uses takes files of one version or collection.
     """
+    from artifactfs.runs.described import run_fields
+
     session = current_session()
     with session.open_repository() as repository:
         log = open_runs(repository)
@@ -83,34 +84,6 @@ def open_runs(repository: Repository) -> RunLog:
     log = RunLog(repository.store, clock=repository.clock, random=os.urandom, host=socket.gethostname())
     settle_marked(log, repository.state_directory)
     return log
-
-
-def run_fields(state: RunState) -> dict[str, Any]:
-    """Return a run as members of a JSON object."""
-    circumstances = state.circumstances
-    return {
-        "id": state.id,
-        "state": state.state,
-        "name": state.name,
-        "project": state.project,
-        "job_type": state.job_type,
-        "author": state.author,
-        "started": format_time_ns(state.started_ns),
-        "finished": None if state.finished_ns is None else format_time_ns(state.finished_ns),
-        "seen": format_time_ns(state.seen_ns),
-        "exit_code": state.exit_code,
-        "host": state.host,
-        "user": state.user,
-        "command": list(circumstances.command),
-        "directory": circumstances.directory,
-        "git": msgspec.to_builtins(circumstances.git),
-        "variables": circumstances.variables,
-        "tags": list(state.tags),
-        "notes": state.notes,
-        "config": state.config,
-        "inputs": list(state.inputs),
-        "outputs": list(state.outputs),
-    }
 
 
 def _iter_candidates(repository: Repository, log: RunLog, filters: dict[str, Any]) -> Generator[RunState, None, None]:
@@ -205,12 +178,14 @@ def _format_duration(state: RunState) -> str:
 
 
 def _show(log: RunLog, state: RunState, *, as_json: bool) -> None:
+    from artifactfs.runs.described import run_fields
+
     digest = state.circumstances.environment
     environment = log.get_environment(digest) if digest else None
     if as_json:
         print_json({**run_fields(state), "environment": msgspec.to_builtins(environment)})
         return
-    fields = {**run_fields(state), **_describe_environment(environment)}
+    fields: dict[str, Any] = {**run_fields(state), **_describe_environment(environment)}
     fields["command"] = " ".join(fields["command"])
     fields["git"] = _describe_git(state)
     for key, value in fields.items():

@@ -40,7 +40,7 @@ def _describe(repository: Repository, ref: Ref) -> dict[str, Any]:
     from artifactfs.repository.viewing import view
 
     if not ref.path and ref.staging is None:
-        return version_fields(*repository.resolve(ref))
+        return {**version_fields(*repository.resolve(ref))}
     viewed = view(repository, ref)
     if ref.path:
         return {"ref": viewed.ref, **entry_fields(ref.path, viewed.trees.get_placed(viewed.root, ref.path)[0])}

@@ -30,6 +30,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vfs": VALUES | {"staging", "index", "repository", "reference"},
     "mount": VALUES | {"blobstore", "vfs", "index", "repository", "reference", "staging", "places", "_version"},
     "interop": VALUES | {"_version", "blobstore", "reference", "index", "repository", "runs"},
+    # The web page shows what there is: it reads the repository and its runs, and asks mounts for what they do.
+    "serve": VALUES | {"_version", "blobstore", "reference", "repository", "runs", "mount"},
     "sdk": VALUES
     | {"interop"}
     | {"places", "repository", "runs", "mount", "staging", "vfs", "_version"}
@@ -37,7 +39,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": VALUES | {"blobstore", "reference", "staging", "index", "repository", "runs", "vfs", "mount", "places"},
     "": {"_version", "sdk"},
 }
-ONLY_USER = {"lmdb": "index", "fuse": "mount", "click": "cli", "obstore": "blobstore"}
+ONLY_USER = {
+    "lmdb": "index",
+    "fuse": "mount",
+    "click": "cli",
+    "obstore": "blobstore",
+    "starlette": "serve",
+    "uvicorn": "serve",
+}
 READS_ENVIRONMENT = {"sdk"}
 
 

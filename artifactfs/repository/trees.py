@@ -110,6 +110,36 @@ class Trees:
         for stored in self.iter_pages(directory, placement):
             yield from (item for item in stored.page.items if not isinstance(item, PageRef))
 
+    def count_entries(self, directory: DirectoryEntry, placement: Placement | None = None) -> int:
+        """Return how many entries a directory has. Reads its top page.
+
+        Raises:
+            BlobMissingError, DigestMismatchError, MalformedError: see `load_page`.
+        """
+        return sum(map(_count, self.load_page(directory.tree, placement).page.items))
+
+    def iter_from(self, directory: DirectoryEntry, offset: int, placement: Placement | None = None) -> Iterator[Placed]:
+        """Yield the entries of a directory in name order from the one with number `offset` on, counted from 0.
+
+        What comes before is not read: a page says how many entries are below each that it names.
+
+        Raises:
+            BlobMissingError, DigestMismatchError, MalformedError: see `load_page`.
+        """
+        waiting: list[tuple[bytes, Placement | None]] = [(directory.tree, placement)]
+        left = offset
+        while waiting:
+            stored = self.load_page(*waiting.pop())
+            below: list[tuple[bytes, Placement | None]] = []
+            for item, place in zip(stored.page.items, stored.placements, strict=True):
+                if isinstance(item, PageRef) and (below or left < item.entry_count):
+                    below.append((item.tree, place))  # in the first of them, `left` entries are passed over
+                elif left:
+                    left -= _count(item)
+                elif not isinstance(item, PageRef):
+                    yield item, place
+            waiting += reversed(below)
+
     def find_child(self, directory: DirectoryEntry, name: bytes, placement: Placement | None = None) -> Placed | None:
         """Return the entry called `name` in a directory, or None. Reads one page of each level.
 
@@ -220,6 +250,10 @@ class Trees:
                     break
             else:
                 levels.pop()
+
+
+def _count(item: Entry | PageRef) -> int:
+    return item.entry_count if isinstance(item, PageRef) else 1
 
 
 def _last_name(item: Entry | PageRef) -> bytes:

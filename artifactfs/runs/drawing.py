@@ -3,7 +3,7 @@
 The layout is Sugiyama's: a node's layer is the length of the longest way to it, an edge over several layers bends at a
 point in each, and sweeps put every node near the middle of its neighbours.
 
-Used by the command line. Threading: pure functions.
+Used by the command line and by `serve`. Threading: pure functions.
 
 Source: K. Sugiyama, S. Tagawa, M. Toda, "Methods for Visual Understanding of Hierarchical System Structures", 1981.
 """
@@ -15,10 +15,11 @@ from html import escape
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
+from artifactfs.runs.clustering import Cluster, Node
 from artifactfs.runs.lineage import RunNode, VersionNode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 SWEEPS: Final = 8
 HEIGHT: Final = 34
@@ -29,11 +30,10 @@ LETTER: Final = 7.3
 """Width of a letter of the font below, in pixels."""
 _STYLE: Final = """\
 text{font:13px ui-monospace,monospace;fill:#1f2328}.v{fill:#ddf4ff;stroke:#54aeff}.r{fill:#fff8c5;stroke:#d4a72c}
-.f{fill:#ffebe9;stroke:#ff8182}.d{stroke-dasharray:4 3}.s{stroke-width:2.5}path{fill:none;stroke:#8c959f}
+.f{fill:#ffebe9;stroke:#ff8182}.d{stroke-dasharray:4 3}.s{stroke-width:2.5}.m{stroke-width:4}
+path{fill:none;stroke:#8c959f}
 @media(prefers-color-scheme:dark){text{fill:#e6edf3}.v{fill:#0c2d6b;stroke:#388bfd}.r{fill:#3b2300;stroke:#bb8009}
 .f{fill:#490202;stroke:#da3633}path{stroke:#6e7681}}"""
-
-Node = VersionNode | RunNode | None
 
 
 @dataclass(slots=True)
@@ -47,12 +47,14 @@ class _Layout:
 
 def label_node(name: str, node: Node) -> str:
     """Return what a node is called in a drawing: `NAME:vN`, or a run's name or the first part of its id."""
+    if isinstance(node, Cluster):
+        return f"{node.label} \u00d7 {len(node.members)}"
     if isinstance(node, RunNode):
         return node.name or node.job_type or f"run {name[:13]}"
     return name if node is not None or ":" in name else f"run {name[:13]}"
 
 
-def draw_mermaid(nodes: dict[str, Node], edges: Iterable[tuple[str, str]]) -> str:
+def draw_mermaid(nodes: Mapping[str, Node], edges: Iterable[tuple[str, str]]) -> str:
     """Return the graph in the language of Mermaid's flow charts: versions are boxes, runs are rounded."""
     numbers = {name: f"n{number}" for number, name in enumerate(nodes)}
     lines = ["flowchart LR"]
@@ -64,7 +66,7 @@ def draw_mermaid(nodes: dict[str, Node], edges: Iterable[tuple[str, str]]) -> st
     return "\n".join(lines) + "\n"
 
 
-def draw_svg(nodes: dict[str, Node], edges: Iterable[tuple[str, str]], *, start: str = "") -> str:
+def draw_svg(nodes: Mapping[str, Node], edges: Iterable[tuple[str, str]], *, start: str = "") -> str:
     """Return the graph as an SVG document of its own, for light and dark pages; `start` gets a thicker frame."""
     layout = _lay_out(list(nodes), list(dict.fromkeys(edges)))
     labels = {name: label_node(name, node) for name, node in nodes.items()}
@@ -86,7 +88,8 @@ def draw_svg(nodes: dict[str, Node], edges: Iterable[tuple[str, str]], *, start:
         x, y = places[name]
         corner = HEIGHT / 2 if _is_run(name, node) else 4
         parts.append(
-            f'<g><title>{escape(_explain(name, node))}</title><rect class="{_class(name, node, start)}" x="{x:.1f}" '
+            f'<g data-node="{escape(name)}"><title>{escape(_explain(name, node))}</title>'
+            f'<rect class="{_class(name, node, start)}" x="{x:.1f}" '
             f'y="{y:.1f}" width="{widths[name]:.1f}" height="{HEIGHT}" rx="{corner:.0f}"/><text '
             f'x="{x + widths[name] / 2:.1f}" y="{y + 21.5:.1f}" text-anchor="middle">{escape(labels[name])}</text></g>'
         )
@@ -94,6 +97,8 @@ def draw_svg(nodes: dict[str, Node], edges: Iterable[tuple[str, str]], *, start:
 
 
 def _is_run(name: str, node: Node) -> bool:
+    if isinstance(node, Cluster):
+        return node.is_run
     return isinstance(node, RunNode) or (node is None and ":" not in name)
 
 
@@ -102,7 +107,8 @@ def _class(name: str, node: Node, start: str) -> str:
     if isinstance(node, RunNode) and node.state in ("failed", "crashed", "lost"):
         kind = "f"
     gone = node is None or (isinstance(node, VersionNode) and node.is_deleted)
-    return kind + (" d" if gone else "") + (" s" if name == start else "")
+    many = " m" if isinstance(node, Cluster) else ""
+    return kind + many + (" d" if gone else "") + (" s" if name == start else "")
 
 
 def _explain(name: str, node: Node) -> str:
@@ -110,6 +116,8 @@ def _explain(name: str, node: Node) -> str:
         return " ".join(word for word in (name, node.state, node.job_type, node.project, node.author) if word)
     if node is None:
         return f"{name}, which is not recorded here"
+    if isinstance(node, Cluster):
+        return f"{len(node.members)} of {node.label}, such as {node.members[0]}"
     return " ".join(word for word in (name, node.type, node.author, "deleted" if node.is_deleted else "") if word)
 
 

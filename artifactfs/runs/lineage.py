@@ -337,6 +337,15 @@ class Lineage:
             additions.opened[run] = len(events)
 
 
+def join_parts(
+    parts: Iterable[Neighbourhood],
+) -> tuple[dict[str, VersionNode | RunNode | None], list[tuple[str, str]]]:
+    """Return the nodes and the edges of several parts, each once."""
+    found = list(parts)
+    nodes = {name: node for part in found for name, node in part.nodes.items()}
+    return nodes, list(dict.fromkeys(edge for part in found for edge in part.edges))
+
+
 def open_lineage(repository: Repository, runs: RunLog) -> Lineage:
     """Return the lineage of a repository; the caller closes it.
 

@@ -1,19 +1,23 @@
-"""Which versions a user means: all of a collection, or one.
+"""Which versions or runs a user means: all of a collection, one version, or a node of the lineage.
 
-Used by the SDK and the command line, where runs or their files are chosen by what they read or made. Threading:
-functions without state.
+Used by the SDK, the command line and `serve`, where runs or their files are chosen by what they read or made, and where
+lineage is asked for. Threading: functions without state.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from artifactfs.errors import CollectionNotFoundError, InvalidNameError, UsageError, VersionNotFoundError
 from artifactfs.paths import parse_ref
+from artifactfs.runs.events import is_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from artifactfs.repository.repository import Repository
+    from artifactfs.runs.history import RunLog
+    from artifactfs.runs.lineage import Lineage
 
 
 def select_versions(repository: Repository, text: str) -> Callable[[str], bool]:
@@ -35,3 +39,30 @@ def select_versions(repository: Repository, text: str) -> Callable[[str], bool]:
         collection, version = repository.resolve(ref)
         one = f"{collection.name}:{version.name}"
     return lambda artifact: artifact == one
+
+
+def find_start(repository: Repository, runs: RunLog, lineage: Lineage, name: str) -> str:
+    """Return the name in the graph of what is meant: a version, also a deleted one, or a run.
+
+    Raises:
+        NotFoundError: there is none.
+        UsageError: it names a path in a version.
+    """
+    if is_run_id(name):
+        return runs.get_run(name).id
+    try:
+        ref = parse_ref(name)
+        if ref.path:
+            msg = f"{name!r} names a path, and lineage is of whole versions"
+            raise UsageError(msg, hint="`artifactfs blame` says what changed a file", subject=name)
+        collection, version = repository.resolve(ref)
+    except VersionNotFoundError:
+        lineage.update()
+        if lineage.is_known(name):
+            return name
+        raise
+    except (CollectionNotFoundError, InvalidNameError):
+        if ":" in name:
+            raise
+        return runs.find_run(name).id
+    return f"{collection.name}:{version.name}"

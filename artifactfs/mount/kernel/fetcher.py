@@ -137,6 +137,7 @@ class Fetcher:
                 if unique in self._under_way:
                     return  # sent again while it lay in the pipe
                 self._under_way[unique] = errand
+                self._row[shared.WAITING] = len(self._under_way)
                 is_given_up = _base(unique) in self._given_up
             else:
                 is_given_up = False
@@ -203,6 +204,7 @@ class Fetcher:
             errand.is_answered = True
             if self._under_way.get(errand.unique) is errand:
                 del self._under_way[errand.unique]
+                self._row[shared.WAITING] = len(self._under_way)
             return is_first
 
     # Serving, in the threads of lanes

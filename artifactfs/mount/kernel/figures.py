@@ -24,9 +24,14 @@ _LOOPBACK: Final = "127.0.0.1"
 
 
 def take_figures(supervisor: Supervisor) -> dict[str, Any]:
-    """Return the figures of a mount; counts are since it was mounted, upgrades included."""
+    """Return the figures of a mount; counts are since it was mounted, upgrades included.
+
+    `fetched_reads` and `fetched_bytes` are of the READ requests that no worker could answer from this machine;
+    `fetching` is how many requests wait for that now.
+    """
     mounted = supervisor.mounted
     words = _sum_rows(supervisor)
+    fetcher = mounted.counters.row(shared.FETCHER_ROW)
     requests = {opcode.name.lower(): count for opcode in Opcode if (count := words[shared.BY_OPCODE + opcode])}
     if words[shared.BY_OPCODE]:
         requests["other"] = words[shared.BY_OPCODE]
@@ -41,6 +46,9 @@ def take_figures(supervisor: Supervisor) -> dict[str, Any]:
         "upgrades": supervisor.upgrades,
         "requests": requests,
         "bytes": words[shared.BYTES],
+        "fetched_reads": fetcher[shared.BY_OPCODE + Opcode.READ],
+        "fetched_bytes": fetcher[shared.BYTES],
+        "fetching": fetcher[shared.WAITING],
         "errors": words[shared.ERRORS],
         "resent": words[shared.RESENT],
         "seconds": words[shared.TOTAL_NS] / 1e9,

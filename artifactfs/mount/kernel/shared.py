@@ -28,6 +28,8 @@ OPCODE: Final = 4
 NODE: Final = 5
 TOTAL_NS: Final = 6
 RESENT: Final = 7
+WAITING: Final = 8
+"""Of the fetcher: requests that it has not answered yet."""
 BY_OPCODE: Final = 64
 """One word for each operation up to 63; others count as 0."""
 LATENCY: Final = 128

@@ -1,6 +1,6 @@
-"""Mounts as JSON, and as a line for people.
+"""Mounts as members of JSON objects, and as a line for people.
 
-Threading: pure functions.
+Used by the command line and by `serve`. Threading: pure functions.
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from artifactfs.clock import format_time_ns
-
-from .output import name_fields
+from artifactfs.repository.described import name_fields
 
 if TYPE_CHECKING:
     from artifactfs.mount.options import MountInfo

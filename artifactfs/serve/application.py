@@ -1,0 +1,140 @@
+"""The web application: the API, the front end's files, and one page for every other address.
+
+Used by `server` and the tests. Threading: the event loop's; operations run in its threads.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import TYPE_CHECKING, Final
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.responses import Response
+from starlette.routing import Route
+
+from artifactfs.errors import ArtifactFSError
+from artifactfs.serve.answers import answer, fail, refuse
+from artifactfs.serve.api import OPERATIONS
+from artifactfs.serve.content import Sent, read_content
+from artifactfs.serve.guard import Access, Guard
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from importlib.resources.abc import Traversable
+
+    from starlette.requests import Request
+    from starlette.types import ASGIApp
+
+    from artifactfs.serve.context import Context
+    from artifactfs.serve.operations import Operation
+
+BODY_BYTES: Final = 1 << 20
+TYPES: Final = {"css": "text/css", "html": "text/html", "js": "text/javascript", "svg": "image/svg+xml"}
+INDEX: Final = "index.html"
+
+
+def make_application(context: Context, access: Access) -> ASGIApp:
+    """Return the application: answers to all that it is asked, to those who may ask."""
+    paths: dict[str, list[Operation]] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, []).append(operation)
+    routes = [
+        *(
+            Route(path, _make_endpoint(context, found), methods=[each.method for each in found])
+            for path, found in paths.items()
+        ),
+        Route("/api/{rest:path}", _answer_unknown),
+        Route("/static/{path:path}", _answer_static),
+        Route("/{path:path}", _answer_page),
+    ]
+    handlers = {HTTPException: _answer_http_error, ArtifactFSError: _answer_error, Exception: _answer_error}
+    return Starlette(routes=routes, middleware=[Middleware(Guard, access)], exception_handlers=handlers)
+
+
+def _make_endpoint(context: Context, operations: list[Operation]) -> Callable[[Request], Awaitable[Response]]:
+    by_method = {operation.method: operation for operation in operations}
+
+    async def answer_one(request: Request) -> Response:
+        operation = by_method["GET" if request.method == "HEAD" else request.method]  # type: ignore[index]
+        body = None
+        if operation.body is not None:
+            body = operation.parse_body(await _read_body(request))
+        parameters = operation.parse(request.path_params, request.scope["query_string"])
+
+        def work() -> Response:
+            if operation.function is read_content:
+                return read_content(context, parameters, _find_sent(request))  # type: ignore[arg-type]
+            found = operation.call(context, parameters, body)
+            return found if isinstance(found, Response) else answer(found)
+
+        return await run_in_threadpool(work)
+
+    return answer_one
+
+
+def _find_sent(request: Request) -> Sent:
+    headers = request.headers
+    return Sent(
+        headers.get("range", ""),
+        headers.get("if-none-match", ""),
+        headers.get("if-range", ""),
+        is_head=request.method == "HEAD",
+    )
+
+
+async def _read_body(request: Request) -> bytes:
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > BODY_BYTES:
+            raise HTTPException(413, f"more than {BODY_BYTES} bytes are not taken")
+    return body
+
+
+def _answer_unknown(request: Request) -> Response:
+    return refuse(
+        404, f"there is no {request.url.path}", kind="NotFoundError", hint="/api/openapi.json lists what there is"
+    )
+
+
+def _answer_static(request: Request) -> Response:
+    return _read_asset(request.path_params["path"]) or refuse(404, "there is no such file", kind="NotFoundError")
+
+
+def _answer_page(request: Request) -> Response:
+    """Return the one page of the front end, which shows what the address says."""
+    del request
+    found = _read_asset(INDEX)
+    assert found is not None
+    return found
+
+
+def _read_asset(path: str) -> Response | None:
+    """Return a file of the front end; None when there is none. They are few, and all in one place."""
+    names = path.split("/")
+    place: Traversable = files("artifactfs.serve") / "static"
+    for name in names:
+        found = [child for child in place.iterdir() if child.name == name] if place.is_dir() else []
+        if not found:
+            return None
+        place = found[0]
+    suffix = path.rpartition(".")[2]
+    if not place.is_file() or suffix not in TYPES:
+        return None
+    # Browsers ask again each time: a new release must not run with old files.
+    return Response(place.read_bytes(), headers={"Cache-Control": "no-cache"}, media_type=TYPES[suffix])
+
+
+def _answer_error(_: Request, error: Exception) -> Response:
+    return fail(error)
+
+
+def _answer_http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    response = refuse(error.status_code, error.detail, kind="UsageError")
+    for name, value in (error.headers or {}).items():
+        response.headers[name] = value
+    return response

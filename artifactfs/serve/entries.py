@@ -1,0 +1,140 @@
+"""Directories, in windows of any size and from anywhere, and what is known of one entry.
+
+Part of the API. Threading: functions without state.
+"""
+
+from __future__ import annotations
+
+import shlex
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, cast
+
+from msgspec import Struct
+
+from artifactfs.errors import ArtifactFSError, EntryNotFoundError
+from artifactfs.model import DirectoryEntry, FileEntry, ReferenceEntry
+from artifactfs.paths import join_path, parse_ref
+from artifactfs.repository.described import EntryFields, entry_fields, name_fields
+from artifactfs.repository.past import find_origin
+from artifactfs.repository.presence import find_presence
+from artifactfs.serve.kinds import find_kind
+from artifactfs.serve.looking import look
+from artifactfs.serve.operations import Limit, Offset, Path, Ref
+
+if TYPE_CHECKING:
+    from artifactfs.model import Entry, Placement
+    from artifactfs.serve.context import Context
+
+READMES = (b"README.md", b"readme.md", b"README.txt", b"README")
+
+
+class ListedFields(EntryFields):
+    """An entry of a list: its last name, what a preview would show, and where its bytes are."""
+
+    name: str
+    shown_as: str
+    presence: NotRequired[str]
+
+
+class Window(TypedDict):
+    """A part of a directory, in order of names; `total` is how many entries it has, `readme` one to be shown first."""
+
+    ref: str
+    path: str
+    path_base64: NotRequired[str]
+    entries: list[ListedFields]
+    total: int
+    offset: int
+    readme: str | None
+
+
+class EntryDetail(TypedDict):
+    """An entry; `changed_in` is the version that last changed it, None for staging directories."""
+
+    ref: str
+    entry: ListedFields
+    changed_in: str | None
+    command: str
+    code: str
+
+
+class WindowParameters(Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of a directory."""
+
+    ref: Ref
+    path: Path = ""
+    offset: Offset = 0
+    limit: Limit = 200
+
+
+class EntryParameters(Struct, frozen=True, forbid_unknown_fields=True):
+    """An entry."""
+
+    ref: Ref
+    path: Path = ""
+
+
+def list_entries(context: Context, wanted: WindowParameters) -> Window:
+    """A part of a directory, in order of names. What comes before it is not read."""
+    place = look(context, wanted.ref, wanted.path)
+    entry, trees = place.entry, place.viewed.trees
+    if not isinstance(entry, DirectoryEntry):
+        msg = f"{wanted.ref}/{place.name} is no directory"
+        raise EntryNotFoundError(msg, subject=place.name)
+    found = islice(trees.iter_from(entry, wanted.offset, place.placement), wanted.limit)
+    readme = next((name for name in READMES if trees.find_child(entry, name, place.placement)), None)
+    fields: dict[str, Any] = {
+        "ref": place.viewed.ref,
+        **name_fields("path", place.path),
+        "entries": [list_fields(context, join_path(place.path, each.name), each, at) for each, at in found],
+        "total": trees.count_entries(entry, place.placement),
+        "offset": wanted.offset,
+        "readme": None if readme is None else join_path(place.path, readme).decode("utf-8", "replace"),
+    }
+    return cast("Window", fields)
+
+
+def get_entry(context: Context, wanted: EntryParameters) -> EntryDetail:
+    """One entry: digests, sizes, where its bytes are, what changed it last, and how to use it."""
+    place = look(context, wanted.ref, wanted.path)
+    ref, shown = place.viewed.ref, name_fields("path", place.path)["path"]
+    return {
+        "ref": ref,
+        "entry": list_fields(context, place.path, place.entry, place.placement),
+        "changed_in": _find_changer(context, ref, place.path) if place.viewed.staging is None else None,
+        "command": _format_command(ref, shown),
+        "code": _format_code(ref, shown),
+    }
+
+
+def list_fields(context: Context, path: bytes, entry: Entry, placement: Placement | None) -> ListedFields:
+    """Return an entry as a member of a list."""
+    name = path.rpartition(b"/")[2]
+    fields: dict[str, Any] = {
+        **entry_fields(path, entry),
+        **name_fields("name", name),
+        "shown_as": find_kind(name, entry),
+    }
+    if isinstance(entry, FileEntry | ReferenceEntry):
+        fields["presence"] = str(find_presence(context.repository, entry, placement))
+    return cast("ListedFields", fields)
+
+
+def _find_changer(context: Context, ref: str, path: bytes) -> str | None:
+    if not path:
+        return None
+    try:
+        collection, version = context.repository.resolve(parse_ref(ref))
+        return f"{collection.name}:{find_origin(context.trees, collection, version, path).version.name}"
+    except ArtifactFSError:
+        return None  # an older version is damaged: this one can be shown all the same
+
+
+def _format_command(ref: str, path: str) -> str:
+    whole = f"{ref}/{path}" if path else ref
+    return f"artifactfs get {shlex.quote(whole)} ."
+
+
+def _format_code(ref: str, path: str) -> str:
+    first = f"import artifactfs\n\nrun = artifactfs.init()\nartifact = run.use_artifact({ref!r})\n"
+    return first + (f"path = artifact.get_entry({path!r}).download()" if path else "directory = artifact.download()")

@@ -1,0 +1,125 @@
+"""The graph of runs and versions: as data, and as the drawing that `artifactfs lineage --svg` makes.
+
+Part of the API. Threading: functions without state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NotRequired, TypedDict, cast
+
+from msgspec import Meta, Struct
+from starlette.responses import Response
+
+from artifactfs.runs.clustering import CLUSTERED_FROM, Cluster, cluster, hide
+from artifactfs.runs.described import EdgeFields, NodeFields, node_fields
+from artifactfs.runs.drawing import draw_svg, label_node
+from artifactfs.runs.lineage import RunNode, VersionNode, join_parts
+from artifactfs.runs.selecting import find_start
+
+if TYPE_CHECKING:
+    from artifactfs.runs.clustering import Edges, Node
+    from artifactfs.serve.context import Context
+
+NODES_MAX: Final = 5000
+Names = Annotated[str, Meta(max_length=4096, description="Names of nodes, separated by commas.")]
+
+
+class GraphNode(NodeFields):
+    """A node; `kind` is `cluster` for several that are alike, `count` says how many."""
+
+    label: str
+    count: NotRequired[int]
+    members: NotRequired[list[str]]
+
+
+class Graph(TypedDict):
+    """A part of the lineage; `is_cut` says that there is more of it, `node_count` how many nodes were found."""
+
+    start: str
+    nodes: list[GraphNode]
+    edges: list[EdgeFields]
+    is_cut: bool
+    is_clustered: bool
+    node_count: int
+
+
+class LineageParameters(Struct, frozen=True, forbid_unknown_fields=True):
+    """What of the lineage is wanted."""
+
+    node: Annotated[str, Meta(min_length=1, max_length=512, description="A REF, or a run's id or name.")]
+    direction: Literal["both", "up", "down"] = "both"
+    depth: Annotated[int, Meta(ge=1, le=1000, description="Follow so many steps; a run and its output are two.")] = 12
+    limit: Annotated[int, Meta(ge=1, le=NODES_MAX, description="The nearest so many, in each direction.")] = 1000
+    show: Literal["all", "versions", "runs"] = "all"
+    filter: Annotated[str, Meta(max_length=200, description="Only nodes of which something contains this.")] = ""
+    clusters: Literal["auto", "always", "never"] = "auto"
+    open: Names = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What is to be known of a drawing."""
+
+    is_cut: bool
+    is_clustered: bool
+    node_count: int
+
+
+def get_lineage(context: Context, wanted: LineageParameters) -> Graph:
+    """What a version or run was made from, and what was made from it."""
+    start, nodes, edges, more = _find(context, wanted)
+    return {
+        "start": start,
+        "nodes": [_describe(name, node) for name, node in nodes.items()],
+        "edges": [{"from": one, "to": two} for one, two in edges],
+        "is_cut": more.is_cut,
+        "is_clustered": more.is_clustered,
+        "node_count": more.node_count,
+    }
+
+
+def draw_lineage(context: Context, wanted: LineageParameters) -> Response:
+    """The same as a drawing: an SVG document of its own, each node with its name in `data-node`."""
+    start, nodes, edges, _ = _find(context, wanted)
+    drawing = draw_svg(nodes, edges, start=start)
+    policy = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
+    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-store"}
+    return Response(drawing, headers=headers, media_type="image/svg+xml")
+
+
+def _find(context: Context, wanted: LineageParameters) -> tuple[str, dict[str, Node], Edges, _About]:
+    lineage = context.lineage
+    start = find_start(context.repository, context.runs, lineage, wanted.node)
+    directions: list[Any] = ["up", "down"] if wanted.direction == "both" else [wanted.direction]
+    parts = [lineage.find(start, each, depth=wanted.depth, limit=wanted.limit) for each in directions]
+    found, led = join_parts(parts)
+    nodes: dict[str, Node] = dict(found)
+    edges = [(one, two) for one, two in led if one in nodes and two in nodes]
+    count = len(nodes)
+    if wanted.show != "all" or wanted.filter:
+        nodes, edges = hide(nodes, edges, lambda name, node: name == start or _is_shown(name, node, wanted))
+    is_clustered = wanted.clusters == "always" or (wanted.clusters == "auto" and len(nodes) > CLUSTERED_FROM)
+    if is_clustered:
+        opened = frozenset(filter(None, wanted.open.split(",")))
+        nodes, edges = cluster(nodes, edges, keep=(start,), opened=opened)
+    is_cut = any(part.is_cut for part in parts)
+    return start, nodes, edges, _About(is_cut, is_clustered, count)
+
+
+def _is_shown(name: str, node: Node, wanted: LineageParameters) -> bool:
+    is_run = isinstance(node, RunNode)
+    if (wanted.show == "versions" and is_run) or (wanted.show == "runs" and isinstance(node, VersionNode)):
+        return False
+    fields = node_fields(name, node if isinstance(node, RunNode | VersionNode) else None)
+    text = wanted.filter.lower()
+    return not text or any(text in str(value).lower() for value in fields.values())
+
+
+def _describe(name: str, node: Node) -> GraphNode:
+    if isinstance(node, Cluster):
+        members = list(node.members[:1000])
+        fields: Any = {"id": name, "kind": "cluster", "count": len(node.members), "members": members}
+    else:
+        fields = node_fields(name, node)
+    return cast("GraphNode", {**fields, "label": label_node(name, node)})
