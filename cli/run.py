@@ -32,7 +32,7 @@ def command(
     """Run COMMAND as a run: the versions that it enters in the mount are its inputs, those it commits its outputs.
 
     Aliases stay as they are while it runs. Its exit status is passed on, or 128 and the number of the signal that
-    ended it.
+    ended it. What processes in the background read after COMMAND has ended is recorded, too, until they end.
     """
     from artifactfs.sdk.programs import run_program
     from artifactfs.sdk.workspace import find_workspace
@@ -53,5 +53,7 @@ def command(
         workspace.close()
     if not result.mountpoint:
         session.note("nothing is mounted by the kernel transport, so what was read is not recorded")
+    if result.goes_on:
+        session.note("processes that it started go on; what they read is recorded until they end")
     session.note(f"run {result.run} ended with {result.exit_code}")
     click.get_current_context().exit(result.exit_code)

@@ -2,16 +2,19 @@
 
     views/<run id>/pins      JSON: alias targets by collection, as they were when the run began
     views/<run id>/looked    a line for each file looked up: `NAME:vN`, size, path; in order
+    views/<run id>/held      locked by who records what was looked up, and removes the directory
 
-`artifactfs run` makes the directory and removes it; as long as it is there, the mount shows the repository under
-`@run-<run id>` with these aliases, and its workers append to `looked`. A line is one write to a file opened for
-appending, so that those of several workers do not mix. A directory that is listed or entered has `-` as its size.
+`artifactfs run` makes the directory; it is removed when the last process that sees the view has ended. As long as it
+is there, the mount shows the repository under `@run-<run id>` with these aliases, and its workers append to `looked`.
+A line is one write to a file opened for appending, so that those of several workers do not mix. A directory that is
+listed or entered has `-` as its size.
 
 Used by `mount` and by whoever runs programs. Threading: functions without state.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -77,6 +80,34 @@ def begin_view(repository: Repository, run: str) -> None:
         os.replace(os.path.join(folder, "pins.new"), os.path.join(folder, "pins"))
     except OSError as error:
         raise translate_os_error(error, doing=f"making a view for the run {run}", subject=folder) from error
+
+
+def hold_view(state_directory: str, run: str) -> int:
+    """Return a descriptor: while it is open, in whichever process, this view is somebody's to record and to end.
+
+    Raises:
+        OSError: the run has no view, or it is held already.
+    """
+    descriptor = os.open(
+        os.path.join(_folder(state_directory, run), "held"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+    )
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def is_held(state_directory: str, run: str) -> bool:
+    """Return whether somebody holds the view of a run; False when it has none."""
+    try:
+        os.close(hold_view(state_directory, run))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def end_view(state_directory: str, run: str) -> None:

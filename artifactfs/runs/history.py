@@ -181,6 +181,12 @@ class RunLog:
         """Record that a run reads a version, `NAME:vN`."""
         self._append(Used(run, self._clock.now_ns(), artifact), first=2)
 
+    def use_late(self, run: str, artifact: str) -> None:
+        """Record that a run read a version after it had ended: a process of it goes on. Leaves a note as `resume`."""
+        now_ns = self._clock.now_ns()
+        self._append(Used(run, now_ns, artifact), first=2)
+        self._note(run, now_ns)
+
     def log(self, run: str, artifact: str, *, is_new: bool) -> None:
         """Record that a run made a version, `NAME:vN`, or found that it exists."""
         self._append(Logged(run, self._clock.now_ns(), artifact, is_new), first=2)

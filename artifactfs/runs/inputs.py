@@ -27,11 +27,26 @@ def record_inputs(state_directory: str, runs: RunLog, run: str) -> None:
     Raises:
         StorageFullError, ArtifactFSError: they could not be recorded.
     """
-    known = set(runs.get_run(run).inputs)
+    state = runs.get_run(run)
+    use = runs.use_late if state.has_ended else runs.use
+    known = set(state.inputs)
     for found in iter_looked(state_directory, run):
         if found.artifact not in known:
             known.add(found.artifact)
-            runs.use(run, found.artifact)
+            use(run, found.artifact)
+
+
+def record_files(state_directory: str, runs: RunLog, run: str) -> None:
+    """Record the files that a run has looked up and that are not recorded yet.
+
+    Raises:
+        StorageFullError, ArtifactFSError: they could not be recorded.
+    """
+    known = {(file.artifact, file.path) for file in runs.iter_files(run)}
+    found = _iter_shown(state_directory, run)
+    files = [(file.artifact, file.path, file.size) for file in found if (file.artifact, file.path) not in known]
+    if files:
+        runs.keep_files(run, files)
 
 
 def close_view(state_directory: str, runs: RunLog, run: str) -> None:
@@ -41,9 +56,7 @@ def close_view(state_directory: str, runs: RunLog, run: str) -> None:
         StorageFullError, ArtifactFSError: it could not be recorded; the view stays, so that it can be later.
     """
     record_inputs(state_directory, runs, run)
-    files = [(file.artifact, file.path, file.size) for file in _iter_shown(state_directory, run)]
-    if files:
-        runs.keep_files(run, files)
+    record_files(state_directory, runs, run)
     end_view(state_directory, run)
 
 

@@ -1,6 +1,6 @@
 """Which runs of this user were begun on this machine and not finished: so that crashed ones are found without a search.
 
-    running/<run id>      an empty file in the state directory, from the start of a run to its end
+    running/<run id>      an empty file in the state directory, from the start of a run to the end of its last process
 
 They only save work: a run is what its events say. The next run that begins here, and `artifactfs runs`, look at them
 and mark those that crashed.
@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.errors import ArtifactFSError
+from artifactfs.repository.runviews import is_held
 from artifactfs.runs.inputs import close_view
 
 if TYPE_CHECKING:
@@ -38,15 +39,20 @@ def remove_marker(state_directory: str, run: str) -> None:
 
 
 def settle_marked(runs: RunLog, state_directory: str) -> None:
-    """Mark the runs that were begun here and whose process is gone; forget those that ended."""
+    """Mark the runs that were begun here and whose process is gone; forget those that ended.
+
+    What they had looked up is recorded, unless somebody does that still.
+    """
     try:
         found = sorted(os.listdir(os.path.join(state_directory, FOLDER)))
     except OSError:
         return
     for run in found:
+        if is_held(state_directory, run):
+            continue
         with suppress(ArtifactFSError):
             state = runs.get_run(run)
-            if state.state == "crashed":
+            if state.state == "crashed" or state.has_ended:
                 close_view(state_directory, runs, run)  # before the mark, because a run goes on with what it records
             if runs.settle(state).has_ended:
                 remove_marker(state_directory, run)

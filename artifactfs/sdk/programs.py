@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -15,11 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 from artifactfs.errors import AccessDeniedError, ArtifactFSError, SourceNotFoundError
 from artifactfs.mount.api import find_view
 from artifactfs.mount.namespaces import enter
-from artifactfs.repository.runviews import begin_view
-from artifactfs.runs.inputs import close_view, record_inputs
+from artifactfs.repository.runviews import begin_view, hold_view
+from artifactfs.runs.inputs import close_view, record_files, record_inputs
 from artifactfs.runs.lease import Heartbeat
 from artifactfs.runs.markers import add_marker, remove_marker
+from artifactfs.runs.members import adopt_orphans, find_mount_namespace, has_children, reap_others
 from artifactfs.runs.secrets import Masker
+from artifactfs.sdk.lingering import Remains, watch_remains
 from artifactfs.sdk.starting import RUN_VARIABLE, describe_circumstances
 from artifactfs.sdk.workspace import MOUNT_VARIABLE
 
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 PASSED_ON: Final = frozenset(
     {signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH}
 )
+ENDING_SECONDS: Final = 0.3
+"""For this long processes that the program leaves may still be ending, such as helpers of Python's multiprocessing."""
 _FROM_KERNEL: Final = 0x80
 """`si_code` of a signal of the terminal, which the program gets by itself. Source: sigaction(2), SI_KERNEL."""
 
@@ -44,11 +49,23 @@ class ProgramResult:
         run: the id of its run.
         exit_code: its exit status; 128 and the signal's number when a signal ended it.
         mountpoint: where it saw its view; empty when nothing is mounted, and then nothing it read is recorded.
+        goes_on: whether processes that it had started go on; what they look up is recorded until they end.
     """
 
     run: str
     exit_code: int
     mountpoint: str
+    goes_on: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """How the program itself ended, and what it left."""
+
+    exit_code: int
+    mountpoint: str = ""
+    namespace: int = 0
+    goes_on: bool = False
 
 
 def run_program(
@@ -74,26 +91,43 @@ def run_program(
     started = runs.start(author=workspace.author, circumstances=circumstances, **given)
     add_marker(repository.state_directory, started.run)
     begin_view(repository, started.run)
-    code = 127
+    held = hold_view(repository.state_directory, started.run)
+    ended = _Ended(127)
     try:
-        code, mountpoint = _run(workspace, started, command, bind=bind)
+        ended = _run(workspace, started, command, bind=bind)
     finally:
         with suppress(ArtifactFSError):  # the record of what was read must not hide how the program ended
-            close_view(repository.state_directory, runs, started.run)
-        runs.finish(started.run, exit_code=code)
-        remove_marker(repository.state_directory, started.run)
-    return ProgramResult(started.run, code, mountpoint)
+            record_inputs(repository.state_directory, runs, started.run)
+        runs.finish(started.run, exit_code=ended.exit_code)
+        _leave(workspace, started.run, ended, held)
+        os.close(held)
+    return ProgramResult(started.run, ended.exit_code, ended.mountpoint, ended.goes_on)
 
 
-def _run(workspace: Workspace, started: Started, command: Sequence[str], *, bind: bool) -> tuple[int, str]:
+def _leave(workspace: Workspace, run: str, ended: _Ended, held: int) -> None:
+    """Record what was looked up and end the view, or hand that over to a process which waits for those that go on."""
+    state_directory, runs = workspace.repository.state_directory, workspace.runs
+    with suppress(ArtifactFSError, OSError):
+        if ended.goes_on:
+            record_files(state_directory, runs, run)
+            variable = f"{RUN_VARIABLE}={run}"
+            watch_remains(workspace, Remains(run, variable, ended.namespace, held, workspace.places.repository))
+            return
+        close_view(state_directory, runs, run)
+        remove_marker(state_directory, run)
+
+
+def _run(workspace: Workspace, started: Started, command: Sequence[str], *, bind: bool) -> _Ended:
     repository = workspace.repository
     found = find_view(workspace.places, repository.id, run=started.run)
     environ = {**os.environ, RUN_VARIABLE: started.run}
     if found is not None:
         environ[MOUNT_VARIABLE] = found[1]
+        adopt_orphans()
     old = signal.pthread_sigmask(signal.SIG_BLOCK, {*PASSED_ON, signal.SIGCHLD})
     try:
         process = _start(command, environ, found if bind else None, old)
+        namespace = find_mount_namespace(process.pid) if found is not None else 0
 
         def renew() -> int:
             record_inputs(repository.state_directory, workspace.runs, started.run)
@@ -103,11 +137,25 @@ def _run(workspace: Workspace, started: Started, command: Sequence[str], *, bind
         heartbeat.start()
         try:
             code = _wait(process)
+            goes_on = found is not None and _leaves_some()
         finally:
             heartbeat.stop()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
-    return code, "" if found is None else found[0]
+    return _Ended(code, "" if found is None else found[0], namespace, goes_on)
+
+
+def _leaves_some() -> bool:
+    """Return whether processes go on that the program has started; those that are just ending are waited for.
+
+    Never where this is the first process of a container, which ends them all.
+    """
+    deadline = time.monotonic() + ENDING_SECONDS
+    while has_children():
+        if time.monotonic() > deadline:
+            return os.getpid() != 1
+        signal.sigtimedwait({signal.SIGCHLD}, 0.05)
+    return False
 
 
 def _start(
@@ -144,6 +192,7 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
         code = process.poll()
         if code is not None:
             return code if code >= 0 else 128 - code
+        reap_others(process.pid)
         found = signal.sigtimedwait({*PASSED_ON, signal.SIGCHLD}, 1.0)
         if found is not None and found.si_signo != signal.SIGCHLD and found.si_code != _FROM_KERNEL:
             process.send_signal(found.si_signo)

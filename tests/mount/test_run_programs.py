@@ -17,7 +17,9 @@ from artifactfs_cli.main import program
 from click.testing import CliRunner
 
 import artifactfs
+from artifactfs.repository.runviews import is_held
 from artifactfs.sdk.recorded import RecordedRun
+from tests.mount.conftest import wait_until
 
 pytestmark = pytest.mark.mounted
 CLI = [sys.executable, "-c", "from artifactfs_cli.main import main; main()"]
@@ -214,6 +216,67 @@ def test_what_a_killed_run_read_is_recorded_when_it_is_marked(mounted: Path) -> 
     assert (last_run().state, last_run().is_marked, last_run().inputs) == ("crashed", True, ("data:v0",))
     files = [file.path for file in last_run().workspace.runs.iter_files(last_run().id)]
     assert files == ["sub/09"]
+
+
+LATER = """
+import os, sys
+if os.fork():
+    os._exit(0)
+os.setsid()
+if os.fork():
+    os._exit(0)
+open(sys.argv[1])
+os.stat(sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("bind", [True, False])
+def test_what_processes_read_that_outlive_the_program_is_recorded(mounted: Path, tmp_path: Path, bind: bool) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    top = str(mounted) if bind else "$ARTIFACTFS_MOUNT"
+    command = (
+        f"cat {top}/data/v0/top; {sys.executable} -c {shlex.quote(LATER)} {fifo} {top}/data/v1/sub/09 >&- 2>&- & exit 3"
+    )
+    out = cli("run", *([] if bind else ["--no-bind"]), "--", "sh", "-c", command, code=3)
+    run = last_run()
+    assert (out, run.state, run.exit_code, run.inputs) == ("top", "failed", 3, ("data:v0",))
+    views = Path(run.workspace.repository.state_directory, "views")
+    CliRunner().invoke(program, ["runs"])  # settles what was left behind: this was not
+    assert os.listdir(views) == [run.id]
+    fifo.open("w").close()
+    wait_until(lambda: not os.listdir(views))
+    assert (last_run().state, last_run().inputs) == ("failed", ("data:v0", "data:v1"))
+    assert [file.path for file in last_run().workspace.runs.iter_files(run.id)] == ["top", "sub/09"]
+    assert [item.name for item in run.ancestors()] == ["data:v0", "data:v1"]
+    assert os.listdir(views.parent / "running") == []
+
+
+def test_what_is_left_of_a_killed_recorder_is_recorded_later(mounted: Path, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    later = f"{sys.executable} -c {shlex.quote(LATER)} {fifo} {mounted}/data/v1/sub/09"
+    cli("run", "--", "sh", "-c", f"{later} >&- 2>&- & exit 0")
+    run = last_run()
+    held = os.path.join(run.workspace.repository.state_directory, "views", run.id, "held")
+    for process in Path("/proc").glob("[0-9]*"):
+        if run.id.encode() in _read_command(process) and b"lingering" in _read_command(process):
+            os.kill(int(process.name), signal.SIGKILL)
+    wait_until(lambda: not is_held(run.workspace.repository.state_directory, run.id))
+    assert os.path.exists(held)
+    fifo.open("w").close()
+    looked = Path(held).with_name("looked")
+    wait_until(lambda: looked.exists() and b"sub/09" in looked.read_bytes())
+    CliRunner().invoke(program, ["runs"])
+    assert last_run().inputs == ("data:v1",)
+    assert not os.path.exists(held)
+
+
+def _read_command(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def requests(mounted: Path) -> dict[str, int]:
