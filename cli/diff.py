@@ -41,9 +41,9 @@ def command(ref: str, other: str | None, *, sizes: bool, lines: bool, exit_code:
     M modified, R renamed, T of another kind, P other permission bits.
     """
     session = current_session()
-    inside = find_inside(session, ref) if other is None and not lines and parse_ref(ref).staging is not None else None
+    inside = find_inside(session, ref) if other is None and parse_ref(ref).staging is not None else None
     if inside is not None:
-        found_any = show_diff(session, inside, sizes=sizes)
+        found_any = show_diff(session, inside, sizes=sizes, lines=lines)
         click.get_current_context().exit(1 if found_any and exit_code else 0)
     with session.open_repository() as repository:
         if other is None:
@@ -51,7 +51,10 @@ def command(ref: str, other: str | None, *, sizes: bool, lines: bool, exit_code:
         else:
             old, new, found = _diff_two(repository, parse_ref(ref), parse_ref(other))
         if lines and not session.json:
-            print_lines(found, *_view_sides(repository, parse_ref(ref), parse_ref(other) if other else None))
+            from artifactfs.repository.textdiff import reading
+
+            old_side, new_side = _view_sides(repository, parse_ref(ref), parse_ref(other) if other else None)
+            print_lines(found, reading(old_side), reading(new_side))
     if session.json:
         print_json({"old": old, "new": new, "changes": [change_fields(change) for change in found]})
     elif not lines:

@@ -1,6 +1,8 @@
 """Working on staging directories from where only a mount can be seen: through the socket in it.
 
-Used by `commit`, `status`, `diff` and `discard`. Threading: the main thread.
+What is in a version, and in the staging directory, is read in the mount itself, with this user's own rights.
+
+Used by `commit`, `status`, `diff`, `discard` and `restore`. Threading: the main thread.
 """
 
 from __future__ import annotations
@@ -9,14 +11,17 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from artifactfs.paths import DEFAULT_STAGING, parse_ref
+from artifactfs.errors import MountError
+from artifactfs.paths import DEFAULT_STAGING, parse_ref, printable
 
 from .changes import change_fields, print_changes
+from .lines import print_lines
 from .output import format_count, print_json
 from .staged import find_here, note_quota, working_directory
 
 if TYPE_CHECKING:
     from artifactfs.mount.api import Port
+    from artifactfs.repository.diff import Change
 
     from .session import Session
 
@@ -38,6 +43,25 @@ class Inside:
     def __str__(self) -> str:
         """Return its REF."""
         return f"{self.collection}:@{self.name}"
+
+    @property
+    def path(self) -> str:
+        """Where it is in the mount."""
+        return os.path.join(self.port.mountpoint, self.collection, f"@{self.name}")
+
+    def find_version(self, ref: str | None) -> str | None:
+        """Return where a version of its collection is in the mount; None for no version.
+
+        Raises:
+            MountError: this mount does not show it: it was deleted.
+        """
+        if ref is None:
+            return None
+        path = os.path.join(self.port.mountpoint, self.collection, ref.rpartition(":")[2])
+        if not os.path.isdir(path):
+            msg = f"{ref}, which {self} is compared with, is not shown in this mount any more"
+            raise MountError(msg, hint="do this where the repository is", subject=ref)
+        return path
 
 
 def find_inside(session: Session, ref: str | None) -> Inside | None:
@@ -82,9 +106,8 @@ def show_status(session: Session, inside: Inside) -> None:
     """Print what was changed, as `status` does."""
     answer = inside.port.find_changes(inside.collection, inside.name)
     if session.json:
-        path = os.path.join(inside.port.mountpoint, inside.collection, f"@{inside.name}")
         changes = [change_fields(change) for change in answer.changes]
-        print_json({**answer.fields, "path": path, "changes": changes})
+        print_json({**answer.fields, "path": inside.path, "changes": changes})
         return
     print_changes(answer.changes)
     since = answer.since or "it was empty"
@@ -92,15 +115,38 @@ def show_status(session: Session, inside: Inside) -> None:
     note_quota(session, answer.fields)
 
 
-def show_diff(session: Session, inside: Inside, *, sizes: bool) -> bool:
+def show_diff(session: Session, inside: Inside, *, sizes: bool, lines: bool) -> bool:
     """Print what differs, as `diff` does; return whether anything does."""
     answer = inside.port.find_changes(inside.collection, inside.name)
     if session.json:
         changes = [change_fields(change) for change in answer.changes]
         print_json({"old": answer.since, "new": str(inside), "changes": changes})
+    elif lines:
+        _print_lines(inside, answer.changes, answer.since)
     else:
         print_changes(answer.changes, sizes=sizes)
     return bool(answer.changes)
+
+
+def _print_lines(inside: Inside, changes: list[Change], since: str | None) -> None:
+    from artifactfs.repository.textdiff import reading_below
+
+    old = inside.find_version(since)
+    old_side = reading_below(None if old is None else os.fsencode(old))
+    print_lines(changes, old_side, reading_below(os.fsencode(inside.path)))
+
+
+def restore(session: Session, inside: Inside, paths: list[bytes]) -> list[tuple[bytes, str]]:
+    """Take paths back to what they were, and return what was done to each."""
+    from artifactfs.repository.restoring import ShownOriginal, restore_path
+
+    top = inside.find_version(inside.port.find_compared(inside.collection, inside.name))
+    original = ShownOriginal(None if top is None else os.fsencode(top))
+    done: list[tuple[bytes, str]] = []
+    for path in paths:
+        done.append((path, restore_path(original, os.fsencode(inside.path), path)))
+        session.note(f"{done[-1][1]} {printable(path)}")
+    return done
 
 
 def discard(session: Session, inside: Inside) -> None:

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from artifactfs.repository.diff import Change
-    from artifactfs.repository.viewing import Viewed
+    from artifactfs.repository.textdiff import Read
 
 
-def print_lines(changes: Sequence[Change], old: Viewed | None, new: Viewed) -> None:
+def print_lines(changes: Sequence[Change], old: Read, new: Read) -> None:
     """Print each change of a text file as a unified diff; of any other file, that it differs."""
     from artifactfs.repository.textdiff import iter_lines
 

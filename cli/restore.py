@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,10 +11,14 @@ from artifactfs.errors import MountError, UsageError
 from artifactfs.paths import printable, split_path
 
 from .completing import complete_staging
+from .inside import find_inside, restore
 from .options import BytesPath, Command
 from .output import name_fields, print_json
 from .session import current_session
 from .staged import find_path, find_staging_name, get_staging
+
+if TYPE_CHECKING:
+    from .session import Session
 
 
 @click.command("restore", cls=Command)
@@ -25,15 +30,19 @@ def command(ref: str, paths: tuple[bytes, ...]) -> None:
     A PATH is one inside the staging directory, such as images/cat.png. What was changed there is lost; what was
     deleted comes back, what was added goes. A directory is restored with all that is in it.
     """
-    from artifactfs.repository.restoring import restore_path
+    from artifactfs.repository.restoring import StoredOriginal, restore_path
     from artifactfs.repository.staging import StagingArea
 
     session = current_session()
-    collection, name = find_staging_name(session, ref)
     entries = [b"/".join(split_path(path.rstrip(b"/"))) for path in paths]
     if b"" in entries:
         msg = "the whole staging directory is not restored"
         raise UsageError(msg, hint="`artifactfs discard` it, and stage again")
+    inside = find_inside(session, ref)
+    if inside is not None:
+        _print(session, str(inside), restore(session, inside, entries))
+        return
+    collection, name = find_staging_name(session, ref)
     done: list[tuple[bytes, str]] = []
     with session.open_repository() as repository:
         area = StagingArea(repository)
@@ -42,9 +51,13 @@ def command(ref: str, paths: tuple[bytes, ...]) -> None:
         if top is None:
             msg = f"{staging} is not mounted"
             raise MountError(msg, hint="restoring goes through a mount: artifactfs mount MOUNTPOINT")
-        root = area.present_root(staging)
+        original = StoredOriginal(repository, area.present_root(staging))
         for path in entries:
-            done.append((path, restore_path(repository, root, os.fsencode(top), path)))
+            done.append((path, restore_path(original, os.fsencode(top), path)))
             session.note(f"{done[-1][1]} {printable(path)}")
+    _print(session, str(staging), done)
+
+
+def _print(session: Session, staging: str, done: list[tuple[bytes, str]]) -> None:
     if session.json:
-        print_json({"staging": str(staging), "paths": [{**name_fields("path", p), "done": what} for p, what in done]})
+        print_json({"staging": staging, "paths": [{**name_fields("path", path), "done": what} for path, what in done]})

@@ -6,17 +6,24 @@ Used by the command line and by `serve`. Threading: functions without state.
 from __future__ import annotations
 
 import difflib
+import os
+import stat
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
+from artifactfs.errors import translate_os_error
 from artifactfs.model import FileEntry, SymlinkEntry
+from artifactfs.paths import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from artifactfs.model import Entry
     from artifactfs.repository.diff import Change
     from artifactfs.repository.viewing import Viewed
+
+    Read = Callable[[bytes], bytes | None]
+    """Returns the bytes of the text file, or the target of the link, at an entry path; None for anything else."""
 
 LIMIT_BYTES: Final = 1 << 20
 """Larger files are not compared line by line."""
@@ -25,14 +32,14 @@ _NO_NEWLINE: Final = b"\\ No newline at end of file\n"
 _NOTHING: Final = b"/dev/null"
 
 
-def iter_lines(change: Change, old: Viewed | None, new: Viewed) -> Iterator[bytes]:
-    """Yield the lines of one change, with their ends.
+def iter_lines(change: Change, old: Read, new: Read) -> Iterator[bytes]:
+    """Yield the lines of one change, with their ends; `old` and `new` read the two sides.
 
     What is no text (it has a NUL byte at its beginning, or is over 1 MiB) gives `Binary files ... differ`.
     """
     before_path = change.path if change.old_path is None else change.old_path
-    before = _read(old, before_path) if old is not None and isinstance(change.old, FileEntry | SymlinkEntry) else b""
-    after = _read(new, change.path) if isinstance(change.new, FileEntry | SymlinkEntry) else b""
+    before = old(before_path) if isinstance(change.old, FileEntry | SymlinkEntry) else b""
+    after = new(change.path) if isinstance(change.new, FileEntry | SymlinkEntry) else b""
     if before == after and before is not None:
         return
     first = b"a/" + before_path if change.old is not None else _NOTHING
@@ -69,13 +76,39 @@ def _split(data: bytes) -> list[bytes]:
     return [line + b"\n" for line in lines[:-1]] + ([lines[-1]] if lines[-1] else [])
 
 
-def _read(viewed: Viewed, path: bytes) -> bytes | None:
-    """Return a text file's bytes, or a link's target; None for anything else."""
+def reading(viewed: Viewed | None) -> Read:
+    """Return what reads a version or staging directory; nothing is in None."""
+    return lambda path: b"" if viewed is None else _read_viewed(viewed, path)
+
+
+def reading_below(top: bytes | None) -> Read:
+    """Return what reads a directory of this machine; nothing is in None.
+
+    It raises ArtifactFSError for what cannot be read.
+    """
+    return lambda path: b"" if top is None else _read_local(os.path.join(top, path))
+
+
+def _read_viewed(viewed: Viewed, path: bytes) -> bytes | None:
     entry = viewed.trees.get_placed(viewed.root, path)[0]
     if isinstance(entry, SymlinkEntry):
         return entry.target
     with closing(viewed.open_file(path)) as file:
-        if file.size > LIMIT_BYTES:
+        return None if file.size > LIMIT_BYTES else _as_text(file.read_at(0, LIMIT_BYTES))
+
+
+def _read_local(path: bytes) -> bytes | None:
+    try:
+        found = os.lstat(path)
+        if stat.S_ISLNK(found.st_mode):
+            return os.readlink(path)
+        if found.st_size > LIMIT_BYTES:
             return None
-        data = file.read_at(0, LIMIT_BYTES)
+        with open(path, "rb") as file:
+            return _as_text(file.read(LIMIT_BYTES))
+    except OSError as error:
+        raise translate_os_error(error, doing=f"reading {printable(path)}") from error
+
+
+def _as_text(data: bytes) -> bytes | None:
     return None if b"\0" in data[:_PROBE] else data

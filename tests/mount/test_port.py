@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ from artifactfs.mount.port.listening import PROCESS_LIMIT
 from artifactfs.mount.registry import iter_live
 from artifactfs.mount.sockets import bind_socket, connect_socket
 from artifactfs.mount.syscalls import may_mount
+from artifactfs.repository import changes
 from artifactfs.repository.repository import Repository
 from artifactfs.repository.staging import Staging, StagingArea
 from tests.mount.conftest import Folders, errno_of, wait_until
@@ -177,10 +180,66 @@ def test_discard_and_close_end_it(tmp_path: Path, folders: Folders, repository: 
     assert not top.exists()
 
 
+def test_lines_are_compared_where_only_the_mount_is_seen(tmp_path: Path, top: Path) -> None:
+    (top / "README").write_text("hello\nworld\n")
+    (top / "run.sh").unlink()
+    (top / "link").unlink()
+    (top / "link").symlink_to("run.sh")
+    (top / "big").write_bytes(b"x\0y")
+    done = inside(tmp_path, top, str(COMMAND), "diff", "--lines", "animals:@staging", at="/data")
+    assert done.returncode == 0, done.stderr
+    assert "@@ -1 +1,2 @@\n hello\n+world\n" in done.stdout
+    assert "--- a/run.sh\n+++ /dev/null\n@@ -1,2 +0,0 @@\n-#!/bin/sh\n-echo ran $1\n" in done.stdout
+    assert "-README\n\\ No newline at end of file\n+run.sh\n" in done.stdout
+    assert "Binary files a/big and b/big differ\n" in done.stdout
+
+
+def test_restoring_where_only_the_mount_is_seen(tmp_path: Path, top: Path) -> None:
+    before = os.stat(top / "images" / "deep" / "deeper" / "file")
+    shutil.rmtree(top / "images")
+    (top / "README").unlink()
+    (top / "README").mkdir()
+    (top / "link").unlink()
+    (top / "run.sh").chmod(0o600)
+    (top / "added").write_text("added")
+    (top / "stays").write_text("stays")
+    paths = ("images", "README", "link", "run.sh", "added")
+    done = inside(tmp_path, top, str(COMMAND), "restore", "animals:@staging", *paths, at="/data")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == "removed added"
+    after = os.stat(top / "images" / "deep" / "deeper" / "file")
+    assert (after.st_mode, after.st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
+    assert inside(tmp_path, top, str(COMMAND), "status").stdout == "A  stays\n"
+    assert inside(tmp_path, top, str(COMMAND), "restore", "animals", "nowhere", at="/data").returncode == 13
+
+
+def test_a_link_on_the_way_in_the_version_leads_nowhere(tmp_path: Path, top: Path) -> None:
+    (top / "new").symlink_to("images")
+    assert inside(tmp_path, top, str(COMMAND), "commit").returncode == 0
+    (top / "new").unlink()
+    (top / "new").mkdir()
+    done = inside(tmp_path, top, str(COMMAND), "restore", "animals", "new/cat.png", at="/data")
+    assert done.returncode == 13, done.stderr
+    assert not (top / "new" / "cat.png").exists()
+
+
+@pytest.mark.parametrize("command", [["restore", "animals", "README"], ["diff", "--lines", "animals:@staging"]])
+def test_a_version_that_is_not_shown_any_more_is_said(
+    tmp_path: Path, top: Path, repository: Repository, command: list[str]
+) -> None:
+    (top / "README").write_text("changed\n")
+    repository.append("animals", partial(changes.delete_version, number=0, force=True))
+    wait_until(lambda: not (top.parent / "v0").exists())
+    done = inside(tmp_path, top, str(COMMAND), *command, at="/data")
+    assert done.returncode == 60, done.stderr
+    assert "animals:v0" in done.stderr
+    assert (top / "README").read_text() == "changed\n"
+
+
 def test_the_socket_is_not_listed_and_cannot_be_replaced(mounted: MountInfo) -> None:
     top = Path(mounted.mountpoint)
     assert os.listdir(top) == ["animals"]
-    assert os.listdir(top / ".artifactfs") == ["socket"]
+    wait_until(lambda: os.listdir(top / ".artifactfs") == ["socket"])  # the keeper begins when the mount answers
     for call in (
         (top / ".artifactfs" / "socket").unlink,
         (top / ".artifactfs" / "other").touch,

@@ -50,7 +50,7 @@ class PortSession:
         self._peer = peer
 
     def handle(self, request: Message) -> Message:
-        """Answer `commit`, `changes` and `discard`."""
+        """Answer `commit`, `changes`, `describe` and `discard`."""
         collection = check_collection_name(str(request.get("collection", "")))
         name = check_staging_name(str(request.get("staging", "")))
         do = request["do"]
@@ -58,7 +58,7 @@ class PortSession:
             if do == "commit":
                 _require(may_write, "commit", collection, name)
                 _require(is_owner or not request.get("close"), "close", collection, name)
-            elif do == "changes":
+            elif do in ("changes", "describe"):
                 _require(may_read, "look into", collection, name)
             elif do == "discard":
                 _require(is_owner, "discard", collection, name)
@@ -120,9 +120,11 @@ class PortSession:
 
     def _changes(self, repository: Repository, area: StagingArea, staging: Staging, request: Message) -> Message:
         del repository, request
-        number = staging.info.present
-        since = None if number is None else f"{staging.collection}:v{number}"
-        return encode_changes(area.changes(staging), since=since, fields=describe(staging))
+        return encode_changes(area.changes(staging), since=_find_compared(staging), fields=describe(staging))
+
+    def _describe(self, repository: Repository, area: StagingArea, staging: Staging, request: Message) -> Message:
+        del repository, area, request
+        return encode_changes([], since=_find_compared(staging), fields=describe(staging))
 
     def _discard(self, repository: Repository, area: StagingArea, staging: Staging, request: Message) -> Message:
         if not request.get("sure"):
@@ -130,6 +132,12 @@ class PortSession:
                 return {"changes": len(area.changes(staging))}
         end_staging(self._order, repository, staging, area)
         return {"removed": str(staging)}
+
+
+def _find_compared(staging: Staging) -> str | None:
+    """Return the version that a staging directory is compared with, as `NAME:vN`; None for nothing."""
+    number = staging.info.present
+    return None if number is None else f"{staging.collection}:v{number}"
 
 
 def _require(allowed: bool, doing: str, collection: str, name: str) -> None:  # noqa: FBT001 - the only argument
