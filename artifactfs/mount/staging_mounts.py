@@ -66,8 +66,11 @@ def _released_mark(places: Places, key: StagingKey) -> str:
 
 
 @contextmanager
-def _changing(places: Places) -> Iterator[None]:
-    """Let one process at a time change which staging directories are served and bound."""
+def changing(places: Places) -> Iterator[None]:
+    """Let one process at a time change which staging directories are served and bound.
+
+    Meanwhile the keeper of a mount brings nothing back: who takes several mounts away holds this for so long.
+    """
     prepare_folders(places)
     path = os.path.join(places.runtime, "mounts", "staging.lock")
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -102,7 +105,7 @@ def _of_kind(places: Places, repository_id: str, kind: str) -> list[MountInfo]:
 
 def attach(places: Places, key: StagingKey, *, author: str) -> str | None:
     """Serve and show a staging directory; see `api.attach_staging`."""
-    with _changing(places):
+    with changing(places):
         shown_in = repository_mounts(places, key.repository_id)
         if not shown_in:
             return None
@@ -110,6 +113,11 @@ def attach(places: Places, key: StagingKey, *, author: str) -> str | None:
         with suppress(FileNotFoundError):
             os.unlink(_released_mark(places, key))
         _serve(places, key, own, shown_in=shown_in, author=author)
+        # Starting a server takes a while, in which a mount can be lost without anybody who would end what it showed.
+        shown_in = repository_mounts(places, key.repository_id)
+        if not shown_in:
+            _end(places, own, lazy=True)
+            return None
         paths = [_show(key, own, info.mountpoint) for info in shown_in]
         return paths[0]
 
@@ -166,7 +174,7 @@ def _clear_former(target: str, own: str) -> None:
 
 def release(places: Places, key: StagingKey) -> None:
     """Stop showing and serving a staging directory; see `api.detach_staging`."""
-    with _changing(places):
+    with changing(places):
         own = key.own_mountpoint(places)
         targets = [key.path_in(info.mountpoint) for info in repository_mounts(places, key.repository_id)]
         removed: list[str] = []
@@ -199,7 +207,7 @@ def _end_unheld(places: Places, key: StagingKey, own: str) -> None:
 
 def end_all(places: Places, repository_id: str) -> None:
     """End the servers of all staging directories if no mount shows the repository any more."""
-    with _changing(places):
+    with changing(places):
         if repository_mounts(places, repository_id):
             return
         for info in staging_mounts(places, repository_id):

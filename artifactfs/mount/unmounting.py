@@ -17,7 +17,7 @@ from artifactfs.mount.orders import REPOSITORY
 from artifactfs.mount.port.place import bind_read_only
 from artifactfs.mount.port.place import remove as remove_port
 from artifactfs.mount.registry import is_served, read_record, slot_for
-from artifactfs.mount.staging_mounts import await_end, end_all, repository_mounts, staging_mounts
+from artifactfs.mount.staging_mounts import await_end, changing, end_all, repository_mounts, staging_mounts
 from artifactfs.mount.syscalls import bind_mount
 from artifactfs.mount.users import iter_users
 from artifactfs.paths import printable
@@ -39,9 +39,10 @@ def unmount(places: Places, mountpoint: str, *, lazy: bool) -> None:
     if not is_served(slot) and is_dead(path):
         clear_dead(path)
     else:
-        if not lazy:
-            _check_unused([path, *_ending_with(places, info)])
-        _take_down(path, lazy=lazy)
+        with changing(places):  # else what is taken away first is brought back, and in the way
+            if not lazy:
+                _check_unused([path, *_ending_with(places, info)])
+            _take_down(path, lazy=lazy)
     _finish(places, path, info, lazy=lazy)
 
 
