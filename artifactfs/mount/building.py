@@ -12,12 +12,14 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from artifactfs.blobstore.locations import is_remote
 from artifactfs.errors import MountError, UsageError
 from artifactfs.index.epoch import Epoch, open_epoch
 from artifactfs.mount.daemon import InfoSession, Served
 from artifactfs.mount.following import references_of, remote_of
 from artifactfs.mount.fusepy.reading import LowerOperations, ReadOperations
 from artifactfs.mount.fusepy.transport import read_only_options, writable_options
+from artifactfs.mount.fusepy.turns import Turns
 from artifactfs.mount.fusepy.writing import WriteOperations
 from artifactfs.mount.orders import LOWER, REPOSITORY, STAGING, Order
 from artifactfs.mount.pinned import ordered_version
@@ -125,7 +127,12 @@ def _build_staging(stack: ExitStack, order: Order, repository: Repository, on_re
         raise MountError(msg, hint="mount as root, outside of any user namespace", subject=str(staging))
     stack.enter_context(serving(layout))
     info = renew(area, staging).info
-    gate = Gate(name=str(info), describe_process=lambda pid: f"process {pid} ({command_of(pid)})")
+    turns = Turns()
+    gate = Gate(
+        name=str(info),
+        describe_process=lambda pid: f"process {pid} ({command_of(pid)})",
+        will_wait=turns.give,
+    )
     upper = layout.upper(info)
 
     def begin() -> None:
@@ -135,7 +142,18 @@ def _build_staging(stack: ExitStack, order: Order, repository: Repository, on_re
         on_ready()
 
     os.chdir(upper)
-    union = stack.enter_context(Union(b".", layout.work, Lower(repository, info.root), gate=gate, quota=info.quota))
+    lower = Lower(repository, info.root)
+    union = stack.enter_context(
+        Union(
+            b".",
+            layout.work,
+            lower,
+            gate=gate,
+            quota=info.quota,
+            will_wait=turns.give,
+            is_far=is_remote(repository.location),
+        )
+    )
     return Served(
         WriteOperations(union, on_ready=begin, **_owner(order)),
         writable_options(allow_other=order.allow_other),
@@ -143,4 +161,5 @@ def _build_staging(stack: ExitStack, order: Order, repository: Repository, on_re
         repository_id=repository.id,
         location=repository.location,
         collection=info.collection,
+        turns=turns,
     )

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from artifactfs.errors import ArtifactFSError, MountError
 from artifactfs.mount.control import ControlServer, Message, Session, encode_error
@@ -31,6 +31,9 @@ from artifactfs.mount.port.place import remove as remove_port
 from artifactfs.mount.registry import Slot, held_slot, prepare_folders, slot_for, write_record
 from artifactfs.mount.staging_mounts import end_all
 from artifactfs.mount.wakeups import Wakeups, should_hasten
+
+if TYPE_CHECKING:
+    from artifactfs.mount.fusepy.turns import Turns
 
 _log = logging.getLogger(__name__)
 FUSEPY: Final = "fusepy"
@@ -47,6 +50,7 @@ class Served:
         repository_id: of the repository.
         location: of the repository, as its state directory is named by.
         collection, version: of a single version's mount; the collection also of a staging directory's.
+        turns: the threads that serve, by fusepy, where it is not just one.
     """
 
     operations: Any
@@ -56,6 +60,7 @@ class Served:
     location: str
     collection: str | None = None
     version: int | None = None
+    turns: Turns | None = None
 
 
 class InfoSession:
@@ -124,7 +129,9 @@ class Daemon:
             start = _stderr_size(self._slot.log)
             try:
                 wakeups = Wakeups(hasten=should_hasten(order.quick_wakeups))
-                serve_fusepy(served.operations, order.mountpoint, options=served.options, wakeups=wakeups)
+                serve_fusepy(
+                    served.operations, order.mountpoint, options=served.options, wakeups=wakeups, turns=served.turns
+                )
             except MountError as error:
                 said = "" if self._is_ready else _stderr_since(self._slot.log, start)
                 raise explain(error, said) from error

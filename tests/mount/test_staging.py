@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +20,10 @@ from pathlib import Path
 import pytest
 
 from artifactfs.errors import BusyError, UsageError
-from artifactfs.mount import api
-from artifactfs.mount.mountinfo import find_mount
+from artifactfs.mount import api, staging_mounts, unmounting
+from artifactfs.mount.mountinfo import find_mount, read_mounts
 from artifactfs.mount.options import MountInfo, MountOptions
+from artifactfs.mount.orders import Order
 from artifactfs.mount.overlay.mounting import may_overlay
 from artifactfs.mount.registry import iter_live
 from artifactfs.mount.syscalls import may_mount, unmount_privileged
@@ -365,6 +367,80 @@ def test_changes_wait_while_frozen_and_go_on_when_the_committer_dies(
             writer.wait(0.3)
     assert writer.wait(20) == 0
     assert (staged / "late").read_text() == "late\n"
+
+
+def test_while_changes_are_held_others_are_answered(
+    folders: Folders, staged: Path, staging: Staging, repository: Repository, driver: str
+) -> None:
+    if driver == OVERLAY:
+        pytest.skip("the kernel refuses changes, and answers the rest itself")
+    writers: list[subprocess.Popen[bytes]] = []
+    with api.MountFreezer(folders, repository.id).freeze(staging):
+        # More of them than there are spare threads: each is held, and none holds up who only reads.
+        for number in range(12):
+            writers.append(subprocess.Popen(["sh", "-c", f"echo {number} > {staged}/images/held-{number}"]))
+            assert run("cat", staged / "README") == "hello\n"
+        assert "images" in run("ls", staged)
+        assert all(writer.poll() is None for writer in writers)
+    assert [writer.wait(timeout=20) for writer in writers] == [0] * 12
+    assert [(staged / "images" / f"held-{number}").read_text() for number in range(12)] == [
+        f"{number}\n" for number in range(12)
+    ]
+
+
+def test_sigterm_of_the_server_leaves_what_was_written(folders: Folders, staged: Path, driver: str) -> None:
+    before = server_of(folders)
+    descriptor = os.open(staged / "written", os.O_WRONLY | os.O_CREAT)
+    os.write(descriptor, b"written\n")
+    os.kill(before.pid, signal.SIGTERM)
+    wait_until(lambda: any(info.kind == "staging" and info.pid != before.pid for info in iter_live(folders)))
+    errno_of(lambda: os.close(descriptor))  # ENOTCONN, of the union
+    wait_until(lambda: errno_of((staged / "written").read_text) is None)
+    assert (staged / "written").read_text() == "written\n"
+
+
+def test_nothing_is_left_of_what_is_shown_while_the_mount_is_lost(
+    folders: Folders, mounted: MountInfo, repository: Repository, staging: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a keeper's helper that is still at work when the mount is swept away."""
+    start = staging_mounts.start_server
+
+    def start_and_lose(places: Folders, order: Order) -> MountInfo:
+        info = start(places, order)
+        os.kill(mounted.pid, signal.SIGKILL)
+        wait_until(lambda: all(live.kind != "repository" for live in iter_live(folders)))
+        return info
+
+    monkeypatch.setattr(staging_mounts, "start_server", start_and_lose)
+    assert api.attach_staging(folders, repository, staging=staging) is None
+    wait_until(lambda: not list(iter_live(folders)))
+    assert [line for line in read_mounts() if line.mountpoint.startswith(folders.runtime)] == []
+
+
+@needs_binding
+def test_what_is_unmounted_is_not_brought_back_in_between(
+    folders: Folders,
+    mounted: MountInfo,
+    repository: Repository,
+    staging: Staging,
+    staged: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    helper = threading.Thread(target=lambda: api.attach_staging(folders, repository, staging=staging))
+    take_away = unmounting.detach
+
+    def detach_and_be_followed(path: str, *, lazy: bool) -> None:
+        take_away(path, lazy=lazy)
+        if path == str(staged):  # a keeper looks now, and would show it again
+            helper.start()
+            helper.join(1.0)
+
+    monkeypatch.setattr(unmounting, "detach", detach_and_be_followed)
+    api.unmount(folders, mounted.mountpoint)
+    helper.join(20)
+    assert not helper.is_alive()
+    wait_until(lambda: not list(iter_live(folders)))
+    assert find_mount(str(staged)) is None
 
 
 def test_a_killed_committer_leaves_nothing_frozen(folders: Folders, staged: Path, driver: str) -> None:

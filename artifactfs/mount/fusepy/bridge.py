@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import fuse
 
 if TYPE_CHECKING:
+    from artifactfs.mount.fusepy.turns import Turns
     from artifactfs.mount.wakeups import Wakeups
 
 # Any bytes survive decoding and encoding with it; fusepy uses it for the mount options and the mount point.
@@ -75,17 +76,40 @@ def as_option_text(value: bytes) -> str:
     return value.decode(_BYTES_ENCODING)
 
 
+class _OtherMain:
+    """Stands for libfuse until fusepy calls its main loop, and serves with `turns` instead."""
+
+    def __init__(self, library: Any, turns: Turns) -> None:
+        self._library = library
+        self._turns = turns
+
+    def fuse_main_real(self, *arguments: Any) -> int:
+        """Do what libfuse's function of this name does."""
+        fuse._libfuse = self._library  # noqa: SLF001 - as above
+        return self._turns.serve(self._library, arguments[:-1])
+
+
 class Bridge(fuse.FUSE):  # type: ignore[misc]
     """Serves `operations` on `mountpoint` until it is unmounted; constructing it is what blocks.
 
     Threading: construct it in the main thread; libfuse makes its own threads.
     """
 
-    def __init__(self, operations: Any, mountpoint: bytes, *, wakeups: Wakeups, **options: str | int | bool) -> None:
-        """Mount and serve. The options are libfuse's; True stands for one without a value."""
+    def __init__(
+        self,
+        operations: Any,
+        mountpoint: bytes,
+        *,
+        wakeups: Wakeups,
+        turns: Turns | None = None,
+        **options: str | int | bool,
+    ) -> None:
+        """Mount and serve, in libfuse's loop or by `turns`. The options are libfuse's; True is one without a value."""
         self._thread = threading.local()
         self._kept_count = 0
         self._note = wakeups.note
+        if turns is not None:
+            fuse._libfuse = _OtherMain(fuse._libfuse, turns)  # noqa: SLF001 - fusepy leaves no other way
         super().__init__(operations, as_option_text(mountpoint), encoding=_BYTES_ENCODING, **options)
 
     def _wrapper(self, function: Callable[..., int], *arguments: Any) -> int:

@@ -15,6 +15,7 @@ from typing import Final
 from artifactfs.errors import MountError
 from artifactfs.mount.fusepy.bridge import Bridge
 from artifactfs.mount.fusepy.operations import Operations
+from artifactfs.mount.fusepy.turns import Turns
 from artifactfs.mount.wakeups import Wakeups
 
 NAME: Final = "fusepy"
@@ -75,14 +76,18 @@ def _common(*, allow_other: bool) -> Options:
     }
 
 
-def serve(operations: Operations, mountpoint: str, *, options: Options, wakeups: Wakeups) -> None:
+def serve(
+    operations: Operations, mountpoint: str, *, options: Options, wakeups: Wakeups, turns: Turns | None = None
+) -> None:
     """Mount `operations` and serve them until the mount is gone or a signal ends it.
+
+    With `turns`, in which case no option must say how many threads serve, by these threads.
 
     Raises:
         MountError: libfuse could not mount; what it said is on standard error.
     """
     try:
-        Bridge(operations, os.fsencode(mountpoint), wakeups=wakeups, **options)
+        Bridge(operations, os.fsencode(mountpoint), wakeups=wakeups, turns=turns, **options)
     except RuntimeError as error:
         # fusepy raises what fuse_main returned: 1 to 6 for its steps; libfuse 2 says more on standard error.
         _flush_c_streams()

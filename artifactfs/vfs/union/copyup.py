@@ -44,6 +44,7 @@ class Copier:
         names: the union's lock on names.
         moved_up: called with the path in the version and the one in the upper directory of each file that came up.
         room: how much may still be written.
+        will_wait: called before a file is copied, which may take long.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class Copier:
         names: threading.RLock,
         moved_up: Callable[[bytes, bytes], None],
         room: Room,
+        will_wait: Callable[[], None],
     ) -> None:
+        self._will_wait = will_wait
         self._room = room
         self._resolver = resolver
         self._work = work
@@ -92,6 +95,8 @@ class Copier:
             IntegrityError: the data below is missing or damaged.
         """
         while (lower := self._find_lower(path)) is not None:
+            if keep_data and not isinstance(lower.entry, DirectoryEntry | SymlinkEntry):
+                self._will_wait()
             with self._alone(lower.path):
                 if self._find_lower(path) == lower:
                     self._bring_up(path, lower, keep_data=keep_data)

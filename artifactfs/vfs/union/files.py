@@ -33,12 +33,14 @@ class OpenFile:
         content: of the version.
         lower: the entry of the version, as long as the name shows it.
         is_writable: whether it was opened for writing.
+        may_be_far: whether reading it may have to ask the network.
     """
 
     descriptor: int | None = None
     content: ReadableFile | None = None
     lower: LowerEntry | None = None
     is_writable: bool = False
+    may_be_far: bool = False
 
 
 class OpenFiles:
@@ -58,11 +60,11 @@ class OpenFiles:
             self._files[handle] = OpenFile(descriptor, is_writable=is_writable)
         return handle
 
-    def reserve(self, lower: LowerEntry) -> int:
+    def reserve(self, lower: LowerEntry, *, may_be_far: bool) -> int:
         """Return a new handle for a file of the version, which `fill` completes."""
         with self._guard:
             handle = next(self._handles)
-            self._files[handle] = OpenFile(lower=lower)
+            self._files[handle] = OpenFile(lower=lower, may_be_far=may_be_far)
             self._by_lower.setdefault(lower.path, set()).add(handle)
         return handle
 
@@ -77,7 +79,7 @@ class OpenFiles:
             for handle in self._by_lower.pop(lower_path, ()):
                 file = self._files[handle]
                 file.descriptor = os.open(upper, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                file.lower = None
+                file.lower, file.may_be_far = None, False
 
     def get(self, handle: int) -> OpenFile:
         """Return an open file.

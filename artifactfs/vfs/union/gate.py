@@ -24,6 +24,10 @@ RELEASE_SECONDS = 1.0
 """How long a freeze waits for files that were closed a moment ago: the kernel tells of a close later."""
 
 
+def _do_nothing() -> None:
+    """Stand for nothing to be done."""
+
+
 class Writer(NamedTuple):
     """A file that is open for writing: by which process (the one that opened it), and its entry path now."""
 
@@ -32,10 +36,19 @@ class Writer(NamedTuple):
 
 
 class Gate:
-    """Holds changes while frozen. Shared by all threads."""
+    """Holds changes while frozen. Shared by all threads.
 
-    def __init__(self, *, name: str, describe_process: Callable[[int], str]) -> None:
+    Args:
+        name: of the staging directory.
+        describe_process: returns what to call a process, by its number.
+        will_wait: called by a thread before it waits for a thaw.
+    """
+
+    def __init__(
+        self, *, name: str, describe_process: Callable[[int], str], will_wait: Callable[[], None] = _do_nothing
+    ) -> None:
         self._name = name
+        self._will_wait = will_wait
         self._describe_process = describe_process
         self._condition = threading.Condition()
         self._writers: dict[int, Writer] = {}
@@ -46,7 +59,9 @@ class Gate:
     def changing(self) -> Iterator[None]:
         """Let one change through; waits while frozen."""
         with self._condition:
-            self._condition.wait_for(lambda: not self._frozen)
+            if self._frozen:
+                self._will_wait()
+                self._condition.wait_for(lambda: not self._frozen)
             self._changing += 1
         try:
             yield

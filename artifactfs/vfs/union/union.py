@@ -18,6 +18,7 @@ import stat
 import threading
 from typing import TYPE_CHECKING
 
+from artifactfs.model import ReferenceEntry
 from artifactfs.paths import join_path
 from artifactfs.staging.marks import NODE_MARK
 from artifactfs.vfs.union import making
@@ -32,7 +33,9 @@ from artifactfs.vfs.union.resolving import Resolver, fail
 from artifactfs.vfs.union.room import Room
 
 if TYPE_CHECKING:
-    from artifactfs.model import FileEntry, ReferenceEntry
+    from collections.abc import Callable
+
+    from artifactfs.model import FileEntry
     from artifactfs.repository.lower import Lower
     from artifactfs.vfs.union.resolving import Found
 
@@ -44,17 +47,40 @@ _ACCESS = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
 class Union:
     """A staging directory as a tree. A context manager; may be shared by threads.
 
+    Args:
+        upper: the upper directory.
+        work: an empty directory on the same file system.
+        lower: the version.
+        gate: freezes and thaws it.
+        quota: bytes; None for no limit.
+        will_wait: called before something that may take long: a disk is synchronised, a file copied, the network asked.
+        is_far: whether files of the version come over the network.
+
     Attributes:
         gate: freezes and thaws it.
     """
 
-    def __init__(self, upper: bytes, work: bytes, lower: Lower, *, gate: Gate, quota: int | None = None) -> None:
+    def __init__(
+        self,
+        upper: bytes,
+        work: bytes,
+        lower: Lower,
+        *,
+        gate: Gate,
+        quota: int | None = None,
+        will_wait: Callable[[], None] = lambda: None,
+        is_far: bool = False,
+    ) -> None:
         self.gate = gate
+        self._will_wait = will_wait
+        self._is_far = is_far
         self._room = Room(upper, quota)
         self._names = threading.RLock()
         self._files = OpenFiles(self._room)
         self._resolver = Resolver(upper, lower)
-        self._copier = Copier(self._resolver, work, names=self._names, moved_up=self._files.move_up, room=self._room)
+        self._copier = Copier(
+            self._resolver, work, names=self._names, moved_up=self._files.move_up, room=self._room, will_wait=will_wait
+        )
         self._namespace = Namespace(self._resolver, self._copier)
         self._details = Details(self._resolver, self._copier, names=self._names)
 
@@ -122,6 +148,8 @@ class Union:
 
     def read(self, handle: int, *, offset: int, size: int) -> bytes:
         """Return the overlap of a range with an open file."""
+        if self._files.get(handle).may_be_far:
+            self._will_wait()
         return self._files.read(handle, offset=offset, size=size)
 
     def write(self, handle: int, data: bytes, *, offset: int) -> int:
@@ -130,6 +158,7 @@ class Union:
 
     def fsync(self, handle: int, *, data_only: bool) -> None:
         """Make an open file durable, and its name with it."""
+        self._will_wait()
         self._files.sync(handle, data_only=data_only)
 
     def fsync_directory(self, path: bytes) -> None:
@@ -139,6 +168,7 @@ class Union:
                 return
             descriptor = os.open(self._resolver.upper_path(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
+            self._will_wait()
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -267,9 +297,12 @@ class Union:
             if lower is None or not hasattr(lower.entry, "size"):
                 raise fail(errno.ELOOP, path)
             # Under the lock, so that a copy that comes up meanwhile finds the handle.
-            handle = self._files.reserve(lower)
+            may_be_far = self._is_far or isinstance(lower.entry, ReferenceEntry)
+            handle = self._files.reserve(lower, may_be_far=may_be_far)
         entry: FileEntry | ReferenceEntry = lower.entry  # type: ignore[assignment]  # it has a size
         try:
+            if may_be_far:
+                self._will_wait()
             self._files.fill(handle, self._resolver.lower.open_file(entry, lower.placement))
         except BaseException:
             self._files.remove(handle)
