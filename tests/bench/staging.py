@@ -1,5 +1,8 @@
 """Measure writing into staging directories: `python -m tests.bench.staging [--runs 3] [--files 70000] [--mib 2048]`.
 
+`--large 1000000` measures nothing but what must not depend on how many files a version has: renaming the directory in
+which all of so many empty files are, and committing that, and one changed file.
+
 Beside ext4, one after the other: unpacking a tree of source-like files, writing a large file with fsync, renaming the
 directory that holds all files of a version, and committing after a copy. The union stands beside a bare loopback by
 fusepy, which unpacks the same tree. Needs root, and as much free space as four such trees on the disk of `--where`.
@@ -166,6 +169,48 @@ class Bench:
         return format_table(rows)
 
 
+class LargeBench:
+    """A version of very many files, in one directory, and a mount of it."""
+
+    def __init__(self, work: Path, *, count: int) -> None:
+        self.work, self.count = work, count
+        places = {"REPO": "repo", "STATE": "state", "CACHE": "cache", "RUNTIME": "run", "CONFIG": "config.toml"}
+        self._environment = {f"ARTIFACTFS_{name}": str(work / folder) for name, folder in places.items()}
+        (work / "config.toml").touch()
+        (work / "mnt").mkdir()
+
+    def artifactfs(self, *arguments: str) -> None:
+        """Run a command."""
+        run(ARTIFACTFS, "--quiet", *arguments, **self._environment)
+
+    def make(self) -> None:
+        """Make the version: src/000/000 and so on."""
+        for number in range(0, self.count, 1000):
+            folder = self.work / "tree" / "src" / f"{number // 1000:03d}"
+            folder.mkdir(parents=True)
+            for each in range(min(1000, self.count - number)):
+                os.close(os.open(f"{folder}/{each:03d}", os.O_CREAT | os.O_WRONLY))
+        self.artifactfs("put", "base", f"{self.work}/tree/.")
+
+    def measure(self) -> list[list[str]]:
+        """Return a row of milliseconds for each driver."""
+        rows = [["driver", "rename", "commit of that", "commit after one changed file"]]
+        self.artifactfs("mount", str(self.work / "mnt"))
+        try:
+            for driver in ("overlay", "union"):
+                self.artifactfs("stage", "base:v0", "--name", driver, "--driver", driver)
+                top, ref = self.work / "mnt" / "base" / f"@{driver}", f"base:@{driver}"
+                spent = [timed(lambda top=top: os.rename(top / "src", top / "moved"))]
+                spent.append(timed(lambda ref=ref: self.artifactfs("commit", ref)))
+                (top / "moved" / "000" / "007").write_text("changed")
+                spent.append(timed(lambda ref=ref: self.artifactfs("commit", ref)))
+                rows.append([driver, *(f"{seconds * 1000:.1f} ms" for seconds in spent)])
+                self.artifactfs("--yes", "discard", ref)
+        finally:
+            self.artifactfs("umount", str(self.work / "mnt"))
+        return rows
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -174,8 +219,14 @@ def main() -> None:
     parser.add_argument("--copied", type=int, default=20_000, help="files of the version, and of each copy")
     parser.add_argument("--mib", type=int, default=2048)
     parser.add_argument("--where", default=None)
+    parser.add_argument("--large", type=int, metavar="COUNT", help="only renaming, and commits, of so many files")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="artifactfs-staging-", dir=given.where) as name:
+        if given.large:
+            large = LargeBench(Path(name), count=given.large)
+            large.make()
+            print(format_table(large.measure()))
+            return
         bench = Bench(Path(name), files=given.files, small=given.copied, mib=given.mib)
         try:
             for _ in range(given.runs):

@@ -57,11 +57,14 @@ class Turns:
         """Let another thread ask meanwhile: this one is going to wait. Harmless when repeated, and in other threads."""
         if not getattr(self._own, "has_turn", False):
             return
-        self._own.has_turn = False
         with self._guard:
             is_alone = self._waiting == 0
         if is_alone:
-            self._start()
+            try:
+                self._start()
+            except RuntimeError:
+                return  # the system gives no thread now: then everybody waits
+        self._own.has_turn = False
         self._turn.release()
 
     def serve(self, library: Any, arguments: tuple[Any, ...]) -> int:
