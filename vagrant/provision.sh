@@ -19,7 +19,8 @@ TEXT
 # python3-venv: the virtual environment; libfuse2: loaded by fusepy; fuse3: fusermount, for mounts of ordinary users.
 base_packages="ca-certificates fuse3 git libfuse2 make python3 python3-venv"
 # Tools that the tests run on a mount, mkfs for file systems that fill up, ruby for the Vagrantfile.
-dev_packages="attr e2fsprogs patch procps rsync ruby strace xfsprogs"
+# Chromium shows the web page to its tests.
+dev_packages="attr chromium e2fsprogs patch procps rsync ruby strace xfsprogs"
 # borg mounts with pyfuse3; ratarmount comes from PyPI.
 peer_packages="borgbackup erofs-utils python3-pyfuse3 rclone restic squashfs-tools squashfuse"
 

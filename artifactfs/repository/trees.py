@@ -140,6 +140,22 @@ class Trees:
                     yield item, place
             waiting += reversed(below)
 
+    def find_number(self, directory: DirectoryEntry, name: bytes, placement: Placement | None = None) -> int:
+        """Return how many entries of a directory come before a name, which need not be there. Reads a page a level.
+
+        Raises:
+            BlobMissingError, DigestMismatchError, MalformedError: see `load_page`.
+        """
+        tree, number = directory.tree, 0
+        while True:
+            stored = self.load_page(tree, placement)
+            items = stored.page.items
+            index = bisect_left(items, name, key=_last_name)
+            number += sum(map(_count, items[:index]))
+            if index == len(items) or not isinstance(item := items[index], PageRef):
+                return number
+            tree, placement = item.tree, stored.placements[index]
+
     def find_child(self, directory: DirectoryEntry, name: bytes, placement: Placement | None = None) -> Placed | None:
         """Return the entry called `name` in a directory, or None. Reads one page of each level.
 

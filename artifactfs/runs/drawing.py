@@ -28,7 +28,7 @@ LAYER_GAP: Final = 56
 MARGIN: Final = 12
 LETTER: Final = 7.3
 """Width of a letter of the font below, in pixels."""
-_STYLE: Final = """\
+STYLE: Final = """\
 text{font:13px ui-monospace,monospace;fill:#1f2328}.v{fill:#ddf4ff;stroke:#54aeff}.r{fill:#fff8c5;stroke:#d4a72c}
 .f{fill:#ffebe9;stroke:#ff8182}.d{stroke-dasharray:4 3}.s{stroke-width:2.5}.m{stroke-width:4}
 path{fill:none;stroke:#8c959f}
@@ -66,8 +66,17 @@ def draw_mermaid(nodes: Mapping[str, Node], edges: Iterable[tuple[str, str]]) ->
     return "\n".join(lines) + "\n"
 
 
-def draw_svg(nodes: Mapping[str, Node], edges: Iterable[tuple[str, str]], *, start: str = "") -> str:
-    """Return the graph as an SVG document of its own, for light and dark pages; `start` gets a thicker frame."""
+def draw_svg(
+    nodes: Mapping[str, Node], edges: Iterable[tuple[str, str]], *, start: str = "", style: str = STYLE
+) -> str:
+    """Return the graph as an SVG document of its own, for light and dark pages.
+
+    Args:
+        nodes: by name.
+        edges: pairs of names.
+        start: of these nodes, gets a thicker frame.
+        style: the style sheet in the document; "" for none, where a page has it already.
+    """
     layout = _lay_out(list(nodes), list(dict.fromkeys(edges)))
     labels = {name: label_node(name, node) for name, node in nodes.items()}
     widths = {name: len(label) * LETTER + 20 for name, label in labels.items()}
@@ -77,7 +86,7 @@ def draw_svg(nodes: Mapping[str, Node], edges: Iterable[tuple[str, str]], *, sta
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
             f'viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="lineage">'
         ),
-        f"<style>{_STYLE}</style>",
+        f"<style>{style}</style>" if style else "",
         (
             '<marker id="a" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
             '<path d="M0 1L8 4L0 7" /></marker>'

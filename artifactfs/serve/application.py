@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
     from starlette.requests import Request
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from artifactfs.serve.context import Context
     from artifactfs.serve.operations import Operation
@@ -46,12 +46,13 @@ def make_application(context: Context, access: Access) -> ASGIApp:
             Route(path, _make_endpoint(context, found), methods=[each.method for each in found])
             for path, found in paths.items()
         ),
-        Route("/api/{rest:path}", _answer_unknown),
         Route("/static/{path:path}", _answer_static),
-        Route("/{path:path}", _answer_page),
     ]
     handlers = {HTTPException: _answer_http_error, ArtifactFSError: _answer_error, Exception: _answer_error}
-    return Starlette(routes=routes, middleware=[Middleware(Guard, access)], exception_handlers=handlers)
+    application = Starlette(routes=routes, middleware=[Middleware(Guard, access)], exception_handlers=handlers)
+    # Not a route: those have patterns that a name with a line's end does not match.
+    application.router.default = _answer_rest
+    return application
 
 
 def _make_endpoint(context: Context, operations: list[Operation]) -> Callable[[Request], Awaitable[Response]]:
@@ -94,22 +95,22 @@ async def _read_body(request: Request) -> bytes:
     return body
 
 
-def _answer_unknown(request: Request) -> Response:
-    return refuse(
-        404, f"there is no {request.url.path}", kind="NotFoundError", hint="/api/openapi.json lists what there is"
-    )
+async def _answer_rest(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the one page of the front end, which shows what the address says; below /api with an error."""
+    path, response = scope["path"], _read_asset(INDEX)
+    assert response is not None
+    if path == "/api" or path.startswith("/api/"):
+        response = refuse(
+            404, f"there is no {path}", kind="NotFoundError", hint="/api/openapi.json lists what there is"
+        )
+    elif scope["method"] not in ("GET", "HEAD"):
+        response = refuse(405, f"{scope['method']} is for addresses below /api", kind="UsageError")
+        response.headers["Allow"] = "GET, HEAD"
+    await response(scope, receive, send)
 
 
 def _answer_static(request: Request) -> Response:
     return _read_asset(request.path_params["path"]) or refuse(404, "there is no such file", kind="NotFoundError")
-
-
-def _answer_page(request: Request) -> Response:
-    """Return the one page of the front end, which shows what the address says."""
-    del request
-    found = _read_asset(INDEX)
-    assert found is not None
-    return found
 
 
 def _read_asset(path: str) -> Response | None:

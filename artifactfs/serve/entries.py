@@ -5,11 +5,12 @@ Part of the API. Threading: functions without state.
 
 from __future__ import annotations
 
+import os
 import shlex
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, cast
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict, cast
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from artifactfs.errors import ArtifactFSError, EntryNotFoundError
 from artifactfs.model import DirectoryEntry, FileEntry, ReferenceEntry
@@ -37,7 +38,10 @@ class ListedFields(EntryFields):
 
 
 class Window(TypedDict):
-    """A part of a directory, in order of names; `total` is how many entries it has, `readme` one to be shown first."""
+    """A part of a directory, in order of names.
+
+    `total` is how many entries it has, `number` that of the one called `find`, `readme` one to be shown first.
+    """
 
     ref: str
     path: str
@@ -45,6 +49,7 @@ class Window(TypedDict):
     entries: list[ListedFields]
     total: int
     offset: int
+    number: int | None
     readme: str | None
 
 
@@ -65,6 +70,7 @@ class WindowParameters(Struct, frozen=True, forbid_unknown_fields=True):
     path: Path = ""
     offset: Offset = 0
     limit: Limit = 200
+    find: Annotated[str, Meta(max_length=1024, description="A name of which the number is wanted.")] = ""
 
 
 class EntryParameters(Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,6 +95,7 @@ def list_entries(context: Context, wanted: WindowParameters) -> Window:
         "entries": [list_fields(context, join_path(place.path, each.name), each, at) for each, at in found],
         "total": trees.count_entries(entry, place.placement),
         "offset": wanted.offset,
+        "number": trees.find_number(entry, os.fsencode(wanted.find), place.placement) if wanted.find else None,
         "readme": None if readme is None else join_path(place.path, readme).decode("utf-8", "replace"),
     }
     return cast("Window", fields)
@@ -103,7 +110,7 @@ def get_entry(context: Context, wanted: EntryParameters) -> EntryDetail:
         "entry": list_fields(context, place.path, place.entry, place.placement),
         "changed_in": _find_changer(context, ref, place.path) if place.viewed.staging is None else None,
         "command": _format_command(ref, shown),
-        "code": _format_code(ref, shown),
+        "code": _format_code(ref, shown, is_directory=isinstance(place.entry, DirectoryEntry)),
     }
 
 
@@ -135,6 +142,8 @@ def _format_command(ref: str, path: str) -> str:
     return f"artifactfs get {shlex.quote(whole)} ."
 
 
-def _format_code(ref: str, path: str) -> str:
+def _format_code(ref: str, path: str, *, is_directory: bool) -> str:
     first = f"import artifactfs\n\nrun = artifactfs.init()\nartifact = run.use_artifact({ref!r})\n"
-    return first + (f"path = artifact.get_entry({path!r}).download()" if path else "directory = artifact.download()")
+    if is_directory:
+        return first + f"directory = artifact.download({f'path_prefix={path!r}' if path else ''})"
+    return first + f"path = artifact.get_entry({path!r}).download()"

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from artifactfs.runs.clustering import CLUSTERED_FROM, Cluster, cluster, hide
 from artifactfs.runs.described import EdgeFields, NodeFields, node_fields
-from artifactfs.runs.drawing import draw_svg, label_node
+from artifactfs.runs.drawing import STYLE, draw_svg, label_node
 from artifactfs.runs.lineage import RunNode, VersionNode, join_parts
 from artifactfs.runs.selecting import find_start
 
@@ -34,7 +34,11 @@ class GraphNode(NodeFields):
 
 
 class Graph(TypedDict):
-    """A part of the lineage; `is_cut` says that there is more of it, `node_count` how many nodes were found."""
+    """A part of the lineage.
+
+    `is_cut` says that there is more of it, `node_count` how many nodes were found, `style` is the style sheet of the
+    drawing.
+    """
 
     start: str
     nodes: list[GraphNode]
@@ -42,6 +46,7 @@ class Graph(TypedDict):
     is_cut: bool
     is_clustered: bool
     node_count: int
+    style: str
 
 
 class LineageParameters(Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,6 +60,7 @@ class LineageParameters(Struct, frozen=True, forbid_unknown_fields=True):
     filter: Annotated[str, Meta(max_length=200, description="Only nodes of which something contains this.")] = ""
     clusters: Literal["auto", "always", "never"] = "auto"
     open: Names = ""
+    styled: Annotated[bool, Meta(description="Whether the drawing has its style sheet in it.")] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +82,14 @@ def get_lineage(context: Context, wanted: LineageParameters) -> Graph:
         "is_cut": more.is_cut,
         "is_clustered": more.is_clustered,
         "node_count": more.node_count,
+        "style": STYLE,
     }
 
 
 def draw_lineage(context: Context, wanted: LineageParameters) -> Response:
     """The same as a drawing: an SVG document of its own, each node with its name in `data-node`."""
     start, nodes, edges, _ = _find(context, wanted)
-    drawing = draw_svg(nodes, edges, start=start)
+    drawing = draw_svg(nodes, edges, start=start, style=STYLE if wanted.styled else "")
     policy = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
     headers = {"Content-Security-Policy": policy, "Cache-Control": "no-store"}
     return Response(drawing, headers=headers, media_type="image/svg+xml")

@@ -1,0 +1,136 @@
+// The frame of all pages: which address shows which page, keys, and light and dark.
+
+import { getServer } from "./api.js";
+import { h, put, say, showError } from "./dom.js";
+import { catalogue, collection } from "./pages/catalogue.js";
+import { diff } from "./pages/diff.js";
+import { history } from "./pages/history.js";
+import { lineage } from "./pages/lineage.js";
+import { machine } from "./pages/machine.js";
+import { run, runs } from "./pages/runs.js";
+import { version } from "./pages/version.js";
+
+const KEYS = [["/", "search"], ["g c", "catalogue"], ["g r", "runs"], ["g m", "this machine"], ["j k", "next and previous line"],
+  ["Enter", "open"], ["h Backspace", "up"], ["t", "light, dark, as the system"], ["+ - 0", "lineage: nearer, farther, all"], ["?", "this list"]];
+const ROUTES = [
+  [/^\/$/, catalogue], [/^\/c\/([^/]+)$/, collection], [/^\/v\/([^/]+)(?:\/(.*))?$/, version],
+  [/^\/diff\/(?:([^/]+)\/)?([^/]+)$/, diff], [/^\/lineage\/(.+)$/, lineage], [/^\/history(?:\/([^/]+))?$/, history],
+  [/^\/runs$/, runs], [/^\/runs\/([^/]+)$/, run], [/^\/machine$/, machine],
+];
+const main = document.getElementById("main");
+let leave = null, shown = "", turn = 0;
+
+/** Go to an address of this page. */
+export function go(address, { isReplaced = false } = {}) {
+  window.history[isReplaced ? "replaceState" : "pushState"](null, "", address);
+  return show();
+}
+
+async function show() {
+  const mine = ++turn, { pathname, search } = location;
+  const found = ROUTES.map(([pattern, page]) => [pattern.exec(pathname), page]).find(([match]) => match);
+  const raw = found ? found[0].slice(1) : [];
+  // A page may follow a change of the address by itself.
+  if (found && leave?.follow && shown === found[1].name && leave.follow(raw, new URLSearchParams(search))) return;
+  leave?.();
+  leave = null;
+  main.setAttribute("aria-busy", "true");
+  document.body.dataset.page = found ? found[1].name : "";
+  try {
+    const server = await getServer();
+    if (!found) throw Object.assign(new Error(`There is no page ${pathname}`), { hint: "The catalogue has links to all there is." });
+    const page = h("div", { class: "page" });
+    const left = await found[1](page, raw, new URLSearchParams(search), server);
+    if (mine !== turn) { left?.(); return; }
+    put(main, page);
+    leave = left || null;
+    shown = found[1].name;
+    page.dispatchEvent(new Event("shown"));
+  } catch (error) {
+    if (mine !== turn) return;
+    put(main, showError(error));
+    document.title = "artifactfs";
+  } finally {
+    if (mine === turn) main.removeAttribute("aria-busy");
+  }
+}
+
+function applyTheme(theme) {
+  if (theme) document.documentElement.dataset.theme = theme;
+  else delete document.documentElement.dataset.theme;
+}
+
+function turnTheme() {
+  const next = { "": "light", light: "dark", dark: "" }[localStorage.getItem("theme") || ""];
+  localStorage.setItem("theme", next);
+  applyTheme(next);
+  say(next ? `${next} mode` : "as the system has it");
+}
+
+function showKeys() {
+  const dialog = h("dialog", { onclose: () => dialog.remove() }, h("h2", {}, "Keys"),
+    h("dl", { class: "facts" }, KEYS.map(([key, what]) => [h("dt", {}, key.split(" ").map((each) => h("kbd", {}, each))), h("dd", {}, what)])),
+    h("button", { onclick: () => dialog.close(), autofocus: true }, "close"));
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
+function moveRow(step) {
+  const rows = [...main.querySelectorAll("tr.link")];
+  if (!rows.length) return false;
+  const at = rows.indexOf(document.activeElement);
+  rows[Math.max(0, Math.min(rows.length - 1, at + step))].focus();
+  return true;
+}
+
+let isAfterG = false;
+function onKey(event) {
+  const inField = event.target.matches?.("input, textarea, select, [contenteditable]") || document.querySelector("dialog[open]");
+  if (inField || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  const places = { c: "/", r: "/runs", m: "/machine" };
+  if (isAfterG && places[event.key]) go(places[event.key]);
+  else if (event.key === "/") document.getElementById("search").focus();
+  else if (event.key === "t") turnTheme();
+  else if (event.key === "?") showKeys();
+  else if (["j", "ArrowDown"].includes(event.key) && moveRow(1)) { /* moved */ }
+  else if (["k", "ArrowUp"].includes(event.key) && moveRow(-1)) { /* moved */ }
+  else if (event.key === "Enter" && document.activeElement.dataset?.href) go(document.activeElement.dataset.href);
+  else if (["h", "Backspace"].includes(event.key)) window.history.back();
+  else { isAfterG = event.key === "g"; return; }
+  isAfterG = false;
+  event.preventDefault();
+}
+
+function onClick(event) {
+  if (event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  const link = event.target.closest("a[href]");
+  if (link && link.origin === location.origin && !link.hasAttribute("download") && !/^\/(api|static)\//.test(link.pathname) && !link.getAttribute("href").startsWith("#")) {
+    event.preventDefault();
+    go(link.pathname + link.search);
+  } else if (!link && !event.target.closest("button, input, select") && !String(getSelection())) {
+    const row = event.target.closest("tr[data-href]");
+    if (row) go(row.dataset.href);
+  }
+}
+
+function makeTop(server) {
+  const search = h("input", { id: "search", type: "search", placeholder: "type=model and metadata.accuracy > 0.9", "aria-label": "Search, in the language of artifactfs find", autocomplete: "off", spellcheck: "false" });
+  search.value = new URLSearchParams(location.search).get("q") || "";
+  const form = h("form", { role: "search", onsubmit: (event) => { event.preventDefault(); go(search.value.trim() ? `/?q=${encodeURIComponent(search.value.trim())}` : "/"); } }, search);
+  put(document.getElementById("top"),
+    h("a", { href: "/", class: "brand" }, h("img", { src: "/static/icon.svg", alt: "", width: 22, height: 22 }), "artifactfs"),
+    h("nav", { "aria-label": "Pages" }, h("a", { href: "/" }, "Catalogue"), h("a", { href: "/runs" }, "Runs"), h("a", { href: "/history" }, "History"), h("a", { href: "/machine" }, "This machine")),
+    form,
+    h("span", { class: "where", title: `${server.repository}\nartifactfs ${server.version}` }, server.repository.split("/").pop() || server.repository, server.may_write ? h("span", { class: "chip warn" }, "write") : null),
+    h("button", { class: "small", type: "button", title: "Light or dark (t)", "aria-label": "Light or dark", onclick: turnTheme }, "◐"),
+    h("button", { class: "small", type: "button", title: "Keys (?)", "aria-label": "Keys", onclick: showKeys }, "?"));
+}
+
+applyTheme(localStorage.getItem("theme") || "");
+addEventListener("popstate", show);
+addEventListener("keydown", onKey);
+addEventListener("click", onClick);
+addEventListener("go", (event) => go(event.detail.address, event.detail));
+addEventListener("reload", show);
+getServer().then(makeTop, () => {});
+show();

@@ -1,0 +1,76 @@
+// What this machine does with the repository: mounts while they work, the cache, and staging directories.
+
+import { encode, encodePath, get, versionAddress } from "../api.js";
+import { commitStaging, discardStaging } from "../actions.js";
+import { h, put, showError } from "../dom.js";
+import { count, plural, size, time, visible } from "../format.js";
+import { chip, facts, table } from "../table.js";
+
+const EVERY = 2000;
+
+export async function machine(page, _raw, _parameters, server) {
+  document.title = "This machine · artifactfs";
+  const mounts = h("section"), cache = h("section"), staging = h("section");
+  const [found, cached, areas] = await Promise.all([get("mounts"), get("cache"), get("staging")]);
+  put(page, h("h1", {}, "This machine"), h("h2", {}, "Mounts"), mounts, h("h2", {}, "Staging directories"), staging, h("h2", {}, "Cache"), cache);
+  put(mounts, drawMounts(found, null));
+  put(cache, drawCache(cached));
+  put(staging, areas.staging.length ? areas.staging.map((each) => drawStaging(each, server)) : h("p", { class: "quiet" }, "There are none. `artifactfs stage NAME` makes one."));
+  let before = found, timer = 0;
+  const look = async () => {
+    try {
+      const now = await get("mounts");
+      put(mounts, drawMounts(now, before));
+      before = now;
+    } catch (error) {
+      put(mounts, showError(error));
+    }
+    timer = setTimeout(look, EVERY);
+  };
+  timer = setTimeout(look, EVERY);
+  return () => clearTimeout(timer);
+}
+
+function drawMounts(found, before) {
+  if (!found.mounts.length) return h("p", { class: "quiet" }, "Nothing is mounted. `artifactfs mount DIRECTORY` shows the repository as files.");
+  return found.mounts.map((mount) => {
+    const earlier = before?.mounts.find((each) => each.mountpoint === mount.mountpoint && each.started === mount.started);
+    return h("div", { class: "box" }, h("h3", {}, mount.mountpoint, " ", chip(mount.shows), " ", chip(mount.transport)), facts([["started", time(mount.started)], ["process", mount.pid], ["log", mount.log]]),
+      mount.figures ? figures(mount.figures, earlier?.figures, before ? found.at - before.at : 0) : h("p", { class: "quiet" }, "This transport counts nothing."));
+  });
+}
+
+function figures(now, before, seconds) {
+  const rate = (member) => (before && seconds ? (now[member] - before[member]) / seconds : null);
+  const reads = now.requests.read || 0, bytes = rate("bytes");
+  const busy = before && seconds ? Object.entries(now.requests).map(([kind, number]) => [kind, (number - (before.requests[kind] || 0)) / seconds]) : [];
+  const perSecond = Object.fromEntries(busy);
+  return [h("div", { class: "tiles" }, tile("requests", busy.length ? `${count(Math.round(busy.reduce((sum, [, each]) => sum + each, 0)))}/s` : "…"), tile("read", bytes === null ? "…" : `${size(Math.round(bytes))}/s`),
+    tile("answered here", reads ? `${(100 * (1 - now.fetched_reads / reads)).toFixed(1)} %` : "–", "reads that needed nothing from elsewhere"), tile("being fetched", count(now.fetching), "requests that wait for content from elsewhere"),
+    tile("latency p50 / p99", `${now.latency_us.p50} / ${now.latency_us.p99} µs`), tile("workers", `${now.workers.length}`, `${plural(now.restarts, "restart")}, ${plural(now.upgrades, "upgrade")}`)),
+    h("details", {}, h("summary", {}, `${size(now.bytes)} read in all, ${plural(now.errors, "error")}, ${size(now.fetched_bytes)} fetched`), table([{ name: "request" }, { name: "count", right: true }, { name: "a second", right: true }],
+      Object.entries(now.requests).sort(([, one], [, two]) => two - one).map(([kind, number]) => ({ cells: [kind, count(number), kind in perSecond ? count(Math.round(perSecond[kind])) : ""] }))))];
+}
+
+const tile = (name, value, title) => h("div", { class: "tile", title }, h("span", { class: "value" }, value), h("span", { class: "quiet" }, name));
+
+function drawCache(found) {
+  if (!found.directory) return h("p", { class: "quiet" }, "Nothing was fetched: the repository is here.");
+  const share = found.size ? Math.min(1, found.used / found.size) : 0;
+  return [h("meter", { min: 0, max: 1, value: share, high: 0.95, "aria-label": "Used" }), facts([["used", `${size(found.used)} of ${size(found.size)}`], ["holds", `${plural(found.chunks, "chunk")} of ${plural(found.objects, "object")}`], ["leaves free", size(found.free)], ["directory", found.directory], ["never thrown out", found.kept.join(", ")]]),
+    found.recent.length ? h("details", {}, h("summary", {}, "Used last"), table([{ name: "object" }, { name: "chunk", right: true }, { name: "size", right: true }, { name: "used" }], found.recent.map((each) => ({ cells: [each.object, each.chunk, size(each.size), time(each.used)] })))) : null];
+}
+
+function drawStaging(staging, server) {
+  const changes = h("div"), buttons = h("span", { class: "links" });
+  const load = async () => {
+    try {
+      const found = await get(`staging/${encode(staging.staging)}`);
+      put(changes, found.total ? table([{ name: "change" }, { name: "path" }, { name: "size", right: true }], found.changes.map((each) => ({ cells: [each.change, h("a", { href: versionAddress(staging.staging, encodePath(each)) }, visible(each.path)), each.new?.size === undefined ? "" : size(each.new.size)] })), { caption: plural(found.total, "change") }) : h("p", { class: "quiet" }, "Nothing was changed."));
+      put(buttons, h("a", { href: versionAddress(staging.staging) }, "look at it"), found.total ? h("a", { href: `/diff/${encode(staging.staging)}` }, "differences") : null,
+        server.may_write ? [h("button", { class: "small primary", type: "button", onclick: () => commitStaging(staging) }, "commit"), h("button", { class: "small danger", type: "button", onclick: () => discardStaging(staging, found.total) }, "discard")] : null);
+    } catch (error) { put(changes, showError(error)); }
+  };
+  load();
+  return h("div", { class: "box" }, h("h3", {}, staging.staging), facts([["made from", staging.base && h("a", { href: versionAddress(staging.base) }, staging.base)], ["committed", staging.committed], ["made", time(staging.created)], ["seen at", staging.path || "not mounted"], ["quota", staging.quota && `${size(staging.quota_used || 0)} of ${size(staging.quota)}`]]), buttons, changes);
+}

@@ -1,0 +1,92 @@
+// A version: its files, a preview of one, and what is known of both.
+
+import { canonicalPath, encode, encodePath, get, versionAddress } from "../api.js";
+import { editVersion, setAlias } from "../actions.js";
+import { copyButton, h, put, showError } from "../dom.js";
+import { count, duration, plural, size, time, value, visible } from "../format.js";
+import { Grid } from "../grid.js";
+import { saveLinks, showPreview } from "../preview.js";
+import { chips, facts } from "../table.js";
+import { Tree, crumbs } from "../tree.js";
+
+const PRESENCE = { local: "here", cached: "here, in the cache", partial: "partly here", missing: "remote", unknown: "remote; nothing is kept" };
+const parentOf = (path) => path.split("/").slice(0, -1).join("/");
+const lastOf = (path) => path.split("/").pop();
+
+export async function version(page, [rawRef, rawPath = ""], parameters, server) {
+  const ref = decodeURIComponent(rawRef), isStaging = ref.includes(":@"), path = canonicalPath(rawPath.replace(/\/$/, ""));
+  const detail = isStaging ? null : await get(`versions/${encode(ref)}`);
+  const entry = await get("entry", { ref, path_raw: path });
+  const isDirectory = entry.entry.kind === "directory", directory = isDirectory ? path : parentOf(path);
+  document.title = `${entry.ref}${path ? `/${visible(entry.entry.path)}` : ""} · artifactfs`;
+  const side = h("section", { class: "side", "aria-label": "What is chosen" }), where = h("div"), isGrid = parameters.get("view") === "grid";
+  const select = (chosen, at) => {
+    const address = versionAddress(ref, at) + (isGrid ? "?view=grid" : "");
+    if (isGrid && chosen.kind === "directory") { dispatchEvent(new CustomEvent("go", { detail: { address } })); return; }
+    window.history.replaceState(null, "", address);
+    fill(side, ref, at, detail).catch((error) => put(side, showError(error)));
+    put(where, crumbs(versionAddress, ref, at));
+  };
+  const list = isGrid ? new Grid(ref, { onselect: select }) : new Tree(ref, { onselect: select });
+  const toggle = versionAddress(ref, path) + (isGrid ? "" : "?view=grid");
+  put(where, crumbs(versionAddress, ref, path));
+  put(page, head(detail, entry, server), h("div", { class: "toolbar" }, where, h("span", { class: "links" },
+    directory ? h("a", { href: versionAddress(ref, parentOf(directory)) + (isGrid ? "?view=grid" : "") }, "up") : null, h("a", { href: toggle }, isGrid ? "as a tree" : "as a grid"))),
+    h("div", { class: "split" }, h("section", { class: "files", "aria-label": "Files" }, list.element), side));
+  const [window_] = await Promise.all([list.load(directory, isDirectory ? "" : lastOf(path)), fill(side, ref, path, detail, entry)]);
+  if (isDirectory && window_.readme && !isGrid) showReadme(side, ref, directory, window_.readme);
+  page.addEventListener("shown", () => { list.measure?.(); list.list.draw(); list.element.focus({ preventScroll: true }); }, { once: true });
+}
+
+function head(detail, entry, server) {
+  if (!detail) return h("h1", {}, entry.ref, " ", h("span", { class: "chip warn" }, "staging directory"));
+  const found = detail.version, name = found.collection;
+  const neighbour = (ref, text) => (ref ? h("a", { href: versionAddress(ref), title: ref }, text) : h("span", { class: "quiet" }, text));
+  return h("div", {}, h("h1", {}, h("a", { href: `/c/${encode(name)}` }, name), `:${found.version} `, chips(found.aliases, "alias"), chips(found.tags, "tag")),
+    h("p", { class: "links" }, neighbour(detail.previous, "← older"), neighbour(detail.next, "newer →"),
+      detail.before ? h("a", { href: `/diff/${encode(detail.before)}/${encode(found.ref)}` }, `differences from ${detail.before.split(":")[1]}`) : null,
+      h("a", { href: `/lineage/${encode(found.ref)}` }, "lineage"), h("a", { href: `/history/${encode(name)}` }, "history"), saveLinks(found.ref, "", true),
+      server.may_write ? [h("button", { class: "small", type: "button", onclick: () => editVersion(found) }, "edit"), h("button", { class: "small", type: "button", onclick: () => setAlias(found.ref) }, "move an alias here")] : null),
+    found.description ? h("p", { class: "description" }, found.description) : null);
+}
+
+async function fill(side, ref, path, detail, known = null) {
+  const entry = known || (await get("entry", { ref, path_raw: path }));
+  const found = entry.entry, isDirectory = found.kind === "directory";
+  const preview = path && !isDirectory ? await get("preview", { ref, path_raw: path }).catch((error) => error) : null;
+  const shown = preview instanceof Error ? showError(preview) : preview ? showPreview(preview, entry.ref, path) : null;
+  put(side, path ? h("h2", {}, visible(found.name)) : null, shown ? h("div", { class: "preview" }, shown) : null, h("div", { class: "readme" }),
+    path ? aboutEntry(entry, path) : aboutVersion(detail, entry));
+}
+
+function aboutEntry(entry, path) {
+  const found = entry.entry, isDirectory = found.kind === "directory";
+  return [h("p", { class: "links" }, found.kind === "symlink" ? null : saveLinks(entry.ref, path, isDirectory), isDirectory ? h("a", { href: versionAddress(entry.ref, path) }, "only this directory") : null),
+    facts([["size", found.size === undefined ? null : `${size(found.size)} (${count(found.size)} bytes)`], ["files", found.files === undefined ? null : count(found.files)], ["bytes are", PRESENCE[found.presence]],
+      ["modified", time(found.modified, { isExact: true })], ["mode", found.mode], ["digest", digest(found.digest)], ["content", digest(found.content_digest)], ["target", found.target],
+      ["reference to", found.uri], ["validator", found.validator && `${found.validator.kind} ${found.validator.value}${found.unverified ? " (unverified)" : ""}`],
+      ["last changed in", entry.changed_in && h("a", { href: versionAddress(entry.changed_in, path) }, entry.changed_in)]]), use(entry)];
+}
+
+function aboutVersion(detail, entry) {
+  if (!detail) return use(entry);
+  const found = detail.version, run = detail.run;
+  return [facts([["size", `${size(found.size)} in ${plural(found.files, "file")}`], ["made", time(found.created, { isExact: true })], ["by", found.author], ["message", found.message], ["type", found.type],
+    ["digest", digest(found.digest)], ["content", digest(found.content_digest)], ["made from", found.inputs.map((ref) => [h("a", { href: versionAddress(ref) }, ref), " "])], ["base", found.base && h("a", { href: versionAddress(found.base) }, found.base)],
+    ["expires", found.expires && time(found.expires)], ["copied from", found.origin && `${found.origin.ref} of ${found.origin.repository}`]]),
+    Object.keys(found.metadata).length ? [h("h3", {}, "Metadata"), facts(Object.entries(found.metadata).map(([key, each]) => [key, value(each)]))] : null,
+    run ? [h("h3", {}, "Made by the run"), facts([["run", h("a", { href: `/runs/${encode(run.id)}` }, run.name || run.id)], ["state", run.state], ["took", run.finished && duration(run.started, run.finished)], ["command", run.command.length ? h("code", {}, run.command.join(" ")) : null], ["commit", run.git?.commit]])] : found.run ? h("p", { class: "quiet" }, `Made by the run ${found.run}, which is not recorded here.`) : null,
+    use(entry)];
+}
+
+function use(entry) {
+  return [h("h3", {}, "Use it"), h("div", { class: "snippet" }, h("pre", {}, entry.command), copyButton(entry.command)), h("div", { class: "snippet" }, h("pre", {}, entry.code), copyButton(entry.code))];
+}
+
+const digest = (text) => text && h("span", { class: "digest", title: text }, text.slice(0, 23), "… ", copyButton(text));
+
+async function showReadme(side, ref, directory, name) {
+  const path = encodePath({ path: name });
+  const preview = await get("preview", { ref, path_raw: path }).catch(() => null), place = side.querySelector(".readme");
+  if (preview && place && ["markdown", "text"].includes(preview.kind)) put(place, h("h3", {}, name), showPreview(preview, ref, path));
+}

@@ -1,0 +1,34 @@
+// Tables: a head, rows, a button that copies all of it, and keys that go from row to row.
+
+import { copyText, h } from "./dom.js";
+
+/**
+ * Return a table.
+ * columns: [{name, right}]; rows: [{cells: [element or text], href, text: [strings to copy]}].
+ */
+export function table(columns, rows, { caption } = {}) {
+  const body = h("tbody", {}, rows.map((row) => h("tr", row.href ? { class: "link", tabindex: "0", data: { href: row.href } } : {},
+    row.cells.map((cell, at) => h("td", { class: columns[at].right ? "right" : null }, cell)))));
+  const copy = () => copyText(
+    [columns.map((column) => column.name), ...rows.map((row) => row.text || row.cells.map(textOf))]
+      .map((cells) => cells.map((cell) => String(cell).replaceAll(/[\t\n]/g, " ")).join("\t")).join("\n"), "table copied");
+  return h("div", { class: "table" },
+    h("div", { class: "tablehead" }, caption ? h("h2", {}, caption) : h("span"), h("button", { class: "small", type: "button", onclick: copy }, "copy table")),
+    h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col", class: column.right ? "right" : null }, column.name)))), body)));
+}
+
+function textOf(cell) {
+  if (cell === null || cell === undefined) return "";
+  if (Array.isArray(cell)) return cell.map(textOf).join(" ");
+  if (cell instanceof Element) return cell.tagName === "TIME" ? cell.dateTime : cell.textContent;
+  return cell;
+}
+
+/** Return a list of names and values. */
+export function facts(pairs) {
+  return h("dl", { class: "facts" }, pairs.filter(([, value]) => value !== null && value !== undefined && value !== "" && !(Array.isArray(value) && !value.length))
+    .map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+}
+
+export const chip = (text, kind = "") => h("span", { class: `chip ${kind}` }, text);
+export const chips = (texts, kind = "") => texts.map((text) => chip(text, kind));

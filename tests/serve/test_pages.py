@@ -1,0 +1,274 @@
+"""The pages in a real Chromium: each is shown, works, and lets nothing run that is not its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.serve.browser import MISSING, Look, look, open_browser, serve
+from tests.serve.support import HOSTILE_NAMES, Client, fill, open_client
+
+pytestmark = [pytest.mark.skipif(bool(MISSING), reason=MISSING), pytest.mark.timeout(180)]
+
+SHOWN = {
+    "catalogue": ("/", "Catalogue"),
+    "found": ("/?q=type%3Dmodel", "model:v0"),
+    "collection": ("/c/animals", "second"),
+    "version": ("/v/animals:v1", "Animals"),
+    "image": ("/v/animals:v1/images/cat.png", "here"),
+    "code": ("/v/animals:v1/moved.py", "def"),
+    "markdown": ("/v/animals:v1/README.md", "notes"),
+    "parquet": ("/v/animals:v1/rows.parquet", "2 rows, 2 columns"),
+    "csv": ("/v/animals:v1/rows.csv", "boolean"),
+    "json-lines": ("/v/animals:v1/rows.jsonl", "2 rows, 3 columns"),
+    "numpy": ("/v/animals:v1/array.npy", "3 \u00d7 5"),
+    "numpy-archive": ("/v/animals:v1/arrays.npz", "2 arrays, 8 values"),
+    "safetensors": ("/v/model:v0/weights.safetensors", "2 \u00d7 3"),
+    "binary": ("/v/animals:v1/raw.bin", "000000  00 01 02"),
+    "link": ("/v/animals:v1/link", "A symbolic link to notes.txt"),
+    "grid": ("/v/animals:v0/images?view=grid", "dog.png"),
+    "diff": ("/diff/animals:v0/animals:v1", "code.py → moved.py"),
+    "lineage": ("/lineage/model:v0", "3 nodes"),
+    "history": ("/history/animals", "committed v1"),
+    "growth": ("/history", "all versions together"),
+    "runs": ("/runs", "oops"),
+    "run": ("/runs/train", "animals:v0"),
+    "machine": ("/machine", "animals:@staging"),
+    "staging": ("/v/animals:@staging", "staging directory"),
+}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def address(shown: Path) -> Iterator[str]:
+    with serve(shown) as url:
+        yield url
+
+
+@pytest.fixture
+def seen(browser: Browser, address: str) -> Iterator[Look]:
+    with look(browser, address) as found:
+        yield found
+        found.check()
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_each_page_is_shown(seen: Look, name: str) -> None:
+    path, text = SHOWN[name]
+    seen.open(path)
+    expect(seen.page.locator("main")).to_contain_text(text)
+    expect(seen.page.locator(".loading")).to_have_count(0)
+    seen.shoot(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["catalogue", "version", "code", "diff", "lineage", "history", "machine"])
+@pytest.mark.parametrize("way", ["dark", "narrow"])
+def test_pages_in_the_dark_and_in_a_narrow_window(browser: Browser, address: str, name: str, way: str) -> None:
+    with look(browser, address, dark=way == "dark", narrow=way == "narrow") as seen:
+        path, text = SHOWN[name]
+        seen.open(path)
+        expect(seen.page.locator("main")).to_contain_text(text)
+        wide = seen.page.evaluate("document.documentElement.scrollWidth > innerWidth")
+        colour = seen.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        seen.shoot(f"{name}-{way}")
+        seen.check()
+    assert not wide
+    assert colour == ("rgb(13, 17, 23)" if way == "dark" else "rgb(255, 255, 255)")
+
+
+def test_images_sound_and_code_are_really_there(seen: Look) -> None:
+    page = seen.open(SHOWN["image"][0])
+    expect(page.locator("img.shown")).to_be_visible()
+    page.wait_for_function("document.querySelector('img.shown').naturalWidth === 64")
+    page = seen.open("/v/animals:v1/sound.wav")
+    page.wait_for_function("document.querySelector('audio').readyState > 0")
+    assert page.evaluate("document.querySelector('audio').duration") == pytest.approx(1, abs=0.01)
+    page = seen.open(SHOWN["code"][0])
+    assert page.locator(".t-k").first.text_content() == "def"
+    page = seen.open(SHOWN["grid"][0])
+    page.wait_for_function(
+        "[...document.querySelectorAll('.cell img')].filter((one) => one.naturalWidth === 64).length === 2"
+    )
+
+
+def test_the_tree_opens_in_place_and_by_keys(seen: Look) -> None:
+    page = seen.open("/v/animals:v0")
+    page.locator(".row", has_text="images").click()
+    expect(page.locator(".row", has_text="dog.png")).to_be_visible()
+    page.locator(".row", has_text="dog.png").click()
+    expect(page.locator(".side h2")).to_have_text("dog.png")
+    assert page.url.endswith("/v/animals:v0/images/dog.png")
+    page.reload()
+    expect(page.locator(".row.selected")).to_contain_text("dog.png")
+    page = seen.open("/v/animals:v0")
+    page.locator(".virtual").focus()
+    for key in ("j", "j", "k", "Enter"):
+        page.keyboard.press(key)
+    expect(page.locator(".side h2")).to_have_text("array.npy")
+
+
+def test_the_keyboard_leads_through_the_catalogue(seen: Look) -> None:
+    page = seen.open("/")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1").first).to_contain_text("animals")
+    page.keyboard.press("g")
+    page.keyboard.press("r")
+    expect(page.locator("h1").first).to_have_text("Runs")
+    page.keyboard.press("/")
+    page.keyboard.type("name=model")
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_contain_text("model:v0")
+    page.locator("h1").first.click()
+    page.keyboard.press("?")
+    expect(page.locator("dialog")).to_contain_text("this machine")
+
+
+def test_differences_side_by_side_and_by_line(seen: Look) -> None:
+    page = seen.open("/diff/animals:v0/animals:v1")
+    expect(page.locator(".pair img")).to_have_count(2)
+    page.locator(".row", has_text="notes.txt").click()
+    expect(page.locator(".line.added")).to_have_text("+three\n")
+    page.locator(".chip", has_text="renamed").click()
+    expect(page.locator(".row")).to_have_count(1)
+
+
+def test_the_lineage_is_moved_zoomed_and_followed(seen: Look) -> None:
+    page = seen.open("/lineage/model:v0")
+    box = "document.querySelector('.graph').shadowRoot.querySelector('svg').getAttribute('viewBox')"
+    first = page.evaluate(box)
+    page.locator(".graph").focus()
+    page.keyboard.press("+")
+    nearer = page.evaluate(box)
+    page.mouse.move(640, 600)
+    page.mouse.down()
+    page.mouse.move(700, 620)
+    page.mouse.up()
+    moved = page.evaluate(box)
+    page.mouse.wheel(0, 300)
+    assert len({first, nearer, moved, page.evaluate(box)}) == 4
+    page.keyboard.press("0")
+    fill_of = "getComputedStyle(document.querySelector('.graph').shadowRoot.querySelector('rect')).fill"
+    assert page.evaluate(fill_of) in ("rgb(221, 244, 255)", "rgb(255, 248, 197)")
+    page.locator(".graph g[data-node='animals:v0']").click()
+    expect(page.locator("h1").first).to_have_text("animals:v0 raw")
+
+
+def test_tables_are_copied_and_times_say_when_exactly(browser: Browser, address: str) -> None:
+    with look(browser, address) as seen:
+        seen.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page = seen.open("/c/animals")
+        page.get_by_role("button", name="copy table").click()
+        expect(page.locator("#status")).to_contain_text("table copied")
+        text = page.evaluate("navigator.clipboard.readText()")
+        assert text.splitlines()[1].split("\t")[:3] == ["v2", "latest", "third"]
+        assert "T" in page.locator("time").first.get_attribute("title").splitlines()[1]
+        seen.check()
+
+
+def test_nothing_of_a_hostile_version_runs(browser: Browser, address: str) -> None:
+    with look(browser, address) as seen:
+        for name in (*HOSTILE_NAMES, "script.svg", "page.html", "evil.md", "evil.csv"):
+            page = seen.open(f"/v/hostile:v0/{quote(name, safe='')}")
+            expect(page.locator(".side .facts").first).to_contain_text("size")
+            expect(page.locator(".row.selected")).to_have_count(1)
+            seen.check()
+        page.goto(f"{seen.address}/diff/hostile:v0?at=1")
+        page.wait_for_selector(".row")
+        seen.check()
+
+
+def test_hostile_files_opened_by_themselves_run_nothing(browser: Browser, address: str) -> None:
+    with look(browser, address) as seen:
+        page = seen.page
+        page.goto(f"{seen.address}/api/content?ref=hostile&path=script.svg")
+        assert page.evaluate("document.documentElement.tagName") == "svg"
+        assert page.evaluate("window.hacked === undefined")
+        assert page.evaluate("window.origin") == "null"  # in a sandbox
+
+
+def test_the_policy_refuses_what_the_page_itself_would_do_wrong(browser: Browser, address: str) -> None:
+    with look(browser, address) as seen:
+        page = seen.open("/")
+        for script in (
+            "() => { document.body.innerHTML = '<b>x</b>' }",
+            "() => { document.body.append(document.createRange().createContextualFragment('<b>x</b>')) }",
+        ):
+            with pytest.raises(Exception, match="TrustedHTML"):
+                page.evaluate(script)
+        page.evaluate("() => { const one = new Image(); one.src = 'http://evil.example/x'; document.body.append(one) }")
+        with page.expect_console_message(lambda message: "evil.example" in message.text):
+            page.evaluate("() => { const one = new Image(); one.src = 'http://evil.example/y' }")
+
+
+class TestWriting:
+    """The write actions, each with its question."""
+
+    @pytest.fixture
+    def own(self, browser: Browser, tmp_path: Path) -> Iterator[Look]:
+        fill(tmp_path)
+        with serve(tmp_path, "--write") as url, look(browser, url) as found:
+            assert "token=" in url
+            yield found
+            found.check()
+
+    def answer(self, look: Look, text: str, **values: str) -> None:
+        dialog = look.page.locator("dialog")
+        for name, value in values.items():
+            dialog.locator(f"[name={name}]").fill(value)
+        look.shoot(f"dialog-{text}")
+        dialog.get_by_role("button", name=text, exact=True).click()
+        expect(dialog).to_have_count(0)
+
+    def test_an_alias_moves_and_a_version_is_edited(self, own: Look) -> None:
+        page = own.open("/v/animals:v0")
+        page.get_by_role("button", name="move an alias here").click()
+        self.answer(own, "move", aliases="best")
+        expect(page.locator("h1").first).to_contain_text("best")
+        page.get_by_role("button", name="edit").click()
+        self.answer(own, "save", description="<b>new</b>", tags="good raw")
+        expect(page.locator(".description")).to_have_text("<b>new</b>")
+        expect(page.locator("h1").first).to_contain_text("good")
+        page = own.open("/c/animals")
+        page.get_by_role("button", name="Remove the alias best").click()
+        self.answer(own, "remove")
+        expect(page.locator("main")).not_to_contain_text("best")
+
+    def test_a_staging_directory_is_committed_and_discarded(self, own: Look, tmp_path: Path) -> None:
+        with open_client(tmp_path) as client:
+            place = upper_of(client)
+        (place / "new.txt").write_text("new\n")
+        page = own.open("/machine")
+        expect(page.locator("main")).to_contain_text("1 change")
+        page.get_by_role("button", name="commit").click()
+        self.answer(own, "commit", message="from the page")
+        expect(page.locator("#status")).to_contain_text("made animals:v3")
+        (place / "lost.txt").write_text("lost\n")
+        own.open("/machine")
+        expect(page.locator("main")).to_contain_text("lost.txt")
+        page.get_by_role("button", name="discard").click()
+        expect(page.locator("dialog")).to_contain_text("1 uncommitted changes are lost")
+        self.answer(own, "discard")
+        expect(page.locator("main")).to_contain_text("There are none.")
+
+
+def upper_of(client: Client) -> Path:
+    return Path(os.fsdecode(client.get("staging/animals")["staging"]["upper"]))
+
+
+def test_without_write_nothing_offers_to_change(seen: Look) -> None:
+    page = seen.open("/v/animals:v0")
+    expect(page.get_by_role("button", name="edit")).to_have_count(0)
+    page = seen.open("/machine")
+    expect(page.get_by_role("button", name="commit")).to_have_count(0)
