@@ -154,7 +154,7 @@ def _leaves_some() -> bool:
     while has_children():
         if time.monotonic() > deadline:
             return os.getpid() != 1
-        signal.sigtimedwait({signal.SIGCHLD}, 0.05)
+        signal.sigtimedwait({*PASSED_ON, signal.SIGCHLD}, 0.05)  # what ends programs comes too late for this one
     return False
 
 
