@@ -12,6 +12,7 @@ from .durations import Duration
 from .options import BytesPath, Command, Group
 from .output import format_count, format_moment, format_size, print_json, print_table
 from .progress import show_progress
+from .referring import Referring, reference_options
 from .session import current_session
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def list_drafts(name: str | None, *, is_all: bool) -> None:
 @command.command("add", cls=Command)
 @click.argument("name", shell_complete=complete_name)
 @click.argument("id_", metavar="ID")
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=BytesPath())
+@click.argument("paths", nargs=-1, required=True, metavar="PATH|URI...", type=BytesPath())
 @click.option("--type", "type_", metavar="TYPE", help="The collection's type (new ones: dataset).")
 @click.option("--alias", "aliases", multiple=True, help="An alias for the version, besides latest; repeatable.")
 @click.option("--description", default="", help="What the data is.")
@@ -62,6 +63,7 @@ def list_drafts(name: str | None, *, is_all: bool) -> None:
 )
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out, as in gitignore(5); repeatable.")
 @click.option("--skip-special", is_flag=True, help="Leave sockets, FIFOs and devices out instead of refusing them.")
+@reference_options
 def add(
     name: str,
     id_: str,
@@ -70,20 +72,22 @@ def add(
     expires: int | None,
     exclude: tuple[str, ...],
     skip_special: bool,
+    referring: Referring,
     **more: Any,
 ) -> None:
-    """Add local paths to a draft as a part; the first one begins it. A path that is in another part is refused."""
+    """Add local paths, and what URIs name, to a draft as a part; the first one begins it.
+
+    A path that is in another part is refused. URIs are as in `artifactfs put`.
+    """
     from artifactfs.repository.contributing import Contribution, contribute
     from artifactfs.repository.drafts import LIFETIME_NS, Drafts
-    from artifactfs.repository.put import Storing
-    from artifactfs.repository.sources import Source, make_plan
+    from artifactfs.repository.put import Storing, plan_sources
     from artifactfs.repository.treebuilder import make_root
 
     session = current_session()
     options = make_options(message="", ttl=None, if_changed=False, **more)
-    plan = make_plan(Source(path) for path in paths)
     with session.open_repository(create=True) as repository, show_progress(session, f"add to {name}") as progress:
-        options = in_run(repository, options)
+        plan, options = plan_sources(repository, referring.make_sources(paths), in_run(repository, options))
         given = Contribution(
             type=options.type,
             aliases=options.aliases,

@@ -44,13 +44,16 @@ def print_fetched(session: Session, name: str, result: FetchResult, *, is_remote
     """Say what was fetched."""
     plan = result.plan
     if session.json:
-        fields = {"files": plan.files, "size": plan.size, "references": plan.references, "chunks": len(plan.chunks)}
+        fields = {"files": plan.files, "size": plan.size, "references": plan.references}
+        fields |= {"refused": plan.refused, "chunks": len(plan.names)}
         print_json({"ref": name, **fields, "fetched": result.fetched, "fetched_size": result.size})
         return
-    if not is_remote:
+    if not is_remote and not plan.referenced:
         session.note(f"{name} is on this machine: the repository is a local directory")
-        return
-    amount = f"{format_count(plan.files, 'file')}, {format_size(plan.size)}; {format_size(result.size)} fetched"
-    session.note(f"{name} is on this machine ({amount})")
-    if plan.references:
-        session.warn(f"{format_count(plan.references, 'reference')} were not fetched: they are read where they are")
+    else:
+        count = format_count(plan.files + plan.references, "file")
+        amount = f"{count}, {format_size(plan.size)}; {format_size(result.size)} fetched"
+        session.note(f"{name} is on this machine ({amount})")
+    if plan.refused:
+        were = "1 reference was" if plan.refused == 1 else f"{plan.refused} references were"
+        session.warn(f"{were} not fetched: follow_references in the configuration file does not name them")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
 
 from artifactfs.paths import check_collection_name
-from artifactfs.reference.uris import MAX_OBJECTS, is_uri
 
 from .committing import in_run, make_options, note_output, print_result, version_options
 from .completing import complete_name
 from .options import BytesPath, Command
 from .progress import show_progress
+from .referring import Referring, reference_options
 from .session import current_session
 
 
@@ -23,15 +22,7 @@ from .session import current_session
 @version_options
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out, as in gitignore(5); repeatable.")
 @click.option("--skip-special", is_flag=True, help="Leave sockets, FIFOs and devices out instead of refusing them.")
-@click.option("--no-checksum", is_flag=True, help="Record only size and time of what URIs name: unverified.")
-@click.option(
-    "--max-objects",
-    type=click.IntRange(min=1),
-    default=MAX_OBJECTS,
-    show_default=True,
-    help="How many objects a URI may name.",
-)
-@click.option("--allow-signed", is_flag=True, help="Keep signatures in URLs: readers of the version can use them.")
+@reference_options
 @click.option("--rehash", is_flag=True, help="Read every file, also one that was put before and did not change.")
 def command(
     name: str,
@@ -40,9 +31,7 @@ def command(
     exclude: tuple[str, ...],
     skip_special: bool,
     rehash: bool,
-    no_checksum: bool,
-    max_objects: int,
-    allow_signed: bool,
+    referring: Referring,
     **more: Any,
 ) -> None:
     """Make a version of exactly the local paths and URIs given, and print its name.
@@ -52,18 +41,12 @@ def command(
     references are kept, which are read where they are. What artifact://NAME:vN/PATH names, or with an alias, is taken
     over from that version without being copied; it stays when that version is deleted.
     """
-    from artifactfs.repository.put import Referred, Source, put_paths
+    from artifactfs.repository.put import put_paths
 
     session = current_session()
     check_collection_name(name)
     options = make_options(**more)
-    texts = [os.fsdecode(path) for path in paths]
-    sources = [
-        Referred(text, checksum=not no_checksum, max_objects=max_objects, allow_signed=allow_signed)
-        if is_uri(text)
-        else Source(os.fsencode(text))
-        for text in texts
-    ]
+    sources = referring.make_sources(paths)
     with session.open_repository(create=True) as repository, show_progress(session, f"put {name}") as progress:
         options = in_run(repository, options)
         result = put_paths(

@@ -93,7 +93,7 @@ def list_references(ref: str) -> None:
 
     session = current_session()
     parsed = parse_ref(ref)
-    with session.open_repository(keeps=False) as repository:
+    with session.open_repository() as repository:
         viewed = view(repository, parsed)
         entries = [
             (path, entry)

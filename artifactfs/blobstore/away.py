@@ -113,6 +113,9 @@ class KeptStore(CachingStore):
     def note_range(self, key: str, offset: int) -> None:
         """Do nothing: this process fetches nothing."""
 
+    def _note_kept(self, key: str, number: int) -> None:
+        """Do nothing: this process fetches nothing."""
+
     def _read_chunk(self, key: str, number: int, first: int, last: int) -> bytes:
         found = self.cache.read(key, number, first, last - first)
         if found is None or len(found) != last - first:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.blobstore.cachekeeps import CacheKeeps
+from artifactfs.blobstore.chunkfiles import TRAILER_SIZE, use_chunk
 from artifactfs.errors import ArtifactFSError, translate_os_error
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 PART: Final = ".part"
 """Ends the name of a chunk that is being fetched."""
-TRAILER_SIZE: Final = hashlib.sha256().digest_size
+USED: Final = ".used"
+"""Ends the name of an empty file that says when users who do not own a chunk used it."""
 _CHUNKS: Final = "chunks"
 _SIZE_FILE: Final = "size"
 _KEPT_SHARE: Final = 0.9
@@ -108,6 +109,7 @@ class CacheQuota:
     def iter_chunks(self) -> Iterator[Cached]:
         """Yield the chunks that are there, in no order."""
         for folder, _, names in os.walk(self.chunks):
+            present = set(names)
             for name in names:
                 stem, _, number = name.rpartition(".")
                 if not number.isdecimal():
@@ -115,8 +117,23 @@ class CacheQuota:
                 path = os.path.join(folder, name)
                 with suppress(OSError):
                     status = os.stat(path)
+                    used_ns = status.st_atime_ns
+                    if name + USED in present:
+                        used_ns = max(used_ns, os.stat(path + USED).st_mtime_ns)
                     key = os.path.relpath(os.path.join(folder, stem), self.chunks)
-                    yield Cached(key, int(number), max(status.st_size - TRAILER_SIZE, 0), status.st_mtime_ns, path)
+                    yield Cached(key, int(number), max(status.st_size - TRAILER_SIZE, 0), used_ns, path)
+
+    def touch(self, path: str, descriptor: int) -> None:
+        """Note that a chunk is used now. Who does not own its file says so beside it."""
+        try:
+            use_chunk(descriptor)
+        except OSError:
+            with suppress(OSError):
+                beside = self.open_file(path + USED)
+                try:
+                    os.utime(beside)
+                finally:
+                    os.close(beside)
 
     def open_file(self, path: str) -> int:
         """Return a descriptor of a file of the cache, made if need be; where the cache is shared its group may write.
@@ -124,7 +141,7 @@ class CacheQuota:
         Raises:
             OSError: it cannot be opened.
         """
-        flags = os.O_RDWR | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW  # who shares the directory may have put a link there
         try:
             return os.open(path, flags)
         except FileNotFoundError:
@@ -135,6 +152,31 @@ class CacheQuota:
             with suppress(OSError):  # somebody else has made it meanwhile
                 os.fchmod(descriptor, 0o660)  # whatever the umask says
         return descriptor
+
+    def make_own_file(self, path: str) -> tuple[str, int]:
+        """Return path and descriptor of a new file for a chunk, locked, that nobody but this user may write to.
+
+        Whoever calls holds the lock of the chunk.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        path = f"{path}.new{PART}"
+        self._make_folder(os.path.dirname(path))
+        while True:
+            with suppress(FileNotFoundError):
+                os.unlink(path)  # of a process that was killed
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                if self._is_shared():
+                    os.fchmod(descriptor, 0o640)
+                if os.fstat(descriptor).st_nlink:
+                    return path, descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)  # who counts took it for one that was left
 
     def _is_shared(self) -> bool:
         """Return whether the cache belongs to a group: its directory is set-group-ID."""
@@ -174,6 +216,13 @@ class CacheQuota:
             sized.set(used + size if fits else used)
             return fits
 
+    def has_room(self, size: int) -> bool:
+        """Return whether so many bytes can be kept without anything being deleted."""
+        try:
+            return self.used() + size <= self.limits.size and self._free() - size >= self.limits.free
+        except (ArtifactFSError, OSError):
+            return False
+
     def give_back(self, size: int) -> None:
         """Say that so many bytes are not used after all."""
         with suppress(ArtifactFSError), self._sized() as sized:
@@ -195,6 +244,8 @@ class CacheQuota:
             with suppress(OSError):
                 os.unlink(chunk.path)
                 used -= chunk.size + TRAILER_SIZE
+            with suppress(OSError):
+                os.unlink(chunk.path + USED)
         return used
 
     def _scan(self) -> tuple[list[Cached], int]:
@@ -249,7 +300,7 @@ class _SizeFile:
 def _find_live_size(path: str) -> int:
     """Return the bytes of a temporary file that somebody fills; one that nobody holds is deleted."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return 0
     try:

@@ -22,18 +22,21 @@ from typing import TYPE_CHECKING, Final
 from artifactfs.blobstore.chunkreader import ChunkReader
 from artifactfs.blobstore.keys import BLOBS_PREFIX, PACKS_PREFIX, SUMS_PREFIX, TREEPACKS_PREFIX, TREES_PREFIX
 from artifactfs.blobstore.nearpages import NearPages
-from artifactfs.blobstore.remote import open_remote
+from artifactfs.blobstore.remote import KeptPart, open_remote
 from artifactfs.blobstore.retrying import RetryingStore, RetryPolicy
 from artifactfs.digest import CHUNK_SIZE
-from artifactfs.errors import StorageFullError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from artifactfs.blobstore.base import ObjectFile
     from artifactfs.blobstore.diskcache import DiskCache
     from artifactfs.blobstore.remembered import Remembered
     from artifactfs.blobstore.remote import RemoteObjects
 
 _TOUCHED: Final = 1 << 14
+_SCATTERED: Final = 4
+"""Chunks of a pack that are waited for before all of it is fetched."""
 _RANGES: Final = (BLOBS_PREFIX, PACKS_PREFIX, TREEPACKS_PREFIX)
 _WHOLE: Final = (SUMS_PREFIX, TREES_PREFIX)
 
@@ -67,6 +70,7 @@ class CachingStore(RetryingStore):
         self._touched: OrderedDict[tuple[str, int], int] = OrderedDict()
         self._fetched: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._ends: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        self._waited: OrderedDict[str, int] = OrderedDict()
 
     def read(self, key: str) -> bytes:
         """Return a whole object; sums and trees are kept, formats and logs remembered.
@@ -113,6 +117,25 @@ class CachingStore(RetryingStore):
             parts.append(self._read_chunk(key, number, first, last))
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def find_kept(self, key: str, offset: int, size: int) -> list[KeptPart]:
+        """Return the parts of chunks that a range consists of; empty unless all are kept."""
+        number, first = divmod(offset, CHUNK_SIZE)
+        chunk = self.cache.open(key, number)
+        if chunk is None:
+            lone = self.cache.open(lone_key(key, offset), 0)
+            return [KeptPart(lone, 0, size)] if lone is not None and lone.size == size else []
+        self._note_kept(key, number)
+        part = KeptPart(chunk, first, min(size, CHUNK_SIZE - first))
+        if part.start + part.size > chunk.size:
+            return []
+        if part.size == size:
+            return [part]
+        rest = self.find_kept(key, offset + part.size, size - part.size)
+        return [part, *rest] if rest else []
+
+    def _note_kept(self, key: str, number: int) -> None:
+        self._chunks.note_read(key, number)
+
     def forget_range(self, key: str, offset: int, size: int) -> bool:
         """Drop what is kept of a range, which turned out to be wrong; return whether there was anything."""
         numbers = range(offset // CHUNK_SIZE, -(-(offset + size) // CHUNK_SIZE))
@@ -128,6 +151,17 @@ class CachingStore(RetryingStore):
         """Take a part of an object as read by somebody else, so that what comes next can be fetched."""
         if key.startswith(_RANGES):
             self._chunks.note_read(key, offset // CHUNK_SIZE)
+
+    def note_next(self, key: str, find_next: Callable[[], str | None]) -> None:
+        """Have what follows an object fetched, when that is read in order and ends soon.
+
+        Args:
+            key: of the object.
+            find_next: returns the key of what will be read after it, if that is known.
+        """
+        left = self._chunks.find_left(key)
+        if left and (following := find_next()) is not None:
+            self._chunks.begin(following, left)
 
     def count_kept(self, key: str, offset: int, size: int) -> tuple[int, int]:
         """Return how many of the chunks that hold a range are kept, and how many these are."""
@@ -153,9 +187,7 @@ class CachingStore(RetryingStore):
             if size <= 0:
                 return len(self._direct.read_range(key, start, 1))  # says what is wrong
             self._chunks.load(key, number, size)
-        if not self.cache.has(key, number):
-            msg = f"the cache {self.cache.directory} has no room for what is fetched"
-            raise StorageFullError(msg, hint="raise cache_size, or free some of the disk", subject=self.cache.directory)
+        self.cache.require(key, number)
         return size
 
     def close(self) -> None:
@@ -183,7 +215,24 @@ class CachingStore(RetryingStore):
         if size < last:
             return self._direct.read_range(key, start + first, last - first)  # says what is wrong
         self._chunks.note_read(key, number)
+        if key.startswith(PACKS_PREFIX):
+            self._note_scattered(key)
         return self._chunks.load(key, number, size)[first:last]
+
+    def _note_scattered(self, key: str) -> None:
+        """Fetch all of a pack when several of its chunks were waited for: its files are read, in whatever order.
+
+        Not where something else would have to make room.
+        """
+        with self._guard:
+            count = self._waited[key] = self._waited.pop(key, 0) + 1
+            while len(self._waited) > _TOUCHED:
+                self._waited.popitem(last=False)
+        if count != _SCATTERED:
+            return
+        size = self._sized.find_size(key) or 0
+        if self.cache.quota.has_room(size):
+            self._chunks.begin_all(key, size)
 
     def _is_thrashing(self, key: str, number: int, first: int, last: int) -> bool:
         """Return whether a chunk was fetched before, had to make room, and is not read in order now.
@@ -249,3 +298,6 @@ class _Sized(_Direct):
                     self._sizes[key] = super().find_size(key) or 0
             self._asking.pop(key, None)
         return self._sizes[key]
+
+    def find_known_size(self, key: str) -> int | None:
+        return self._sizes.get(key)

@@ -18,6 +18,8 @@ from artifactfs.digest import CHUNK_SIZE
 from artifactfs.errors import ArtifactFSError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from artifactfs.blobstore.diskcache import DiskCache
 
 AHEAD_CHUNKS: Final = 16
@@ -35,6 +37,9 @@ class Fetching(Protocol):
 
     def find_size(self, key: str) -> int | None:
         """Return the bytes in an object, or None when there is none."""
+
+    def find_known_size(self, key: str) -> int | None:
+        """Return the same if that needs nobody to be asked, else None."""
 
 
 @dataclass
@@ -110,17 +115,51 @@ class ChunkReader:
             elif number > stream.last:
                 stream.last = number
                 stream.ahead = min(max(stream.ahead * 2, 1), AHEAD_CHUNKS)
-            self._streams[key] = stream
-            if len(self._streams) > _STREAMS:
-                self._streams.popitem(last=False)
+            self._keep_stream(key, stream)
             first, stop = max(stream.horizon, stream.last) + 1, stream.last + stream.ahead + 1
             if stop - first < max(stream.ahead // 2, 1):
                 return
             stream.horizon = stop - 1
+        self._begin(key, range(first, stop))
+
+    def find_left(self, key: str) -> int:
+        """Return how many chunks more than an object has are to be fetched of what follows it; 0 when none are.
+
+        Not 0 for an object that is read in order, near its end.
+        """
+        size = self._source.find_known_size(key)
+        with self._guard:
+            stream = self._streams.get(key)
+        if not size or stream is None:
+            return 0
+        return max(stream.last + stream.ahead - (size - 1) // CHUNK_SIZE, 0)
+
+    def begin(self, key: str, count: int) -> None:
+        """Fetch the first `count` chunks of an object that will be read in order next."""
+        with self._guard:
+            stream = self._streams.pop(key, None) or _Stream(-1, ahead=AHEAD_CHUNKS, horizon=-1)
+            self._keep_stream(key, stream)
+            first, stop = stream.horizon + 1, min(count, AHEAD_CHUNKS)
+            if stream.last >= 0 or stop - first < max(stop // 4, 1):
+                return
+            stream.horizon = stop - 1
+        self._begin(key, range(first, stop))
+
+    def begin_all(self, key: str, size: int) -> None:
+        """Fetch all chunks of an object of `size` bytes that are not kept."""
+        self._begin(key, range(-(-size // CHUNK_SIZE)))
+
+    def _keep_stream(self, key: str, stream: _Stream) -> None:
+        self._streams[key] = stream
+        if len(self._streams) > _STREAMS:
+            self._streams.popitem(last=False)
+
+    def _begin(self, key: str, numbers: Iterable[int]) -> None:
+        with self._guard:
             pool = self._get_pool()
-        for ahead in range(first, stop):
+        for number in numbers:
             with suppress(RuntimeError):  # closed meanwhile
-                pool.submit(self._fetch_ahead, key, ahead)
+                pool.submit(self._fetch_ahead, key, number)
 
     def want(self, key: str, number: int, size: int) -> None:
         """Begin to fetch a chunk of `size` bytes that will be read next, unless it is kept."""

@@ -5,7 +5,7 @@ Used by the stores and wrappers for object stores. Threading: a store may be sha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from artifactfs.blobstore.base import ObjectStore
 from artifactfs.blobstore.remote_failures import translate_remote_error
@@ -13,6 +13,8 @@ from artifactfs.blobstore.remote_failures import translate_remote_error
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
+
+    from artifactfs.blobstore.chunkfiles import OpenChunk
 
 
 @runtime_checkable
@@ -32,6 +34,9 @@ class RangeReader(Protocol):
 class RangeKeeper(Protocol):
     """Keeps ranges that it has read."""
 
+    def find_kept(self, key: str, offset: int, size: int) -> list[KeptPart]:
+        """Return the parts of chunks that a range consists of; empty unless all are kept."""
+
     def forget_range(self, key: str, offset: int, size: int) -> bool:
         """Drop what is kept of a range, which turned out to be wrong; return whether there was anything."""
 
@@ -43,6 +48,43 @@ class RangeKeeper(Protocol):
 
     def count_kept(self, key: str, offset: int, size: int) -> tuple[int, int]:
         """Return how many of the chunks that hold a range are kept, and how many these are."""
+
+
+class FetchedContent:
+    """Content that has no file of its own on this machine, and never will. May be shared by threads.
+
+    A class, because asking whether something follows a protocol takes longer than reading a small file.
+    """
+
+    def read_into(self, into: memoryview, offset: int) -> int:
+        """Read up to as many bytes as fit, verified, from `offset`, and return how many; fewer only at the end.
+
+        Raises:
+            ArtifactFSError: see `read_at`.
+        """
+        raise NotImplementedError
+
+    def find_chunk(self, offset: int) -> tuple[object, int]:
+        """Return which object, and which chunk of it, holds the byte at `offset`."""
+        raise NotImplementedError
+
+    def note_read(self, offset: int) -> None:
+        """Take a part as read by another process, so that what comes next can be fetched."""
+        raise NotImplementedError
+
+
+class KeptPart(NamedTuple):
+    """A part of a chunk that is kept on this machine.
+
+    Attributes:
+        chunk: its bytes are what its digest says, and nobody else can change them.
+        start: where the part begins in it.
+        size: bytes.
+    """
+
+    chunk: OpenChunk
+    start: int
+    size: int
 
 
 class Uploader(Protocol):

@@ -2,7 +2,8 @@
 
 A chunk of an object elsewhere has no digest that anybody recorded. It is fetched under the entry's validator, and the
 cache keeps the SHA-256 of what came with it; so what is read later is what the service gave for this validator. Chunks
-of another URI, validator or size are other chunks. Local files are not kept: they are on this machine already.
+of another URI, validator, size or user are other chunks, and only those count that nobody else can have written: users
+who share a cache share what has a digest, and no more. Local files are not kept: they are on this machine already.
 
 Used by `references.py`. Threading: may be shared by threads.
 
@@ -12,6 +13,7 @@ Source: docs/design/references.md.
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
@@ -35,19 +37,33 @@ _ENTRIES: Final = 1 << 16
 _encoder = msgspec.msgpack.Encoder()
 
 
+class OwnCache(DiskCache):
+    """A cache of which only what this user fetched is read. May be shared by threads and by forked processes."""
+
+    def read(self, key: str, number: int, offset: int, size: int) -> bytes | None:
+        """Return the overlap of [offset, offset + size) with a chunk of this user, or None."""
+        chunk = self.open(key, number)
+        return None if chunk is None else chunk.read(offset, size)
+
+    def has(self, key: str, number: int) -> bool:
+        """Return whether a chunk of this user is there."""
+        return self.open(key, number) is not None
+
+
 class KeptReferences:
     """Chunks of references. May be shared by threads.
 
     Attributes:
         is_away: whether nothing is fetched by this process.
+        cache: where they are kept.
     """
 
     def __init__(self, options: RemoteOptions) -> None:
         """Store where chunks are kept, and how many are fetched at once."""
-        cache = DiskCache(options.cache, CacheLimits(options.cache_size, options.cache_free))
+        cache = OwnCache(options.cache, CacheLimits(options.cache_size, options.cache_free))
         self.is_away = options.is_away
         self._entries = _Entries()
-        self._cache = cache
+        self.cache = cache
         self._chunks = ChunkReader(cache, self._entries, connections=options.connections)
 
     def read_chunk(self, key: str, number: int, first: int, last: int, size: int) -> bytes:
@@ -58,7 +74,7 @@ class KeptReferences:
             ReferenceChangedError, RemoteError, AccessDeniedError: see `Source.read_range`.
         """
         if self.is_away:
-            found = self._cache.read(key, number, first, last - first)
+            found = self.cache.read(key, number, first, last - first)
             if found is None or len(found) != last - first:
                 raise Away(key)
             return found
@@ -77,10 +93,23 @@ class KeptReferences:
         if not self.is_away:
             self._chunks.note_read(key, number)
 
+    def fetch(self, key: str, number: int, size: int) -> int:
+        """Bring a chunk of `size` bytes in, and return how many bytes were fetched: 0 when it was there.
+
+        Raises:
+            ReferenceChangedError, RemoteError, AccessDeniedError: see `Source.read_range`.
+            StorageFullError: it could not be kept.
+        """
+        if self.cache.has(key, number):
+            return 0
+        self._chunks.load(key, number, size)
+        self.cache.require(key, number)
+        return size
+
     def count(self, key: str, size: int) -> tuple[int, int]:
         """Return how many chunks of a reference are kept, and of how many."""
         numbers = range(-(-size // CHUNK_SIZE))
-        return sum(self._cache.has(key, number) for number in numbers), len(numbers)
+        return sum(self.cache.has(key, number) for number in numbers), len(numbers)
 
     def close(self) -> None:
         """Fetch nothing more ahead."""
@@ -111,6 +140,9 @@ class _Entries:
             found = self._known.get(key)
         return None if found is None else found[1].size
 
+    def find_known_size(self, key: str) -> int | None:
+        return self.find_size(key)
+
 
 def reference_key(entry: ReferenceEntry, *, scope: str) -> str:
     """Return the key under which what an entry names is kept.
@@ -119,6 +151,7 @@ def reference_key(entry: ReferenceEntry, *, scope: str) -> str:
         entry: which.
         scope: by what right it is read: what was read by one is not handed out by another.
     """
-    validator = entry.validator
-    name = hashlib.sha256(_encoder.encode([entry.uri, validator.kind, validator.value, entry.size, scope])).hexdigest()
+    validator, user = entry.validator, os.geteuid()
+    what = [entry.uri, validator.kind, validator.value, entry.size, scope, user]
+    name = hashlib.sha256(_encoder.encode(what)).hexdigest()
     return f"{PREFIX}{name[:2]}/{name}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
@@ -18,14 +17,16 @@ import msgspec
 
 from artifactfs.blobstore.away import Away
 from artifactfs.blobstore.connecting import RemoteOptions
+from artifactfs.blobstore.limiting import Gate
 from artifactfs.blobstore.retrying import RetryPolicy
-from artifactfs.digest import CHUNK_SIZE
-from artifactfs.errors import SourceNotFoundError, UsageError
+from artifactfs.errors import AccessDeniedError, SourceNotFoundError, UsageError
 from artifactfs.model import ReferenceEntry, limit_time_ns
 from artifactfs.reference.base import changed, missing
 from artifactfs.reference.buckets import BucketSource
+from artifactfs.reference.content import KeptReferenceFile, ReferenceFile
 from artifactfs.reference.files import FileSource
 from artifactfs.reference.kept import KeptReferences, reference_key
+from artifactfs.reference.limited import LimitedSource
 from artifactfs.reference.offline import OfflineSource
 from artifactfs.reference.policy import ReferencePolicy
 from artifactfs.reference.uris import MAX_OBJECTS, find_bucket_key, normalize_uri, redact_uri
@@ -34,6 +35,7 @@ from artifactfs.reference.web import WebSource
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from artifactfs.blobstore.diskcache import DiskCache
     from artifactfs.reference.base import Described, Source
 
 MODE: Final = 0o644
@@ -61,6 +63,7 @@ class References:
             read_seconds=options.read_timeout_seconds,
         )
         self._kept = KeptReferences(options) if options.cache else None
+        self._gate = Gate(options.connections, options.bandwidth)
         self._is_away = options.is_away
         self._offline = OfflineSource() if options.offline else None
 
@@ -117,12 +120,48 @@ class References:
         """
         self.policy.check(entry.uri)
         source = self._source(entry.uri)
-        if self._kept is not None and source is not self._files:
-            key = self._key(entry)
-            return KeptReferenceFile(self._kept, key, source, entry)
+        if source is self._web and entry.validator.kind == "version":
+            shown = redact_uri(entry.uri)
+            msg = f"{shown} was recorded by its version, which is read with credentials, and these are not sent there"
+            hint = "the owner of the configuration file can add its host to `follow_references`"
+            raise AccessDeniedError(msg, hint=hint, subject=shown)
+        if source is not self._files:
+            source = LimitedSource(source, self._gate)
+            if self._kept is not None:
+                return KeptReferenceFile(self._kept, self._key(entry), source, entry)
         if self._is_away:
             raise Away(entry.uri)
         return ReferenceFile(source, entry)
+
+    def keeps(self, entry: ReferenceEntry) -> bool:
+        """Return whether what is read through a reference is kept on this machine; a local file is not."""
+        return self._kept is not None and not entry.uri.startswith("file://")
+
+    def name_chunk(self, entry: ReferenceEntry, number: int) -> str:
+        """Return the name that a chunk of a reference has in the cache."""
+        return f"{self._key(entry)}.{number}"
+
+    @property
+    def cache(self) -> DiskCache | None:
+        """Where what is fetched is kept; None when nothing is."""
+        return None if self._kept is None else self._kept.cache
+
+    def has_chunk(self, entry: ReferenceEntry, number: int) -> bool:
+        """Return whether a chunk of a reference is kept on this machine."""
+        return self._kept is not None and self._kept.cache.has(self._key(entry), number)
+
+    def fetch_chunk(self, entry: ReferenceEntry, number: int) -> int:
+        """Bring a chunk of a reference that is kept into the cache; return the bytes fetched, 0 when it was there.
+
+        Raises:
+            AccessDeniedError: it is not followed here, or may not be read.
+            ReferenceChangedError: it is no longer what was recorded.
+            RemoteError: it cannot be reached.
+            StorageFullError: it could not be kept.
+        """
+        file = self.open(entry)
+        assert isinstance(file, KeptReferenceFile), "its content is kept"
+        return file.fetch(number)
 
     def count_kept(self, entry: ReferenceEntry) -> tuple[int, int] | None:
         """Return how many chunks of a reference are kept on this machine, and of how many; None for a local file."""
@@ -162,105 +201,12 @@ class References:
             return self._files
         if self._offline is not None:
             return self._offline
-        if find_bucket_key(uri) is not None:
+        if (place := find_bucket_key(uri)) is not None and (not place.account or self.policy.names_host(uri)):
             return self._buckets
         if uri.startswith(("http://", "https://")):
             return self._web
         msg = f"this release does not read {redact_uri(uri)}"
         raise UsageError(msg, subject=redact_uri(uri))
-
-
-class ReferenceFile:
-    """The content of a reference, open for reading. May be shared by threads.
-
-    Attributes:
-        size: bytes.
-        entry: the reference.
-    """
-
-    def __init__(self, source: Source, entry: ReferenceEntry) -> None:
-        self._source = source
-        self.entry = entry
-        self.size = entry.size
-        self._guard = threading.Lock()
-        self._last: tuple[int, bytes] = (-1, b"")
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        """Return the overlap of [offset, offset + size) with the content, in requests of aligned 4 MiB.
-
-        Raises:
-            ReferenceChangedError: it is no longer what was recorded.
-            RemoteError, AccessDeniedError: it cannot be reached or may not be read.
-        """
-        end = min(offset + size, self.size)
-        parts = []
-        for start in range(offset // CHUNK_SIZE * CHUNK_SIZE, end, CHUNK_SIZE):
-            data = self._load(start)
-            parts.append(data[max(offset - start, 0) : end - start])
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def extent(self) -> tuple[int, int] | None:
-        """Return None: there is no file that could be shared."""
-        return None
-
-    def close(self) -> None:
-        """Drop what was read last."""
-        with self._guard:
-            self._last = (-1, b"")
-
-    def _load(self, start: int) -> bytes:
-        with self._guard:
-            if self._last[0] == start:
-                return self._last[1]
-            data = self._source.read_range(self.entry, start, min(CHUNK_SIZE, self.size - start))
-            self._last = (start, data)
-            return data
-
-
-class KeptReferenceFile:
-    """The content of a reference, of which this machine keeps what was fetched. May be shared by threads.
-
-    Attributes:
-        size: bytes.
-        entry: the reference.
-    """
-
-    def __init__(self, kept: KeptReferences, key: str, source: Source, entry: ReferenceEntry) -> None:
-        self._kept = kept
-        self._key = key
-        self._source = source
-        self.entry = entry
-        self.size = entry.size
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        """Return the overlap of [offset, offset + size) with the content, in chunks of 4 MiB.
-
-        Raises:
-            Away: it is not kept, and this process fetches nothing.
-            ReferenceChangedError: it is no longer what was recorded.
-            RemoteError, AccessDeniedError: it cannot be reached or may not be read.
-        """
-        self._kept.register(self._key, self._source, self.entry)
-        end = min(offset + size, self.size)
-        parts = []
-        for number in range(offset // CHUNK_SIZE, -(-end // CHUNK_SIZE)):
-            start = number * CHUNK_SIZE
-            first, last = max(offset - start, 0), min(end - start, CHUNK_SIZE)
-            whole = min(CHUNK_SIZE, self.size - start)
-            parts.append(self._kept.read_chunk(self._key, number, first, last, whole))
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def note_read(self, offset: int) -> None:
-        """Take a part as read by somebody else, so that what comes next can be fetched."""
-        self._kept.register(self._key, self._source, self.entry)
-        self._kept.note_read(self._key, offset // CHUNK_SIZE)
-
-    def extent(self) -> tuple[int, int] | None:
-        """Return None: there is no file that could be shared."""
-        return None
-
-    def close(self) -> None:
-        """Do nothing."""
 
 
 def make_entry(name: bytes, found: Described) -> ReferenceEntry:

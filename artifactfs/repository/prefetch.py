@@ -12,20 +12,22 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.blobstore.cachingstore import CachingStore
 from artifactfs.blobstore.keys import blob_key, pack_key, sums_key, tree_key, treepack_key
 from artifactfs.digest import CHUNK_SIZE
-from artifactfs.errors import EntryNotFoundError, StorageFullError
+from artifactfs.errors import AccessDeniedError, EntryNotFoundError, StorageFullError
 from artifactfs.model import DirectoryEntry, FileEntry, ReferenceEntry
 from artifactfs.repository.ignore import parse_patterns
 from artifactfs.repository.progress import NoProgress
 from artifactfs.repository.trees import Trees
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
+    from artifactfs.blobstore.diskcache import DiskCache
     from artifactfs.digest import Digest
     from artifactfs.model import Entry, Placement, Root
     from artifactfs.repository.ignore import Patterns
@@ -39,25 +41,44 @@ Chunk = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
+class ReferenceChunk:
+    """A chunk of what a reference names.
+
+    Attributes:
+        entry: the reference.
+        number: of the chunk.
+        name: that it has in the cache.
+    """
+
+    entry: ReferenceEntry
+    number: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What is to be here.
 
     Attributes:
         chunks: all chunks of content and of the directories that lead to it, in order.
         files: how many files they are needed for.
-        size: bytes of these.
-        references: how many references are among what was chosen; their bytes are elsewhere.
+        size: bytes of these, and of references.
+        references: how many references are among what was chosen.
+        referenced: all chunks of those that are followed and kept here.
+        refused: how many references are not followed here.
     """
 
     chunks: tuple[Chunk, ...]
     files: int
     size: int
     references: int
+    referenced: tuple[ReferenceChunk, ...] = ()
+    refused: int = 0
 
     @property
     def names(self) -> list[str]:
         """The chunks by the names that they have in the cache."""
-        return [f"{key}.{number}" for key, number in self.chunks]
+        return [*(f"{key}.{number}" for key, number in self.chunks), *(chunk.name for chunk in self.referenced)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,38 +116,57 @@ def plan_fetch(repository: Repository, root: Root, *, path: bytes = b"", glob: S
     if patterns and not planner.files and not planner.references:
         msg = "nothing in this version matches the pattern"
         raise EntryNotFoundError(msg, hint="`*.png` matches at any depth, `images/*` in one directory")
-    return Plan(tuple(sorted(planner.chunks)), planner.files, planner.size, planner.references)
+    chunks, referenced = tuple(sorted(planner.chunks)), tuple(planner.referenced.values())
+    return Plan(chunks, planner.files, planner.size, planner.references, referenced, planner.refused)
 
 
 def fetch(repository: Repository, plan: Plan, *, progress: Progress | None = None) -> FetchResult:
-    """Bring everything of a plan into the cache. In a local repository there is nothing to do.
+    """Bring everything of a plan into the cache. In a local repository that is what references name.
 
     Raises:
         StorageFullError: the cache cannot hold all of it; what was fetched is kept as far as there is room.
         RemoteError, BlobMissingError: some could not be fetched; the same call goes on.
     """
-    store = repository.store
-    if not isinstance(store, CachingStore):
+    jobs, cache = _find_jobs(repository, plan)
+    if not jobs or cache is None:
         return FetchResult(plan, 0, 0)
-    _check_room(store, plan.names)
+    _check_room(cache, plan.names)
     progress = progress or NoProgress()
-    progress.begin(files=len(plan.chunks), size=0)
+    progress.begin(files=len(jobs), size=0)
     fetched = size = 0
     pool = ThreadPoolExecutor(AT_ONCE, "fetch")
     try:
-        for done in as_completed([pool.submit(store.fetch, *chunk) for chunk in plan.chunks]):
+        for done in as_completed(list(map(pool.submit, jobs))):
             count = done.result()
             fetched, size = fetched + bool(count), size + count
             progress.advance(files=1, size=count)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    gone = sum(not store.cache.has(*chunk) for chunk in plan.chunks)
+    gone = _count_gone(repository, plan)
     if gone:
-        msg = f"{gone} of {len(plan.chunks)} chunks that were fetched had to make room for others"
-        raise StorageFullError(
-            msg, hint="raise cache_size, or `artifactfs cache keep` it", subject=store.cache.directory
-        )
+        msg = f"{gone} of {len(jobs)} chunks that were fetched had to make room for others"
+        raise StorageFullError(msg, hint="raise cache_size, or `artifactfs cache keep` it", subject=cache.directory)
     return FetchResult(plan, fetched, size)
+
+
+def _find_jobs(repository: Repository, plan: Plan) -> tuple[list[Callable[[], int]], DiskCache | None]:
+    """Return what fetches each chunk, and the cache that it goes to."""
+    jobs: list[Callable[[], int]] = []
+    store, cache = repository.store, None
+    if isinstance(store, CachingStore):
+        jobs, cache = [partial(store.fetch, *chunk) for chunk in plan.chunks], store.cache
+    if plan.referenced:
+        references = repository.references
+        cache = cache or references.cache
+        jobs += [partial(references.fetch_chunk, chunk.entry, chunk.number) for chunk in plan.referenced]
+    return jobs, cache
+
+
+def _count_gone(repository: Repository, plan: Plan) -> int:
+    store, gone = repository.store, 0
+    if isinstance(store, CachingStore):
+        gone = sum(not store.cache.has(*chunk) for chunk in plan.chunks)
+    return gone + sum(not repository.references.has_chunk(chunk.entry, chunk.number) for chunk in plan.referenced)
 
 
 def keep(repository: Repository, name: str, plan: Plan) -> None:
@@ -141,28 +181,31 @@ def keep(repository: Repository, name: str, plan: Plan) -> None:
         StorageFullError: the cache cannot hold it beside what is kept already.
         ArtifactFSError: it cannot be noted.
     """
-    store = repository.store
-    if not isinstance(store, CachingStore):
+    _, cache = _find_jobs(repository, plan)
+    if cache is None:
         return
-    keeps = store.cache.quota.keeps
-    _check_room(store, keeps.find_names().union(plan.names))
+    keeps = cache.quota.keeps
+    _check_room(cache, keeps.find_names().union(plan.names))
     keeps.add(repository.location, name, plan.names)
 
 
-def _check_room(store: CachingStore, names: Collection[str]) -> None:
+def _check_room(cache: DiskCache, names: Collection[str]) -> None:
     """Refuse what cannot fit: all chunks but the last of an object are whole."""
     whole = len(names) - len({name.rpartition(".")[0] for name in names})
-    size = store.cache.quota.limits.size
+    size = cache.quota.limits.size
     if whole * CHUNK_SIZE > size:
         msg = f"more than {whole * CHUNK_SIZE} bytes are needed, and the cache keeps {size}"
-        raise StorageFullError(msg, hint="raise cache_size, or choose less by --path", subject=store.cache.directory)
+        raise StorageFullError(msg, hint="raise cache_size, or choose less by --path", subject=cache.directory)
 
 
 class _Planner:
     """Collects chunks. Belongs to one thread."""
 
     def __init__(self, repository: Repository) -> None:
+        self._repository = repository
         self._blobs = repository.blobs
+        self.referenced: dict[str, ReferenceChunk] = {}
+        self.refused = 0
         self.chunks: set[Chunk] = set()
         self.files = 0
         self.size = 0
@@ -189,7 +232,7 @@ class _Planner:
 
     def _add_entry(self, entry: Entry, place: Placement | None) -> None:
         if isinstance(entry, ReferenceEntry):
-            self.references += 1
+            self._add_reference(entry)
         if not isinstance(entry, FileEntry):
             return
         self.files, self.size = self.files + 1, self.size + entry.size
@@ -199,6 +242,18 @@ class _Planner:
             self._add_range(blob_key(entry.sha256), 0, entry.size)
         if entry.sums is not None:
             self.chunks.add((sums_key(entry.sums), 0))
+
+    def _add_reference(self, entry: ReferenceEntry) -> None:
+        self.references, self.size = self.references + 1, self.size + entry.size
+        references = self._repository.references
+        try:
+            references.policy.check(entry.uri)
+        except AccessDeniedError:
+            self.refused += 1
+            return
+        for number in range(-(-entry.size // CHUNK_SIZE) if references.keeps(entry) else 0):
+            name = references.name_chunk(entry, number)
+            self.referenced[name] = ReferenceChunk(entry, number, name)
 
     def _add_range(self, key: str, offset: int, size: int) -> None:
         self.chunks.update((key, number) for number in range(offset // CHUNK_SIZE, -(-(offset + size) // CHUNK_SIZE)))

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from artifactfs.repository.sources import Planned
     from artifactfs.repository.treebuilder import StoredDirectory
 
-__all__ = ["Referred", "Source", "Storing", "hash_plan", "put_paths", "put_plan"]
+__all__ = ["Referred", "Source", "Storing", "hash_plan", "plan_sources", "put_paths", "put_plan"]
 
 
 def put_paths(
@@ -73,21 +73,36 @@ def put_paths(
         ConflictError: the alias of `expect_base` has moved.
         StorageFullError: there is no room.
     """
-    plan = make_plan(local := [source for source in sources if isinstance(source, Source)])
-    referred = [source for source in sources if isinstance(source, Referred)]
-    for item in referred:
+    plan, options = plan_sources(repository, sources, options)
+
+    def prepare() -> Storing:
+        return Storing(repository, plan, exclude=exclude, skip_special=skip_special, rehash=rehash, progress=progress)
+
+    result = _put(repository, name, prepare, options, None)
+    layout = describe_plan([source for source in sources if isinstance(source, Source)])
+    referred = tuple(describe_reference(source) for source in sources if isinstance(source, Referred))
+    return replace(result, layout=layout + referred)
+
+
+def plan_sources(
+    repository: Repository, sources: Sequence[Source | Referred], options: CommitOptions
+) -> tuple[Planned, CommitOptions]:
+    """Return where everything goes, and the options with the versions that entries are taken from among the inputs.
+
+    Raises:
+        ArtifactFSError: as `put_paths`, for what concerns sources.
+    """
+    plan = make_plan(source for source in sources if isinstance(source, Source))
+    for item in sources:
+        if not isinstance(item, Referred):
+            continue
         if item.is_artifact:
             taken = take_entries(repository, item)
             plan_entries(plan, taken)
             options = taken.note_input(options)
         else:
             plan_reference(plan, repository.references, item)
-
-    def prepare() -> Storing:
-        return Storing(repository, plan, exclude=exclude, skip_special=skip_special, rehash=rehash, progress=progress)
-
-    result = _put(repository, name, prepare, options, None)
-    return replace(result, layout=describe_plan(local) + tuple(map(describe_reference, referred)))
+    return plan, options
 
 
 def put_plan(

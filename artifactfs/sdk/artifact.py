@@ -20,7 +20,7 @@ from artifactfs.sdk.copies import download_entry, download_version
 from artifactfs.sdk.draft import PathLike
 from artifactfs.sdk.entry import ArtifactEntry
 from artifactfs.sdk.family import RelatedArtifact
-from artifactfs.sdk.workspace import MOUNT_VARIABLE, find_own_references, find_workspace
+from artifactfs.sdk.workspace import MOUNT_VARIABLE, find_workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -131,11 +131,11 @@ class Artifact(RelatedArtifact):
         draft = self.get_draft("add a reference")
         at = None if name is None else parse_path(name)
         referred = Referred(uri, at, checksum, max_objects, allow_signed)
-        if referred.is_artifact:
-            with closing(find_workspace(repository)) as workspace:
+        with closing(find_workspace(repository)) as workspace:
+            if referred.is_artifact:
                 paths = draft.take_entries(workspace, referred)
-        else:
-            paths = draft.add_reference(find_own_references(), referred)
+            else:
+                paths = draft.add_reference(workspace.find_references(), referred)
         return [ArtifactEntry(path, partial(draft.find, path), None) for path in paths]
 
     @contextmanager

@@ -60,10 +60,18 @@ class Workspace:
                     author=self.author,
                     packed_below=self._packed_below,
                     remote=self._find_remote(),
-                    references=find_own_references,
+                    references=self.find_references,
                 )
                 self._pid = os.getpid()
             return self._repository
+
+    def find_references(self) -> References:
+        """Return what reads references for this user; what it fetches is kept where mounts and commands keep it.
+
+        Raises:
+            ConfigurationError: the configuration file has a prefix that cannot be one.
+        """
+        return find_references(os.environ, load_settings(os.environ), cache=self.places.cache)
 
     def _find_remote(self) -> RemoteOptions:
         if not is_remote(self.places.repository):
@@ -110,12 +118,3 @@ def find_user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())  # a container's user need not have a name
-
-
-def find_own_references() -> References:
-    """Return what reads references for this user.
-
-    Raises:
-        ConfigurationError: the configuration file has a prefix that cannot be one.
-    """
-    return find_references(os.environ, load_settings(os.environ))

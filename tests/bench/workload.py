@@ -86,7 +86,12 @@ def walk_and_stat(root: Path) -> None:
 
 def shuffled_files(root: Path) -> list[str]:
     """Return every small file in a fixed random order."""
-    paths = sorted(iter_files(root))
+    return shuffle(list(iter_files(root)))
+
+
+def shuffle(paths: list[str]) -> list[str]:
+    """Return paths in a fixed random order, whatever order they come in."""
+    paths = sorted(paths)
     random.Random(2).shuffle(paths)
     return paths
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from artifactfs.blobstore.cachequota import TRAILER_SIZE, CacheLimits
+from artifactfs.blobstore.cachequota import CacheLimits
+from artifactfs.blobstore.chunkfiles import TRAILER_SIZE
 from artifactfs.blobstore.diskcache import DiskCache
 from artifactfs.errors import RemoteUnavailableError
 
@@ -219,7 +220,7 @@ def test_a_directory_of_a_group_is_shared_by_its_users(tmp_path: Path) -> None:
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in shared.rglob("*")}
     assert modes["size"] == 0o660
     assert modes["chunks"] == 0o2770
-    assert modes[KEY.rpartition("/")[2] + ".0"] == 0o660
+    assert modes[KEY.rpartition("/")[2] + ".0"] == 0o640
 
 
 def test_a_chunk_that_was_kept_can_be_checked_and_forgotten(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -34,6 +34,8 @@ class Odd:
     takes_no_head: bool = False
     stalls_head: bool = False
     sends_dates: bool = True
+    gate: Callable[[], AbstractContextManager[object]] = nullcontext
+    """Before each answer to a GET."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -47,6 +49,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(has_body=False)
 
     def do_GET(self) -> None:
+        with self.odd.gate():
+            pass  # whoever has an answer may ask again before this thread goes on
         self._answer(has_body=True)
 
     def _answer(self, *, has_body: bool) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from artifactfs.errors import AccessDeniedError, UsageError
-from artifactfs.reference.policy import ReferencePolicy, is_public
+from artifactfs.errors import AccessDeniedError, SourceNotFoundError, UsageError
+from artifactfs.model import ReferenceEntry, Validator
+from artifactfs.reference.buckets import BucketSource
+from artifactfs.reference.policy import DEFAULT_PREFIXES, ReferencePolicy, is_public
+from artifactfs.reference.references import References
 from artifactfs.reference.uris import find_bucket_key, is_below, is_uri, normalize_uri, redact_uri
+from artifactfs.reference.web import WebSource
 
 
 @pytest.mark.parametrize(
@@ -114,3 +118,41 @@ def test_no_local_file_is_followed_by_default_and_nothing_by_an_empty_list() -> 
         ReferencePolicy().check("file:///etc/passwd")
     with pytest.raises(AccessDeniedError):
         ReferencePolicy(()).check("s3://b/x")
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "source"),
+    [
+        (DEFAULT_PREFIXES, "web"),
+        (("https://",), "web"),
+        (("https://acc1.blob.core.windows.net/box",), "bucket"),
+        (("https://acc2.blob.core.windows.net", "https://"), "web"),
+    ],
+)
+def test_credentials_go_to_azure_accounts_that_the_owner_names(
+    prefixes: tuple[str, ...], source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def note(name: str) -> None:
+        def describe(self: object, uri: str, *, checksum: bool) -> None:
+            asked.append(name)
+            raise SourceNotFoundError("nothing")
+
+        kind = BucketSource if name == "bucket" else WebSource
+        monkeypatch.setattr(kind, "describe", describe)
+
+    note("bucket")
+    note("web")
+    monkeypatch.setattr(BucketSource, "iter_below", lambda self, uri, *, checksum: iter(()))
+    with pytest.raises(SourceNotFoundError):
+        list(References(ReferencePolicy(prefixes)).iter_entries("https://acc1.blob.core.windows.net/box/a"))
+    assert asked == [source]
+
+
+def test_a_version_that_was_recorded_with_credentials_is_not_looked_for_without() -> None:
+    validator = Validator("version", "2026-11-28T00:00:00Z")
+    entry = ReferenceEntry(b"a", 0o644, 0, 1, "https://acc1.blob.core.windows.net/box/a", validator, bytes(32), False)
+    with pytest.raises(AccessDeniedError, match="its version") as caught:
+        References().open(entry)
+    assert "follow_references" in caught.value.hint

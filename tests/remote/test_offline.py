@@ -98,3 +98,53 @@ def test_references_that_were_read_are_read_again(machine: Machine, odd: Odd, tm
     assert "offline" in said
     assert odd.requests == []
     assert machine.team.proxy.seen == []
+
+
+def test_a_fetch_brings_references(machine: Machine, odd: Odd) -> None:
+    config = {"ARTIFACTFS_CONFIG": str(machine.team.directory / "config.toml")}
+    document = json.loads(machine("fetch", "pictures", "--json", **config))
+    assert (document["references"], document["refused"], document["fetched"]) == (2, 0, 2), "a page, and the dog"
+    assert document["size"] == 8000
+    cut_off(machine)
+    odd.requests.clear()
+    for name, content in (("cat", "meow"), ("dog", "wuff")):
+        assert machine("--offline", "cat", f"pictures/{name}", **config) == content * 1000
+    machine("--offline", "fetch", "pictures", **config)
+    assert odd.requests == []
+
+
+def test_a_fetch_leaves_references_that_are_not_followed(machine: Machine, odd: Odd) -> None:
+    config = machine.team.directory / "none.toml"
+    config.write_text("follow_references = []\n")
+    command = [*PROGRAM, "--repo", machine.team.location, "fetch", "pictures"]
+    environ = {**machine.environ(), "ARTIFACTFS_CONFIG": str(config)}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=True)
+    assert "2 references were not fetched" in done.stderr
+    assert odd.requests == []
+
+
+def test_references_that_are_kept_are_not_evicted(machine: Machine, odd: Odd) -> None:
+    config = {"ARTIFACTFS_CONFIG": str(machine.team.directory / "config.toml")}
+    machine("cache", "keep", "pictures", **config)
+    machine("cache", "clean", **config)
+    cut_off(machine)
+    odd.requests.clear()
+    assert machine("--offline", "cat", "pictures/dog", **config) == "wuff" * 1000
+    assert odd.requests == []
+
+
+def test_a_reference_that_changed_fails_a_fetch(machine: Machine, odd: Odd) -> None:
+    config = {"ARTIFACTFS_CONFIG": str(machine.team.directory / "config.toml")}
+    odd.files["/dog"], odd.etags["/dog"] = b"miau" * 1000, '"two"'
+    assert "changed" in machine("fetch", "pictures", code=34, **config)
+
+
+def test_references_are_parts_of_drafts(machine: Machine, odd: Odd) -> None:
+    config = {"ARTIFACTFS_CONFIG": str(machine.team.directory / "config.toml")}
+    machine("drafts", "add", "mixed", "job", f"{odd.url}/cat", __file__, **config)
+    machine("drafts", "add", "mixed", "job", "artifact://animals:v0/e/x", **config)
+    machine("drafts", "finish", "mixed", "job", **config)
+    assert machine("ls", "mixed/", **config).split() == ["cat", Path(__file__).name, "x"]
+    assert machine("cat", "mixed/cat", **config) == "meow" * 1000
+    shown = json.loads(machine("reference", "ls", "mixed", "--json", **config))
+    assert [(item["path"], item["state"]) for item in shown["references"]] == [("cat", "cached")]

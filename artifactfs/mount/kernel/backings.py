@@ -19,11 +19,11 @@ import os
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
+from artifactfs.blobstore.remote import FetchedContent
 from artifactfs.digest import CHUNK_SIZE
 from artifactfs.mount.kernel.codes import UNIQUE_RESEND, Opcode, OpenFlag
 from artifactfs.mount.kernel.device import close_backing, open_backing
 from artifactfs.mount.kernel.requests import RefusedError
-from artifactfs.mount.kernel.source import FetchedContent
 from artifactfs.mount.kernel.structures import IN_HEADER, OPEN_IN, OPEN_OUT, RELEASE_IN
 
 if TYPE_CHECKING:

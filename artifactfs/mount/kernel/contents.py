@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from cachetools import LRUCache
 
+from artifactfs.blobstore.remote import FetchedContent
 from artifactfs.digest import CHUNK_SIZE
 from artifactfs.errors import IntegrityError
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 KEPT_FROM_BYTES: Final = 256 << 10
 """Size from which a file's descriptor is kept."""
 KEPT_COUNT: Final = 64
+_OBJECTS: Final = 1024
+"""Objects elsewhere of which the last chunk is known."""
+_NEAR: Final = 2
+"""Workers share what a program reads in order, and each sees a part of it."""
 DROP_FROM_BYTES: Final = 16 << 20
 """Size from which a file is not left in the page cache twice."""
 DROP_BEHIND_BYTES: Final = 4 << 20
@@ -62,12 +67,12 @@ class Contents:
         Args:
             source: opens it.
             drops_behind: whether the page cache is spared.
-            tell: called when the request that is answered reads another chunk of content that has no file of its own
-                than the one before: whoever fetched it fetches what comes next.
+            tell: called when the request that is answered goes on to another chunk of an object elsewhere: whoever
+                fetched it fetches what comes next.
         """
         self._source = source
         self._tell = tell
-        self._told: LRUCache[int, int] = LRUCache(KEPT_COUNT)
+        self._last: dict[object, int] = {}
         self._drops_behind = drops_behind
         self._kept = _OpenContents(KEPT_COUNT)
 
@@ -89,7 +94,7 @@ class Contents:
         content = self._kept.get(node)
         if content is not None:
             try:
-                return self._read_kept(node, content, into, offset=offset, flags=flags)
+                return self._read_kept(content, into, offset=offset, flags=flags)
             except (OSError, IntegrityError):
                 # What took the place of damaged bytes since is found by opening it anew.
                 del self._kept[node]
@@ -97,22 +102,34 @@ class Contents:
         content = self._source.open_content(node)
         if content.size >= KEPT_FROM_BYTES:
             self._kept[node] = content
-            return self._read_kept(node, content, into, offset=offset, flags=flags)
+            return self._read_kept(content, into, offset=offset, flags=flags)
         try:
-            return _read_from(content, into, offset)
+            count = _read_from(content, into, offset)
+            self._note(content, offset)
+            return count
         finally:
             content.close()
 
-    def _read_kept(self, node: int, content: Content, into: memoryview, *, offset: int, flags: int) -> int:
+    def _read_kept(self, content: Content, into: memoryview, *, offset: int, flags: int) -> int:
         count = _read_from(content, into, offset)
-        if self._tell is not None and content.size > CHUNK_SIZE and content.extent() is None:
-            number = offset // CHUNK_SIZE
-            if self._told.get(node) != number:
-                self._told[node] = number
-                self._tell()
+        self._note(content, offset)
         if self._drops_behind and content.size >= DROP_FROM_BYTES and not flags & os.O_DIRECT:
             _drop_behind(content, offset, count)
         return count
+
+    def _note(self, content: Content, offset: int) -> None:
+        """Tell when another chunk of an object elsewhere is read; of a pack only when it follows the one before."""
+        if self._tell is None or not isinstance(content, FetchedContent):
+            return
+        name, number = content.find_chunk(offset)
+        last = self._last.get(name, -1)
+        if number == last:
+            return
+        if len(self._last) >= _OBJECTS:
+            self._last.clear()
+        self._last[name] = number
+        if content.size > CHUNK_SIZE or 0 < number - last <= _NEAR:
+            self._tell()
 
     def close(self) -> None:
         """Close all files."""
@@ -124,8 +141,9 @@ def _read_from(content: Content, into: memoryview, offset: int) -> int:
     wanted = min(len(into), content.size - offset)
     if wanted <= 0:
         return 0
-    extent = content.extent()
-    if extent is None:
+    if isinstance(content, FetchedContent):
+        count = content.read_into(into[:wanted], offset)
+    elif (extent := content.extent()) is None:
         data = content.read_at(offset, wanted)
         into[: len(data)] = data
         count = len(data)

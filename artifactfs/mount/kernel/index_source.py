@@ -12,6 +12,9 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
+from artifactfs.blobstore.cachingstore import CachingStore
+from artifactfs.blobstore.keys import pack_key
+from artifactfs.blobstore.remote import FetchedContent
 from artifactfs.errors import InvalidPathError
 from artifactfs.mount.kernel.codes import ROOT_NODE
 from artifactfs.mount.kernel.encoding import (
@@ -25,10 +28,11 @@ from artifactfs.mount.kernel.encoding import (
 from artifactfs.mount.kernel.pages import copy_records
 from artifactfs.mount.kernel.prepared import PreparedDirectories, encode_listing, node_attributes
 from artifactfs.mount.kernel.run_views import RunViews
-from artifactfs.mount.kernel.source import FetchedContent, Space
+from artifactfs.mount.kernel.source import Space
 from artifactfs.repository.runviews import NAME_PREFIX
 from artifactfs.repository.trees import Trees
 from artifactfs.vfs.base import NoAttributeError
+from artifactfs.vfs.following import find_next_pack
 from artifactfs.vfs.nodes import DirectoryNode, FileNode, LinkNode, NodeTable, ReferenceNode, ViewNode
 
 if TYPE_CHECKING:
@@ -164,6 +168,21 @@ class IndexSource:
         with closing(self.open_content(node)) as content:
             if isinstance(content, FetchedContent):
                 content.note_read(offset)
+        record = self._find_record(self._find_shown(node))
+        if isinstance(record, FileNode) and record.placement is not None:
+            self._note_next(record.attributes.node, record.placement.pack)
+
+    def _note_next(self, node: int, pack: bytes) -> None:
+        """Have the pack fetched that is read after this one, when this one ends soon."""
+        store = self._repository.store
+        if not isinstance(store, CachingStore):
+            return
+
+        def find_next() -> str | None:
+            found = find_next_pack(self._nodes, node, pack)
+            return None if found is None else pack_key(found)
+
+        store.note_next(pack_key(pack), find_next)
 
     def _find_record(self, node: int) -> Record | None:
         """Return the record of a node; None for the root of a whole repository."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -34,14 +34,6 @@ class Content(Protocol):
 
     def close(self) -> None:
         """Give the descriptor back."""
-
-
-@runtime_checkable
-class FetchedContent(Protocol):
-    """Content that has no file of its own on this machine, and never will."""
-
-    def note_read(self, offset: int) -> None:
-        """Take a part as read by another process, so that what comes next can be fetched."""
 
 
 class NodeSource(Protocol):

@@ -1,0 +1,63 @@
+"""Options of commands that take URIs beside local paths."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from artifactfs.reference.uris import MAX_OBJECTS, is_uri
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from artifactfs.repository.put import Referred, Source
+
+
+@dataclass(frozen=True)
+class Referring:
+    """How references are made of URIs.
+
+    Attributes:
+        checksum: whether to record what tells one content from another.
+        max_objects: how many objects a URI may name.
+        allow_signed: whether a query may hold a signature.
+    """
+
+    checksum: bool
+    max_objects: int
+    allow_signed: bool
+
+    def make_sources(self, paths: Iterable[bytes]) -> list[Source | Referred]:
+        """Return what arguments name: local paths and URIs."""
+        from artifactfs.repository.put import Referred, Source
+
+        return [
+            Referred(text, checksum=self.checksum, max_objects=self.max_objects, allow_signed=self.allow_signed)
+            if is_uri(text)
+            else Source(os.fsencode(text))
+            for text in map(os.fsdecode, paths)
+        ]
+
+
+def reference_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options on references to a command, which gets them as `referring`."""
+
+    @click.option("--no-checksum", is_flag=True, help="Record only size and time of what URIs name: unverified.")
+    @click.option(
+        "--max-objects",
+        type=click.IntRange(min=1),
+        default=MAX_OBJECTS,
+        show_default=True,
+        help="How many objects a URI may name.",
+    )
+    @click.option("--allow-signed", is_flag=True, help="Keep signatures in URLs: readers of the version can use them.")
+    @wraps(command)
+    def gather(*arguments: Any, no_checksum: bool, max_objects: int, allow_signed: bool, **more: Any) -> None:
+        referring = Referring(not no_checksum, max_objects, allow_signed)
+        command(*arguments, referring=referring, **more)
+
+    return gather
