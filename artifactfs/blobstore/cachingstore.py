@@ -1,9 +1,8 @@
 """A store in a bucket that keeps on this machine what it fetches, and fetches ahead.
 
 Content is asked for in aligned chunks of 4 MiB, each once, however many threads and processes want it. What is read in
-order is fetched ahead, twice as far each time, up to 64 MiB. A lone small file of a pack is asked for by its own range;
-the second that is wanted of the same 4 MiB brings these along, so that files that are read in the order of the tree
-cost a few large requests.
+order is fetched ahead, twice as far each time, up to 64 MiB. How files in packs are asked for, which are small,
+`touching.py` decides: those that are read in the order of the tree cost a few large requests.
 
 Only content that is named by its digest is kept: blobs, packs, trees and sums. Logs, runs and formats are asked for
 each time, and formats and logs remembered for when there is no network. Whoever wants to know what the bucket holds, as
@@ -15,7 +14,6 @@ Used by the repository. Threading: may be shared by threads; not by forked proce
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +22,7 @@ from artifactfs.blobstore.keys import BLOBS_PREFIX, PACKS_PREFIX, SUMS_PREFIX, T
 from artifactfs.blobstore.nearpages import NearPages
 from artifactfs.blobstore.remote import KeptPart, open_remote
 from artifactfs.blobstore.retrying import RetryingStore, RetryPolicy
+from artifactfs.blobstore.touching import How, Touches
 from artifactfs.digest import CHUNK_SIZE
 
 if TYPE_CHECKING:
@@ -34,9 +33,6 @@ if TYPE_CHECKING:
     from artifactfs.blobstore.remembered import Remembered
     from artifactfs.blobstore.remote import RemoteObjects
 
-_TOUCHED: Final = 1 << 14
-_SCATTERED: Final = 4
-"""Chunks of a pack that are waited for before all of it is fetched."""
 _RANGES: Final = (BLOBS_PREFIX, PACKS_PREFIX, TREEPACKS_PREFIX)
 _WHOLE: Final = (SUMS_PREFIX, TREES_PREFIX)
 
@@ -66,11 +62,7 @@ class CachingStore(RetryingStore):
         self._sized = _Sized(self)
         self._pages = NearPages(self._direct)
         self._chunks = ChunkReader(cache, self._sized, connections=connections)
-        self._guard = threading.Lock()
-        self._touched: OrderedDict[tuple[str, int], int] = OrderedDict()
-        self._fetched: OrderedDict[tuple[str, int], None] = OrderedDict()
-        self._ends: OrderedDict[str, tuple[int, int]] = OrderedDict()
-        self._waited: OrderedDict[str, int] = OrderedDict()
+        self._touches = Touches()
 
     def read(self, key: str) -> bytes:
         """Return a whole object; sums and trees are kept, formats and logs remembered.
@@ -203,66 +195,39 @@ class CachingStore(RetryingStore):
         is_blob = key.startswith(BLOBS_PREFIX)
         if not is_blob and (found := self._find_lone(key, start + first, last - first)) is not None:
             return found
-        is_near = key.startswith(TREEPACKS_PREFIX) and self._pages.has(key, start + first, last - first)
-        if not is_blob and (is_near or self._is_lone(key, number, first)):
-            source = self._pages if key.startswith(TREEPACKS_PREFIX) else self._direct
-            fetch = partial(source.read_range, key, start + first, last - first)
-            return self.cache.load(lone_key(key, start + first), 0, last - first, fetch)
-        if not is_blob and self._is_thrashing(key, number, first, last):
-            return self._direct.read_range(key, start + first, last - first)
+        if not is_blob and (how := self._decide(key, number, first, last)) is not How.CHUNK:
+            if how is How.PASSING:
+                return self._direct.read_range(key, start + first, last - first)
+            if how is How.ALONE:
+                source = self._pages if key.startswith(TREEPACKS_PREFIX) else self._direct
+                fetch = partial(source.read_range, key, start + first, last - first)
+                return self.cache.load(lone_key(key, start + first), 0, last - first, fetch)
+            self._chunks.begin_all(key, self._sized.find_size(key) or 0)
         # Blobs are asked for by whole chunks: what is wanted of the last one says how large it is.
         size = last if is_blob and not first else min(CHUNK_SIZE, (self._sized.find_size(key) or 0) - start)
         if size < last:
             return self._direct.read_range(key, start + first, last - first)  # says what is wrong
         self._chunks.note_read(key, number)
-        if key.startswith(PACKS_PREFIX):
-            self._note_scattered(key)
         return self._chunks.load(key, number, size)[first:last]
 
-    def _note_scattered(self, key: str) -> None:
-        """Fetch all of a pack when several of its chunks were waited for: its files are read, in whatever order.
-
-        Not where something else would have to make room.
-        """
-        with self._guard:
-            count = self._waited[key] = self._waited.pop(key, 0) + 1
-            while len(self._waited) > _TOUCHED:
-                self._waited.popitem(last=False)
-        if count != _SCATTERED:
-            return
-        size = self._sized.find_size(key) or 0
-        if self.cache.quota.has_room(size):
-            self._chunks.begin_all(key, size)
-
-    def _is_thrashing(self, key: str, number: int, first: int, last: int) -> bool:
-        """Return whether a chunk was fetched before, had to make room, and is not read in order now.
-
-        In a cache that is smaller than what is read in random order, most of a chunk would be evicted unread again.
-        """
-        with self._guard:
-            was_fetched = (key, number) in self._fetched
-            self._fetched[key, number] = None
-            while len(self._fetched) > _TOUCHED:
-                self._fetched.popitem(last=False)
-            follows = self._ends.get(key) == (number, first)
-            self._ends[key] = number, last
-            while len(self._ends) > _TOUCHED:
-                self._ends.popitem(last=False)
-        is_first = first < last - first
-        return was_fetched and not is_first and not follows and not self._chunks.is_running(key, number)
+    def _decide(self, key: str, number: int, first: int, last: int) -> How:
+        """Return how a part of a chunk of a pack, or tree pack, is asked for."""
+        start = number * CHUNK_SIZE
+        is_tree = key.startswith(TREEPACKS_PREFIX)
+        if is_tree and self._pages.has(key, start + first, last - first):
+            return How.ALONE
+        return self._touches.decide(
+            key,
+            start + first,
+            start + last,
+            is_running=self._chunks.is_running(key, number),
+            has_room=lambda: not is_tree and self.cache.quota.has_room(self._sized.find_size(key) or 0),
+        )
 
     def _find_lone(self, key: str, offset: int, size: int) -> bytes | None:
         """Return a range that was asked for by itself and is kept."""
         found = self.cache.read(lone_key(key, offset), 0, 0, size)
         return found if found is not None and len(found) == size else None
-
-    def _is_lone(self, key: str, number: int, first: int) -> bool:
-        """Return whether nothing else of a chunk has been wanted."""
-        with self._guard:
-            before = self._touched.setdefault((key, number), first)
-            while len(self._touched) > _TOUCHED:
-                self._touched.popitem(last=False)
-        return before == first and not self._chunks.is_running(key, number)
 
 
 def lone_key(key: str, offset: int) -> str:

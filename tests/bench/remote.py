@@ -58,7 +58,9 @@ TARGETS = (
     Target("the same shuffled", "small: warm, shuffled", "small: local, shuffled", 1.0),
     Target("shuffled, cache of half the data, beside downloading the packs", "half: first epoch", "small: download", 0),
     Target("the same again", "half: second epoch", "small: download", 0.0),
-    Target(f"mount and first batch of {BATCH}, beside `get`", "batch: mount and read", "batch: get", 10.0),
+    Target(f"mount and first batch of {BATCH}, beside `get`", "batch: mount and read", "batch: get everything", 10.0),
+    Target("the same, beside `get` of small files only", "batch: mount and read", "batch: get small files", 10.0),
+    Target("first batch once mounted, beside that", "batch: read", "batch: get small files", 10.0),
 )
 
 
@@ -80,7 +82,7 @@ def format_speeds(seconds: Seconds, shape: Shape) -> str:
     rows = [["what", "seconds (median)", "speed"]]
     for key, runs in seconds.items():
         median = statistics.median(runs)
-        count = PEER_FILES if key.startswith("peer") else BATCH if key.startswith("batch: mount") else shape.file_count
+        count = PEER_FILES if key.startswith("peer") else BATCH if key.endswith(" read") else shape.file_count
         speed = f"{shape.big_mib / median:,.0f} MiB/s" if key.startswith("big") else f"{count / median:,.0f} files/s"
         rows.append([key, f"{median:.2f}", speed])
     return format_table(rows)

@@ -73,14 +73,19 @@ def measure_batch(remote: Remote, seconds: Seconds) -> None:
     """From mounting to the first batch of random files, beside `get` of all of them."""
     picked = workload.shuffle(list(workload.iter_files(remote.tree)))[:BATCH]
     names = [str(Path(name).relative_to(remote.tree)) for name in picked]
+    workload.drop_caches()
     begun = time.perf_counter()
     with remote.mounted() as root, ThreadPoolExecutor(8) as threads:
+        mounted = time.perf_counter()
         list(threads.map(lambda name: (root / name).read_bytes(), names))
-        seconds.setdefault("batch: mount and read", []).append(time.perf_counter() - begun)
-    target = remote.work / "got"
-    add(seconds, "batch: get", lambda: remote.run("get", "animals/small", str(target), name="getter"), drops=True)
-    shutil.rmtree(target)
-    shutil.rmtree(remote.work / "getter")
+        done = time.perf_counter()
+    seconds.setdefault("batch: mount and read", []).append(done - begun)
+    seconds.setdefault("batch: read", []).append(done - mounted)
+    for what, ref in (("small files", "animals/small"), ("everything", "animals")):
+        target = remote.work / "got"
+        add(seconds, f"batch: get {what}", lambda: remote.run("get", ref, str(target), name="getter"), drops=True)  # noqa: B023
+        shutil.rmtree(target)
+        shutil.rmtree(remote.work / "getter")
 
 
 def measure_peers(remote: Remote, seconds: Seconds) -> None:

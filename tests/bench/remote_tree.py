@@ -55,7 +55,6 @@ class Remote:
         name = f"new{self._count}"
         mount = self.work / name / "mnt"
         mount.mkdir(parents=True)
-        workload.drop_caches()
         self.run("mount", str(mount), name=name, **more)
         try:
             yield mount / "animals" / "latest"

@@ -18,6 +18,7 @@ from artifactfs.blobstore.chunkreader import AHEAD_CHUNKS
 from artifactfs.blobstore.diskcache import DiskCache
 from artifactfs.blobstore.keys import blob_key, pack_key
 from artifactfs.blobstore.retrying import RetryPolicy
+from artifactfs.blobstore.touching import SCATTERED
 from artifactfs.digest import CHUNK_SIZE
 from artifactfs.errors import BlobMissingError, RemoteError, RemoteUnavailableError
 
@@ -142,7 +143,7 @@ def test_a_lone_small_file_is_asked_for_by_its_own_range(tmp_path: Path) -> None
     assert bucket.ranges[1:] == [(PACK, 8 << 20, CHUNK_SIZE)]
 
 
-def test_a_shuffled_epoch_asks_at_most_twice_for_each_chunk(tmp_path: Path) -> None:
+def test_a_shuffled_epoch_asks_for_a_few_files_and_then_for_all_of_the_pack(tmp_path: Path) -> None:
     bucket = Bucket()
     store = open_store(bucket, tmp_path)
     offsets = list(range(0, len(DATA) - 4096, 64 << 10))
@@ -150,11 +151,20 @@ def test_a_shuffled_epoch_asks_at_most_twice_for_each_chunk(tmp_path: Path) -> N
     for offset in offsets:
         assert store.read_range(PACK, offset, 4096) == DATA[offset : offset + 4096]
     store.close()
-    chunks = [
-        offset // CHUNK_SIZE for _, offset, size in bucket.ranges if size == CHUNK_SIZE or offset % CHUNK_SIZE == 0
-    ]
-    assert len(bucket.ranges) <= 2 * COUNT
-    assert len(set(chunks)) >= COUNT - 1
+    alone = [offset for _, offset, size in bucket.ranges if size == 4096]
+    assert len(alone) <= SCATTERED
+    chunks = [offset // CHUNK_SIZE for _, offset, size in bucket.ranges if size != 4096]
+    assert sorted(chunks) == list(range(COUNT)), "each once"
+
+
+def test_a_few_files_of_many_cost_no_more_than_they_have(tmp_path: Path) -> None:
+    bucket = Bucket()
+    store = open_store(bucket, tmp_path)
+    offsets = random.Random(1).sample(range(0, len(DATA) - 4096, 64 << 10), SCATTERED - 1)
+    for offset in offsets:
+        store.read_range(PACK, offset, 4096)
+    store.close()
+    assert sum(size for _, _, size in bucket.ranges) <= SCATTERED * 4096 + 2 * CHUNK_SIZE, "but for near ones"
 
 
 def test_a_cache_of_half_the_data_stays_within_its_size(tmp_path: Path) -> None:
@@ -221,9 +231,40 @@ def test_files_read_in_random_order_from_a_small_cache_come_by_themselves(tmp_pa
     wanted = [(number * CHUNK_SIZE + 7 * size * turn) for turn in range(2, 6) for number in (0, 1)]
     for offset in wanted:
         assert store.read_range(PACK, offset, size) == DATA[offset : offset + size]
-    assert sum(length for _, _, length in bucket.ranges) <= len(wanted) * size
+    assert [at for _, at, length in bucket.ranges if at <= CHUNK_SIZE and length > size] == []
     bucket.ranges.clear()
     for offset in range(0, CHUNK_SIZE, size):  # in order a chunk comes as a whole again
         store.read_range(PACK, offset, size)
     assert len([length for _, _, length in bucket.ranges if length == size]) <= 2
     store.close()
+
+
+def test_what_follows_is_fetched_when_the_end_is_in_sight(tmp_path: Path) -> None:
+    following = PACK.replace("packs/", "packs/f")
+    bucket = Bucket(**{following: DATA})
+    store = open_store(bucket, tmp_path)
+    asked: list[int] = []
+
+    def find_next() -> str:
+        asked.append(1)
+        return following
+
+    size = 1 << 16
+    store.note_next(PACK, find_next)
+    for number in (0, 1, 2):
+        for turn in (0, 1):
+            store.read_range(PACK, number * CHUNK_SIZE + turn * size, size)
+        store.note_next(PACK, find_next)
+    assert not asked, "the end is out of reach"
+    for number in (3, 4, 5):
+        store.read_range(PACK, number * CHUNK_SIZE, size)
+        store.note_next(PACK, find_next)
+    assert asked
+
+    def count() -> int:
+        return len({at for key, at, _ in bucket.ranges if key == following})
+
+    with bucket.asked:
+        assert bucket.asked.wait_for(lambda: count() >= COUNT - 2, 60)
+    store.close()
+    assert max(Counter(bucket.ranges).values()) == 1
