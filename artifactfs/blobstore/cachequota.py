@@ -255,6 +255,9 @@ class CacheQuota:
             for name in names:
                 if name.endswith(PART):
                     used += _find_live_size(os.path.join(folder, name))
+                elif name.endswith(USED) and name.removesuffix(USED) not in names:
+                    with suppress(OSError):
+                        os.unlink(os.path.join(folder, name))
         chunks = list(self.iter_chunks())
         return chunks, used + sum(chunk.size + TRAILER_SIZE for chunk in chunks)
 

@@ -160,7 +160,7 @@ class FetchedFile(FetchedContent):
         self._blob = blob
         self._place = place
         self._sums: tuple[bytes, ...] = ()
-        self._only: Piece | None = None
+        self._seen: Piece | None = None
         self.size = blob.size
 
     def look(self) -> None:
@@ -170,7 +170,7 @@ class FetchedFile(FetchedContent):
             ArtifactFSError: see `read_at`.
         """
         if self.size:
-            self._load(0, 0)
+            self._seen = self._load(0, 0)
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Return the overlap of [offset, offset + size) with the content, verified.
@@ -209,16 +209,15 @@ class FetchedFile(FetchedContent):
 
     def _load(self, number: int, offset: int) -> Piece:
         """Return a chunk, verified; `offset` is what is wanted first."""
-        if self._only is not None:
-            return self._only
+        # Once: an open chunk that others delete takes room for as long as it is held.
+        seen, self._seen = self._seen, None
+        if seen is not None and number == 0:
+            return seen
         try:
             sums = self._sums = self._sums or self._owner.read_first_sums(self._blob, offset, self._place)
-            piece = self._owner.load_chunk(self._blob, number, sums[number], self._place)
+            return self._owner.load_chunk(self._blob, number, sums[number], self._place)
         except OfflineError as error:
             raise _name(error, self._blob) from None
-        if self.size <= CHUNK_SIZE:
-            self._only = piece
-        return piece
 
     def note_read(self, offset: int) -> None:
         """Take a part as read by somebody else, so that what comes next can be fetched."""

@@ -208,6 +208,24 @@ def test_what_one_user_keeps_is_read_and_left_in_place_by_others(tmp_path: Path)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs two users")
+def test_what_another_user_reads_was_used_lately(tmp_path: Path) -> None:
+    shared = make_shared(tmp_path)
+
+    def run(user: int, script: str) -> None:
+        subprocess.run([sys.executable, "-c", KEEPING + script, str(shared), str(user)], check=True)
+
+    for number in (0, 1):
+        run(4300, f"cache.load('{KEY}', {number}, 1000, lambda: b'x' * 1000)")
+        path = shared / "chunks" / f"{KEY}.{number}"
+        os.utime(path, ns=(number, path.stat().st_mtime_ns))
+    run(4301, f"assert cache.read('{KEY}', 0, 0, 1) == b'x'")
+    run(4300, f"cache.quota.clean(keep={1000 + TRAILER_SIZE})")
+    assert files(shared) == [f"{KEY}.0", f"{KEY}.0.used"]
+    run(4300, "cache.quota.clean()")
+    assert files(shared) == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs two users")
 def test_a_directory_of_a_group_is_shared_by_its_users(tmp_path: Path) -> None:
     shared = make_shared(tmp_path)
     become = "os.setgroups([]); os.setgid(4242); os.setuid(4300 + int(sys.argv[5]))\n\ndef fetch"
