@@ -62,7 +62,7 @@ bench-million: system-dev ## store, mount, change and delete a million files bes
 bench-remote: system-dev ## measure reading from a bucket through a mount, beside rclone mount and s3fs
 	@$(MAKE) -s $(DEV_STAMP)
 	@VENV="$(VENV)" tests/remote/object-stores.sh install
-	$(BIN)/python -m tests.bench.remote --peers $(BENCH_ARGS)
+	$(BIN)/python -m tests.bench.remote --peers --count $(BENCH_ARGS)
 
 venv: system-dev ## make or renew the virtual environment with everything a developer needs
 	@$(MAKE) -s $(DEV_STAMP)

@@ -11,12 +11,14 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests.bench import remote
 from tests.bench.__main__ import KILLS, Bench
 from tests.bench.chart import draw
 from tests.bench.kills import Kills
 from tests.bench.measures import READING, TARGETS
 from tests.bench.memory import MARK, anonymous_kib
 from tests.bench.million import STEPS, Million, Run
+from tests.bench.remote_measures import PEER_FILES
 from tests.bench.systems import PEERS, Commands, missing
 from tests.bench.table import format_kills, format_systems, format_targets, ratio
 from tests.bench.workload import Shape
@@ -116,3 +118,16 @@ def test_a_small_million_is_measured_to_its_end(tmp_path: Path) -> None:
     lines = run.report().splitlines()
     assert lines[-1].startswith("| sh | 0.")
     assert lines[-1].endswith("| - | failed with 1 |")
+
+
+def test_the_tables_of_a_bucket_say_what_was_reached() -> None:
+    measured = [key for target in remote.TARGETS for key in (target.ours, target.peer)]
+    seconds = {key: [2.0, 2.0] for key in measured} | {"peer: s3fs": [2.0 * PEER_FILES]}
+    rows = remote.format_targets(seconds).splitlines()[2:]
+    assert len(rows) == len(remote.TARGETS)
+    for target, row in zip(remote.TARGETS, rows, strict=True):
+        reached = {True: "yes", False: "NO"}[target.least <= 1.0] if target.least else ""
+        assert row.split("|")[-2].strip() == reached
+    assert "5 files/s" in remote.format_speeds(seconds, SHAPE)
+    times = SHAPE.file_count / 2.0 * 2.0
+    assert remote.format_peers(seconds, SHAPE) == f"cold epoch, times the speed of s3fs: {times:.0f} (at least 20)"
