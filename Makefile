@@ -15,7 +15,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-remote check format bench bench-million bench-remote venv system system-dev system-slow clean
+.PHONY: help site demo test test-slow test-remote check format bench bench-million bench-remote venv system system-dev system-slow clean
 
 help: ## list the targets
 	@echo "artifactfs: make TARGET"
@@ -63,6 +63,10 @@ bench-remote: system-dev ## measure reading from a bucket through a mount, besid
 	@$(MAKE) -s $(DEV_STAMP)
 	@VENV="$(VENV)" tests/remote/object-stores.sh install
 	$(BIN)/python -m tests.bench.remote --peers --count $(BENCH_ARGS)
+
+site: system-dev ## make the documentation as a site, in build/site
+	@$(MAKE) -s $(DEV_STAMP)
+	$(BIN)/properdocs build --strict --clean --config-file docs/site/properdocs.yml
 
 venv: system-dev ## make or renew the virtual environment with everything a developer needs
 	@$(MAKE) -s $(DEV_STAMP)
