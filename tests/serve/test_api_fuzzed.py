@@ -56,9 +56,7 @@ def test_no_answer_is_unforeseen(api: tuple[Any, dict[str, str]], name: str, mod
         pytest.skip("nothing that it takes can be wrong")
 
     @given(case=operation.as_strategy(generation_mode=mode))
-    @settings(
-        max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-    )
+    @settings(SETTINGS)
     def ask(case: schemathesis.Case) -> None:
         response = case.call(headers=headers)
         case.validate_response(response, checks=list(CHECKED), headers=headers)
