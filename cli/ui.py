@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -59,7 +60,8 @@ def command(*, host: str, port: int | None, is_open: bool, write: bool, hosts: t
             if is_open:
                 click.launch(url)
 
-        serving_module.serve(context, serving, listener, on_start=say)
+        with suppress(KeyboardInterrupt):  # its ordinary end
+            serving_module.serve(context, serving, listener, on_start=say)
 
 
 def _load() -> ModuleType:

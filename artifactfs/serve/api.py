@@ -51,7 +51,7 @@ READING: Final = (
     _get("growth", history.measure_growth, history.GrowthParameters, history.GrowthFields, "Growth of the store"),
     _get("versions/{ref}", catalogue.get_version, catalogue.RefParameters, catalogue.VersionDetail, "A version"),
     _get("entries", entries.list_entries, entries.WindowParameters, entries.Window, "A part of a directory"),
-    _get("entry", entries.get_entry, entries.EntryParameters, entries.EntryDetail, "One entry"),
+    _get("entry", entries.get_entry, entries.EntryDetailParameters, entries.EntryDetail, "One entry"),
     _get("preview", preview.get_preview, entries.EntryParameters, preview.Preview, "What a file looks like"),
     Operation(
         "GET",

@@ -54,11 +54,16 @@ class Window(TypedDict):
 
 
 class EntryDetail(TypedDict):
-    """An entry; `changed_in` is the version that last changed it, None for staging directories."""
+    """An entry.
+
+    `changed_in` is the version that last changed it, None for staging directories; `drift` says how what a reference
+    names is another by now, if it was asked for and is.
+    """
 
     ref: str
     entry: ListedFields
     changed_in: str | None
+    drift: str | None
     command: str
     code: str
 
@@ -78,6 +83,14 @@ class EntryParameters(Struct, frozen=True, forbid_unknown_fields=True):
 
     ref: Ref
     path: Path = ""
+
+
+class EntryDetailParameters(Struct, frozen=True, forbid_unknown_fields=True):
+    """An entry; with `check`, a reference is looked at where it leads."""
+
+    ref: Ref
+    path: Path = ""
+    check: bool = False
 
 
 def list_entries(context: Context, wanted: WindowParameters) -> Window:
@@ -101,14 +114,18 @@ def list_entries(context: Context, wanted: WindowParameters) -> Window:
     return cast("Window", fields)
 
 
-def get_entry(context: Context, wanted: EntryParameters) -> EntryDetail:
+def get_entry(context: Context, wanted: EntryDetailParameters) -> EntryDetail:
     """One entry: digests, sizes, where its bytes are, what changed it last, and how to use it."""
     place = look(context, wanted.ref, wanted.path)
+    drift, entry = None, place.entry
+    if wanted.check and isinstance(entry, ReferenceEntry):
+        drift = context.repository.references.find_drift(entry)
     ref, shown = place.viewed.ref, name_fields("path", place.path)["path"]
     return {
         "ref": ref,
         "entry": list_fields(context, place.path, place.entry, place.placement),
         "changed_in": _find_changer(context, ref, place.path) if place.viewed.staging is None else None,
+        "drift": drift,
         "command": _format_command(ref, shown),
         "code": _format_code(ref, shown, is_directory=isinstance(place.entry, DirectoryEntry)),
     }

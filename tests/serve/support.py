@@ -21,6 +21,8 @@ from starlette.testclient import TestClient
 
 from artifactfs.paths import parse_ref
 from artifactfs.places import Places
+from artifactfs.reference.policy import ReferencePolicy
+from artifactfs.reference.references import References
 from artifactfs.repository.commit import CommitOptions
 from artifactfs.repository.put import put_paths
 from artifactfs.repository.repository import Repository, open_repository
@@ -71,7 +73,13 @@ def fill(folder: Path) -> None:
 
 @contextmanager
 def open_one(folder: Path) -> Iterator[Repository]:
-    with open_repository(str(folder / "repository"), state=str(folder / "state"), author=AUTHOR) as repository:
+    """Open the repository in a folder; references are followed to local files in it."""
+    with open_repository(
+        str(folder / "repository"),
+        state=str(folder / "state"),
+        author=AUTHOR,
+        references=lambda: References(ReferencePolicy((folder.as_uri(),))),
+    ) as repository:
         yield repository
 
 

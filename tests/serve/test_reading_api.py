@@ -6,9 +6,12 @@ import base64
 import hashlib
 import io
 import tarfile
+from pathlib import Path
 from urllib.parse import quote
 
-from tests.serve.support import AUTHOR, HOSTILE_NAMES, Client
+from artifactfs.repository.put import put_paths
+from artifactfs.repository.referring import Referred
+from tests.serve.support import AUTHOR, HOSTILE_NAMES, Client, open_client, open_one
 
 
 def test_the_server_says_what_it_shows(client: Client) -> None:
@@ -170,3 +173,19 @@ def test_the_description_has_every_operation(client: Client) -> None:
     assert found["openapi"] == "3.1.0"
     assert len(found["paths"]) > 25
     assert set(found["paths"]["/api/versions/{ref}"]) == {"get", "patch"}
+
+
+def test_a_reference_says_where_it_leads_and_whether_it_drifted(tmp_path: Path) -> None:
+    target = tmp_path / "away.txt"
+    target.write_text("away\n")
+    with open_one(tmp_path) as repository:
+        put_paths(repository, "away", [Referred(target.as_uri(), b"away.txt")])
+    with open_client(tmp_path) as client:
+        found = client.get("entry", ref="away", path="away.txt", check="true")
+        assert (found["entry"]["kind"], found["entry"]["uri"]) == ("reference", target.as_uri())
+        assert (found["entry"]["presence"], found["drift"]) == ("local", None)
+        assert client.get("preview", ref="away", path="away.txt")["lines"] == [[["", "away"]]]
+        target.write_text("other, and longer\n")
+        assert client.get("entry", ref="away", path="away.txt")["drift"] is None  # not asked for
+        assert "away.txt" in client.get("entry", ref="away", path="away.txt", check="true")["drift"]
+        assert client.get("preview", 409, ref="away", path="away.txt")["error"]["kind"] == "ReferenceChangedError"

@@ -59,12 +59,25 @@ async function fill(side, ref, path, detail, known = null) {
     path ? aboutEntry(entry, path) : aboutVersion(detail, entry));
 }
 
+/** Return a button that asks whether what a reference names is still the same. */
+function driftButton(ref, path) {
+  const answer = h("span", { role: "status" });
+  const look = async () => {
+    put(answer, " looking…");
+    try {
+      const { drift } = await get("entry", { ref, path_raw: path, check: true });
+      put(answer, drift ? h("span", { class: "error" }, ` ${drift}`) : " the same as recorded");
+    } catch (error) { put(answer, h("span", { class: "error" }, ` ${error.message}`)); }
+  };
+  return h("span", {}, h("button", { class: "small", type: "button", onclick: look }, "has it changed?"), answer);
+}
+
 function aboutEntry(entry, path) {
   const found = entry.entry, isDirectory = found.kind === "directory";
   return [h("p", { class: "links" }, found.kind === "symlink" ? null : saveLinks(entry.ref, path, isDirectory), isDirectory ? h("a", { href: versionAddress(entry.ref, path) }, "only this directory") : null),
     facts([["size", found.size === undefined ? null : `${size(found.size)} (${count(found.size)} bytes)`], ["files", found.files === undefined ? null : count(found.files)], ["bytes are", PRESENCE[found.presence]],
       ["modified", time(found.modified, { isExact: true })], ["mode", found.mode], ["digest", digest(found.digest)], ["content", digest(found.content_digest)], ["target", found.target],
-      ["reference to", found.uri], ["validator", found.validator && `${found.validator.kind} ${found.validator.value}${found.unverified ? " (unverified)" : ""}`],
+      ["reference to", found.uri], ["what is there", found.uri && driftButton(entry.ref, path)], ["validator", found.validator && `${found.validator.kind} ${found.validator.value}${found.unverified ? " (unverified)" : ""}`],
       ["last changed in", entry.changed_in && h("a", { href: versionAddress(entry.changed_in, path) }, entry.changed_in)]]), use(entry)];
 }
 

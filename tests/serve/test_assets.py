@@ -1,0 +1,57 @@
+"""The front end's files: all in the package, each asking for files that are there, none making HTML of data."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from artifactfs.serve.application import TYPES
+from tests.serve.support import Client
+
+ROOT = Path(__file__).parents[2]
+STATIC = ROOT / "artifactfs" / "serve" / "static"
+FILES = sorted(path for path in STATIC.rglob("*") if path.is_file())
+SCRIPTS = [path for path in FILES if path.suffix == ".js"]
+FORBIDDEN = re.compile(
+    r"\b(innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval|Function\(|DOMParser|createContextualFragment|srcdoc)\b"
+)
+
+
+def test_each_file_is_in_the_package() -> None:
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["artifactfs"]
+    packed = {path for pattern in patterns for path in (ROOT / "artifactfs").glob(pattern)}
+    assert [path.name for path in FILES if path not in packed] == []
+    assert {path.suffix.removeprefix(".") for path in FILES} <= set(TYPES)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_each_script_asks_for_what_is_there_and_is_short(path: Path) -> None:
+    text = path.read_text()
+    imported = re.findall(r"from \"(\.[^\"]+)\"", text)
+    assert [name for name in imported if not (path.parent / name).is_file()] == []
+    for names, name in re.findall(r"import \{([^}]+)\} from \"(\.[^\"]+)\"", text):
+        exported = (path.parent / name).read_text()
+        for one in (each.strip() for each in names.split(",")):
+            assert re.search(rf"export (?:async )?(?:function|const|class) {one}\b", exported), (one, name)
+    assert not FORBIDDEN.search(text)
+    assert len(text.splitlines()) < 300
+
+
+def test_the_page_and_its_files_are_served(client: Client) -> None:
+    index = client.http.get("/v/animals:v0/some/where")
+    assert (index.status_code, index.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    for address in re.findall(r"(?:src|href)=\"(/static/[^\"]+)\"", index.text):
+        found = client.http.get(address)
+        assert (found.status_code, found.headers["cache-control"]) == (200, "no-cache")
+    for address in (
+        "/static/",
+        "/static/..%2fapi.py",
+        "/static/%2e%2e%2f__init__.py",
+        "/static/pages",
+        "/static/nothing.js",
+    ):
+        assert client.http.get(address).status_code == 404
+    assert client.http.post("/anything", headers={"x-csrf-token": "x"}).status_code in (403, 405, 415)
