@@ -114,27 +114,32 @@ class Bench:
         self.seconds.setdefault(key, []).append(seconds)
 
     def run_once(self) -> None:
-        """Take every measure once."""
+        """Take every measure once, and the large files three times, in turn."""
         plain = self.work / "plain"
         plain.mkdir()
-        self.note("untar ext4", untar(self.archive, plain))
-        self.note("write ext4", write_large(plain / "big", self.mib))
-        shutil.rmtree(plain)
         with self.staged("overlay") as top:
-            self.note("untar overlay", untar(self.archive, top))
-            self.note("write overlay", write_large(top / "big", self.mib))
+            (top / "new").mkdir()
+            self.note("untar ext4", untar(self.archive, plain))
+            self.note("untar overlay", untar(self.archive, top / "new"))
+            self.write_in_turn({"ext4": plain, "overlay": top}, self.mib)
+        shutil.rmtree(plain)
         with self.staged("overlay") as top:
             self.note("rename overlay", timed(lambda: os.rename(top / "src", top / "moved")))
             copied = timed(lambda: (run("cp", "-r", str(self.tree), str(top / "copy")), os.sync()))
             self.note("copy overlay", copied)
             self.note("commit overlay", timed(lambda: self.artifactfs("commit", "base:@bench")))
-        with self.staged("union") as top:
+        with self.staged("union") as top, loopback(self.work) as loop:
             self.note("untar union", untar(self.short, top / "src"))
-            self.note("write union", write_large(top / "big", self.mib // 4))
+            self.note("untar loopback", untar(self.short, loop))
+            self.write_in_turn({"union": top, "loopback": loop}, self.mib // 4)
             self.note("rename union", timed(lambda: os.rename(top / "src", top / "moved")))
-        with loopback(self.work) as top:
-            self.note("untar loopback", untar(self.short, top))
-            self.note("write loopback", write_large(top / "big", self.mib // 4))
+
+    def write_in_turn(self, places: dict[str, Path], mib: int) -> None:
+        """Write a large file in each of some directories, and again: disks are fast one moment and slow the next."""
+        for _ in range(3):
+            for name, top in places.items():
+                self.note(f"write {name}", write_large(top / "big", mib))
+                (top / "big").unlink()
 
     @contextmanager
     def staged(self, driver: str) -> Iterator[Path]:
