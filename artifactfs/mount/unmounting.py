@@ -19,7 +19,7 @@ from artifactfs.mount.port.place import remove as remove_port
 from artifactfs.mount.registry import is_served, read_record, slot_for
 from artifactfs.mount.staging_mounts import await_end, changing, end_all, repository_mounts, staging_mounts
 from artifactfs.mount.syscalls import bind_mount
-from artifactfs.mount.users import iter_users
+from artifactfs.mount.users import iter_users, iter_viewers
 from artifactfs.paths import printable
 
 _END_SECONDS = 30.0
@@ -67,6 +67,12 @@ def _check_unused(paths: list[str]) -> None:
     for path in paths:
         if next(iter_users(path), None) is not None:
             raise busy_error(path)
+    line = find_mount(paths[0])
+    viewer = None if line is None else next(iter_viewers(line.device), None)
+    if viewer is not None:
+        shown = printable(os.fsencode(paths[0]))
+        msg = f"{shown} is in use by process {viewer.pid} ({viewer.command}), which `artifactfs run` started"
+        raise BusyError(msg, hint="let it end, or use --lazy", subject=paths[0])
 
 
 def _take_down(path: str, *, lazy: bool) -> None:

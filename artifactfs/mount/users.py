@@ -1,6 +1,6 @@
 """Who uses a mount, found in /proc without touching the mount.
 
-Used for messages by `mountpoint` and `freezing`, and by `shown`.
+Used for messages by `mountpoint`, `unmounting` and `freezing`, and by `shown`.
 
 Threading: functions without state.
 """
@@ -13,9 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from artifactfs.mount.mountinfo import read_mounts
 from artifactfs.paths import printable
+from artifactfs.repository.runviews import NAME_PREFIX
 
 _SHOWN = 5
+_VIEW_ROOT = "/" + NAME_PREFIX.decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,31 @@ def iter_users(mountpoint: str) -> Iterator[User]:
             held = next((path for path in _iter_held(name) if _is_inside(path, mountpoint)), None)
             if held is not None:
                 yield User(int(name), command_of(int(name)), held)
+
+
+def iter_viewers(device: str) -> Iterator[User]:
+    """Yield the processes that see a run's view of a mount, in a mount namespace of their own, whatever they hold.
+
+    Args:
+        device: the mount's device number, as the list of mounts has it.
+
+    Source: proc_pid_mountinfo(5): the root of a bound mount is the path that is bound.
+    """
+    seen: dict[int, str | None] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid():
+            with suppress(OSError):  # it has ended, or is another user's
+                namespace = os.stat(f"/proc/{name}/ns/mnt").st_ino
+                if namespace not in seen:
+                    seen[namespace] = _find_view(name, device)
+                view = seen[namespace]
+                if view is not None:
+                    yield User(int(name), command_of(int(name)), view)
+
+
+def _find_view(pid: str, device: str) -> str | None:
+    lines = [line for line in read_mounts(pid) if line.device == device]
+    return next((line.mountpoint for line in lines if line.root.startswith(_VIEW_ROOT)), None)
 
 
 def iter_held_paths() -> Iterator[str]:

@@ -252,6 +252,21 @@ def test_what_processes_read_that_outlive_the_program_is_recorded(mounted: Path,
     assert os.listdir(views.parent / "running") == []
 
 
+def test_a_mount_that_a_run_sees_is_in_use(mounted: Path, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    later = f"{sys.executable} -c {shlex.quote(LATER)} {fifo} {mounted}/data/v1/sub/09"
+    cli("run", "--", "sh", "-c", f"{later} >&- 2>&- & exit 0")  # what goes on has nothing open in the mount
+    done = subprocess.run([*CLI, "umount", str(mounted)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 21
+    assert "which `artifactfs run` started" in done.stderr
+    fifo.open("w").close()
+    views = Path(last_run().workspace.repository.state_directory, "views")
+    wait_until(lambda: not os.listdir(views))
+    assert last_run().inputs == ("data:v1",)
+    cli("umount", str(mounted))
+
+
 def test_what_is_left_of_a_killed_recorder_is_recorded_later(mounted: Path, tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
