@@ -20,6 +20,8 @@ from contextlib import suppress
 from functools import cache
 from typing import Final, NamedTuple
 
+from artifactfs.blobstore.packs import WINDOW_SIZE
+
 _TRAILER: Final = struct.Struct("!32s16s16sq")
 TRAILER_SIZE: Final = _TRAILER.size
 _MARKS_AT: Final = 48
@@ -43,7 +45,7 @@ class OpenChunk:
         stamp: inode and modification time of its file.
     """
 
-    __slots__ = ("descriptor", "is_seen", "is_sound", "looked_at", "sha256", "size", "stamp")
+    __slots__ = ("_windows", "descriptor", "is_seen", "is_sound", "looked_at", "sha256", "size", "stamp")
 
     def __init__(self, descriptor: int, status: os.stat_result, *, sha256: bytes) -> None:
         self.descriptor = descriptor
@@ -53,6 +55,27 @@ class OpenChunk:
         self.is_sound = False
         self.is_seen = False
         self.looked_at = time.monotonic()
+        self._windows: dict[int, int | None] = {}
+
+    def read_ahead(self, offset: int) -> None:
+        """Have the neighbours of a file brought into memory, if this is the second of them that is read.
+
+        As with packs on this machine: several processes read one by one, so the kernel sees no sequence.
+        """
+        window = offset // WINDOW_SIZE
+        first = self._windows.setdefault(window, offset)
+        if first is None or first == offset or not hasattr(os, "posix_fadvise"):  # macOS
+            return
+        self._windows[window] = None
+        with suppress(OSError):
+            os.posix_fadvise(self.descriptor, window * WINDOW_SIZE, WINDOW_SIZE, os.POSIX_FADV_WILLNEED)
+
+    def is_deleted(self) -> bool:
+        """Return whether its file has no name any more, so that its room is free once it is closed."""
+        try:
+            return os.fstat(self.descriptor).st_nlink == 0
+        except OSError:
+            return True
 
     def read(self, offset: int, size: int) -> bytes:
         """Return the overlap of [offset, offset + size) with the chunk, as it is in the file."""

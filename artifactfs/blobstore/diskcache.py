@@ -37,8 +37,10 @@ _log = logging.getLogger(__name__)
 TOUCH_SECONDS: Final = 60.0
 LOOK_AGAIN_SECONDS: Final = 1.0
 """For so long an open chunk is taken to be still there: nobody can change one, but its room is to be freed."""
-OPEN_COUNT: Final = 32
-"""Chunks that stay open: of those that others delete, so much room is freed late."""
+OPEN_COUNT: Final = 128
+"""Chunks that stay open."""
+SWEEP_SECONDS: Final = 5.0
+"""After so long those that others deleted are closed, which frees their room."""
 
 
 class DiskCache:
@@ -54,6 +56,7 @@ class DiskCache:
         self.quota = CacheQuota(directory, limits)
         self._guard = threading.Lock()
         self._opened: LRUCache[str, OpenChunk] = LRUCache(OPEN_COUNT)
+        self._swept_at = 0.0
         self._is_told = False
 
     def open(self, key: str, number: int) -> OpenChunk | None:
@@ -161,6 +164,10 @@ class DiskCache:
             self.quota.touch(path, found.descriptor)
         with self._guard:
             self._opened[path] = found
+            if now - self._swept_at > SWEEP_SECONDS:
+                self._swept_at = now
+                for other in [path for path, chunk in self._opened.items() if chunk.is_deleted()]:
+                    del self._opened[other]
         return found
 
     def _look(self, key: str, number: int, chunk: OpenChunk) -> bool:

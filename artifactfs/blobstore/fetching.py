@@ -134,6 +134,7 @@ class FetchingBlobs:
             return None
         if len(parts) == 1 and parts[0].chunk.size == size:
             return parts if parts[0].chunk.sha256 == digest else None
+        parts[0].chunk.read_ahead(parts[0].start)
         # Which bytes of which chunk hash to what is true for good.
         note = b"".join([b"chunk", *(b" %s %x" % (part.chunk.sha256, part.start) for part in parts)])
         if size >= _NOTED_FROM and self._verified.has_verified(digest, note):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -29,7 +30,13 @@ def add(seconds: Seconds, key: str, action: Callable[[], object], *, drops: bool
     """Time an action and note it; `drops` empties the kernel's caches before."""
     if drops:
         workload.drop_caches()
-    seconds.setdefault(key, []).append(timed(action))
+    note(seconds, key, timed(action))
+
+
+def note(seconds: Seconds, key: str, spent: float) -> None:
+    """Note what was measured, and print it, so that a run that is cut off has told something."""
+    seconds.setdefault(key, []).append(spent)
+    print(f"{key}: {spent:.2f} s", file=sys.stderr, flush=True)
 
 
 def measure_big(remote: Remote, seconds: Seconds) -> None:
@@ -79,8 +86,8 @@ def measure_batch(remote: Remote, seconds: Seconds) -> None:
         mounted = time.perf_counter()
         list(threads.map(lambda name: (root / name).read_bytes(), names))
         done = time.perf_counter()
-    seconds.setdefault("batch: mount and read", []).append(done - begun)
-    seconds.setdefault("batch: read", []).append(done - mounted)
+    note(seconds, "batch: mount and read", done - begun)
+    note(seconds, "batch: read", done - mounted)
     for what, ref in (("small files", "animals/small"), ("everything", "animals")):
         target = remote.work / "got"
         add(seconds, f"batch: get {what}", lambda: remote.run("get", ref, str(target), name="getter"), drops=True)  # noqa: B023

@@ -13,6 +13,7 @@ from artifactfs.blobstore import chunkfiles
 from artifactfs.blobstore.cachequota import CacheLimits
 from artifactfs.blobstore.chunkfiles import OpenChunk, open_chunk
 from artifactfs.blobstore.diskcache import DiskCache
+from artifactfs.blobstore.packs import WINDOW_SIZE
 
 KEY = "packs/ab/" + "ab" * 32
 DATA = b"animal" * 1000
@@ -154,3 +155,30 @@ def test_a_lock_that_is_a_link_makes_no_file_elsewhere(tmp_path: Path) -> None:
     part.symlink_to(tmp_path / "elsewhere")
     assert cache.load(KEY, 0, len(DATA), lambda: DATA) == DATA
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_what_others_delete_is_closed(tmp_path: Path, chunk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artifactfs.blobstore.diskcache.SWEEP_SECONDS", -1.0)
+    cache = open_cache(tmp_path)
+    cache.load(KEY, 1, len(DATA), lambda: DATA)
+    found = cache.open(KEY, 0)
+    assert found is not None
+    descriptor = found.descriptor
+    del found
+    chunk.unlink()
+    os.fstat(descriptor)
+    assert cache.open(KEY, 1) is not None
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+
+
+def test_the_second_file_of_a_window_asks_for_all_of_it(
+    tmp_path: Path, chunk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda descriptor, start, size, advice: asked.append((start, size)))
+    found = open_chunk(str(chunk), f"{KEY}.0")
+    assert found is not None
+    for offset in (5, 5, 9, 20):
+        found.read_ahead(offset)
+    assert asked == [(0, WINDOW_SIZE)]
