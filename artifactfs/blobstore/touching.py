@@ -75,8 +75,11 @@ class Touches:
             _put(self._counts, key, count)
         if is_running:
             return How.CHUNK
+        is_new = first in (None, offset)
+        if is_new and not is_close and count < SCATTERED:
+            return How.ALONE  # has_room may ask how large the object is
         is_whole_soon = not is_close and has_room()
-        if not is_close and (count < SCATTERED if is_whole_soon else first in (None, offset)):
+        if not is_close and (count < SCATTERED if is_whole_soon else is_new):
             return How.ALONE
         if self._is_thrashing(chunk, follows=follows):
             return How.PASSING

@@ -117,7 +117,7 @@ def measure_peers(remote: Remote, seconds: Seconds) -> None:
 def count_requests(remote: Remote) -> dict[str, int]:
     """Return how many requests for the large file 100 readers cause, and how many ranges were asked for twice.
 
-    Also after how many round trips one after another the first byte of a small file was there.
+    Also after how many round trips, one after another, the first byte of a small file was there, once mounted.
     """
     with running_proxy(remote.server.endpoint) as proxy:
         environ = {**remote.server.environ, "AWS_ENDPOINT_URL": proxy.endpoint}
@@ -132,6 +132,7 @@ def count_requests(remote: Remote) -> dict[str, int]:
 def _count(remote: Remote, proxy: FaultyProxy) -> dict[str, int]:
     with remote.mounted() as root:
         os.stat(root)
+        proxy.seen.clear()
         first = next(iter(sorted(workload.iter_files(remote.tree))))
         name = Path(first).relative_to(remote.tree)
         (root / name).read_bytes()

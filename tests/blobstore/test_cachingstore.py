@@ -134,11 +134,15 @@ def test_small_files_in_tree_order_bring_their_pack_along(tmp_path: Path) -> Non
     assert len(bucket.ranges) <= 2 * COUNT, "2,560 files in two requests for each 4 MiB at most"
 
 
-def test_a_lone_small_file_is_asked_for_by_its_own_range(tmp_path: Path) -> None:
+def test_a_lone_small_file_is_asked_for_by_its_own_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bucket = Bucket()
+    sizes: list[str] = []
+    find_size = bucket.find_size
+    monkeypatch.setattr(bucket, "find_size", lambda key: sizes.append(key) or find_size(key))
     store = open_store(bucket, tmp_path)
     assert store.read_range(PACK, 9 << 20, 1000) == DATA[9 << 20 :][:1000]
     assert bucket.ranges == [(PACK, 9 << 20, 1000)]
+    assert sizes == [], "one round trip"
     assert store.read_range(PACK, (9 << 20) + 1000, 1000) == DATA[(9 << 20) + 1000 :][:1000]
     assert bucket.ranges[1:] == [(PACK, 8 << 20, CHUNK_SIZE)]
 
