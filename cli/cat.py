@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import closing
 from typing import Final
 
@@ -12,6 +11,7 @@ from artifactfs.paths import parse_ref
 
 from .completing import complete_ref
 from .options import Command
+from .output import write_bytes
 from .session import current_session
 
 CHUNK: Final = 1 << 20
@@ -28,11 +28,5 @@ def command(ref: str) -> None:
         with closing(view(repository, parsed).open_file(parsed.path)) as file:
             offset = 0
             while data := file.read_at(offset, CHUNK):
-                _write_all(data)
+                write_bytes(data)
                 offset += len(data)
-
-
-def _write_all(data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:  # with PYTHONUNBUFFERED, a write to a pipe may take a part only
-        rest = rest[sys.stdout.buffer.write(rest) or 0 :]

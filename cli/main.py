@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "drafts": "Make one version by many writers, in parts.",
     "edit": "Change a version's description, metadata or tags.",
     "expire": "Remove versions that no rule keeps.",
+    "export": "Write a version as a tar archive.",
     "fetch": "Bring a version into the cache of this machine.",
     "find": "List the versions for which a condition holds.",
     "get": "Copy a version, or a part of it, to a directory.",

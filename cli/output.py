@@ -8,6 +8,7 @@ Threading: the main thread prints; the rest is pure.
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -35,6 +36,13 @@ def print_json(members: Mapping[str, Any]) -> None:
 def print_path(path: str | bytes) -> None:
     """Print a local path on standard output, byte for byte, so that a script can use it."""
     click.echo(os.fsencode(path))
+
+
+def write_bytes(data: bytes) -> None:
+    """Write all of `data` to standard output."""
+    rest = memoryview(data)
+    while rest:  # with PYTHONUNBUFFERED, a write to a pipe may take a part only
+        rest = rest[sys.stdout.buffer.write(rest) or 0 :]
 
 
 def format_size(size: int) -> str:
@@ -98,4 +106,5 @@ __all__ = [
     "print_table",
     "size_of",
     "version_fields",
+    "write_bytes",
 ]

@@ -99,7 +99,8 @@ def test_every_import_of_the_program_is_a_declared_dependency(project: dict) -> 
         for name, path in foreign_imports("artifactfs", "cli").items()
         if name
         not in declared_imports(
-            project["dependencies"] + extras["remote"] + extras["http"] + extras["ui"] + extras["parquet"]
+            project["dependencies"]
+            + [line for extra in ("remote", "http", "ui", "parquet", "fsspec") for line in extras[extra]]
         )
         and not path.startswith("artifactfs/testing/")
     }
@@ -108,7 +109,7 @@ def test_every_import_of_the_program_is_a_declared_dependency(project: dict) -> 
 
 def test_every_import_of_the_tests_is_a_declared_dependency(project: dict) -> None:
     extras = project["optional-dependencies"]
-    used = ("demo", "remote", "ui", "parquet", "test")
+    used = ("demo", "remote", "ui", "parquet", "fsspec", "test")
     declared = declared_imports(project["dependencies"] + [line for name in used for line in extras[name]])
     of_tests = {path.stem for path in (ROOT / "tests").rglob("*.py")}
     found = foreign_imports("artifactfs/testing", "tests")
