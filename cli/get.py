@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import TYPE_CHECKING
 
 import click
 
+from artifactfs.errors import UsageError
 from artifactfs.model import DirectoryEntry
 from artifactfs.paths import parse_ref, printable
 
 from .completing import complete_ref
-from .options import BytesPath, Command
+from .options import BytesPath, Command, lock_option
 from .output import format_count, format_size, name_fields, print_json, print_path
 from .progress import show_progress
 from .session import Session, current_session
@@ -23,12 +25,21 @@ if TYPE_CHECKING:
 
 
 @click.command("get", cls=Command)
-@click.argument("ref", metavar="REF[/PATH]", shell_complete=complete_ref)
+@click.argument("ref", required=False, metavar="[REF[/PATH]]", shell_complete=complete_ref)
 @click.argument("dest", required=False, type=BytesPath())
 @click.option("--path", "globs", multiple=True, metavar="GLOB", help="Only what matches, as in gitignore(5).")
 @click.option("--replace", is_flag=True, help="Put it in the place of what is at DEST.")
 @click.option("--link", type=click.Choice(["hard"]), help="Link large files instead of copying. Dangerous: see below.")
-def command(ref: str, dest: bytes | None, *, globs: tuple[str, ...], replace: bool, link: str | None) -> None:
+@lock_option()
+def command(
+    ref: str | None,
+    dest: bytes | None,
+    *,
+    globs: tuple[str, ...],
+    replace: bool,
+    link: str | None,
+    lock: bytes | None,
+) -> None:
     """Copy a version, or the part of it at PATH, to DEST, and print where it is.
 
     DEST is ./artifacts/NAME:vN, with PATH below, unless given. It must be missing or an empty directory. What was
@@ -36,12 +47,41 @@ def command(ref: str, dest: bytes | None, *, globs: tuple[str, ...], replace: bo
 
     With --link=hard large files become further names of the repository's own files, with the permission bits and times
     that they have there. Whoever writes to one damages every version that has it; only readers should get them.
+
+    With --lock, REF is what the lock file says; without REF, each of its versions is copied.
     """
     session = current_session()
     with session.open_repository() as repository:
-        target, result = _copy(
-            session, repository, parse_ref(ref), dest=dest, globs=globs, replace=replace, hard_links=link == "hard"
-        )
+        for wanted in _find_wanted(repository, ref, lock):
+            target, result = _copy(
+                session, repository, wanted, dest=dest, globs=globs, replace=replace, hard_links=link == "hard"
+            )
+            _report(session, str(wanted), target, result)
+
+
+def _find_wanted(repository: Repository, ref: str | None, lock: bytes | None) -> list[Ref]:
+    """Return what is to be copied, named by numbers if a lock says what it is.
+
+    Raises:
+        UsageError: nothing was named.
+        ArtifactFSError: the lock cannot be kept.
+    """
+    if lock is None and ref is None:
+        msg = "say what to copy"
+        raise UsageError(msg, hint="artifactfs get NAME, or --lock FILE")
+    if lock is None:
+        return [parse_ref(ref or "")]
+    from artifactfs.interop.lockfile import check_lock, read_lock
+
+    found = read_lock(lock)
+    check_lock(repository, found)
+    if ref is None:
+        return list(dict.fromkeys(parse_ref(each.version) for each in found.artifact))
+    wanted = parse_ref(ref)
+    return [dataclasses.replace(parse_ref(found.find(wanted).version), path=wanted.path)]
+
+
+def _report(session: Session, ref: str, target: bytes, result: CheckoutResult) -> None:
     if session.json:
         print_json(
             {

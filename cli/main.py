@@ -45,6 +45,7 @@ COMMANDS: Final = {
     "get": "Copy a version, or a part of it, to a directory.",
     "index": "Look after the index of this machine.",
     "lineage": "Show what something was made from, and what from it.",
+    "lock": "Write down which versions a job reads.",
     "log": "List what happened to a collection.",
     "ls": "List collections, versions or entries.",
     "manifest": "Exchange lists of files with W&B.",

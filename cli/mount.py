@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
 from artifactfs.mount.described import mount_fields
 
-from .options import BytesPath, Command
+from .options import BytesPath, Command, lock_option
 from .output import print_json, print_path
 from .session import current_session
+
+if TYPE_CHECKING:
+    from artifactfs.repository.locked import Locked
+    from artifactfs.repository.repository import Repository
 
 
 @click.command("mount", cls=Command)
@@ -41,6 +46,7 @@ from .session import current_session
 @click.option("--cache-size", metavar="SIZE", help="Keep at most this much of what is fetched, such as 200G.")
 @click.option("--fd", "descriptor", type=click.IntRange(3), help="Serve this open, mounted descriptor of /dev/fuse.")
 @click.option("--upgrade", is_flag=True, help="Serve the mount on MOUNTPOINT by the installed version from now on.")
+@lock_option()
 def command(  # noqa: PLR0913 - one argument for each option
     mountpoint: bytes,
     *,
@@ -59,10 +65,13 @@ def command(  # noqa: PLR0913 - one argument for each option
     cache_size: str | None,
     descriptor: int | None,
     upgrade: bool,
+    lock: bytes | None,
 ) -> None:
     """Show every collection with its versions, aliases and staging directories at MOUNTPOINT.
 
     MOUNTPOINT is an empty directory. The mount can be read when the command returns.
+
+    With --lock it shows no more than what the lock file has: its versions, and its aliases, which do not move.
     """
     from artifactfs.mount.api import MountOptions, mount
     from artifactfs.places import parse_size
@@ -74,11 +83,8 @@ def command(  # noqa: PLR0913 - one argument for each option
         version = upgrade_mount(session.places, os.fsdecode(mountpoint))
         session.note(f"{os.fsdecode(mountpoint)} is served by version {version}")
         return
-    with session.open_repository(create=artifact is None) as repository:
-        if artifact is not None:
-            from artifactfs.paths import parse_ref
-
-            repository.resolve(parse_ref(artifact))  # a wrong name is answered here, with near misses
+    with session.open_repository(create=artifact is None and lock is None) as repository:
+        artifact, locked = _look(repository, artifact, lock)
     remote = session.find_remote()
     options = MountOptions(
         follow_references=session.find_followed(for_others=allow_other),
@@ -93,6 +99,7 @@ def command(  # noqa: PLR0913 - one argument for each option
         transport=transport,
         passthrough=passthrough,
         freeze_aliases=freeze_aliases,
+        locked=locked,
         workers=workers,
         debug=debug,
         quick_wakeups=quick_wakeups,
@@ -105,3 +112,25 @@ def command(  # noqa: PLR0913 - one argument for each option
         print_json(mount_fields(info))
     else:
         print_path(info.mountpoint)
+
+
+def _look(repository: Repository, artifact: str | None, lock: bytes | None) -> tuple[str | None, Locked | None]:
+    """Return which version is to be the root, and all that may be shown; wrong names are answered here.
+
+    Raises:
+        NotFoundError: there is no such version.
+        ArtifactFSError: the lock cannot be kept.
+    """
+    from artifactfs.paths import parse_ref
+
+    if lock is None:
+        if artifact is not None:
+            repository.resolve(parse_ref(artifact))
+        return artifact, None
+    from artifactfs.interop.lockfile import check_lock, read_lock
+
+    found = read_lock(lock)
+    check_lock(repository, found)
+    if artifact is not None:
+        artifact = found.find(parse_ref(artifact)).version
+    return artifact, found.as_locked()

@@ -52,6 +52,17 @@ class BytesPath(click.Path):
         return os.fsencode(value)
 
 
+def lock_option() -> Callable[[Any], Any]:
+    """Return the option that takes a lock file."""
+    return click.option(
+        "--lock",
+        type=BytesPath(),
+        metavar="FILE",
+        envvar="ARTIFACTFS_LOCK",
+        help="Only the versions of this lock file, exactly (default: ARTIFACTFS_LOCK).",
+    )
+
+
 class Command(click.Command):
     """A command with the global options."""
 

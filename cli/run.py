@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from .committing import parse_metadata
-from .options import Command
+from .options import Command, lock_option
 from .session import current_session
 
 
@@ -17,8 +19,9 @@ from .session import current_session
 @click.option("--tag", "tags", multiple=True, help="A tag; repeatable.")
 @click.option("--config", multiple=True, metavar="KEY=VALUE", help="JSON where it parses; repeatable.")
 @click.option("--no-bind", is_flag=True, help="Only set ARTIFACTFS_MOUNT; do not show the view over the mount point.")
+@lock_option()
 @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] COMMAND...")
-def command(
+def command(  # noqa: PLR0913 - one argument for each option
     program: tuple[str, ...],
     *,
     name: str,
@@ -28,11 +31,14 @@ def command(
     tags: tuple[str, ...],
     config: tuple[str, ...],
     no_bind: bool,
+    lock: bytes | None,
 ) -> None:
     """Run COMMAND as a run: the versions that it enters in the mount are its inputs, those it commits its outputs.
 
     Aliases stay as they are while it runs. Its exit status is passed on, or 128 and the number of the signal that
     ended it. What processes in the background read after COMMAND has ended is recorded, too, until they end.
+
+    With --lock it sees the versions of the lock file, and no others, in the mount and through Python.
     """
     from artifactfs.sdk.programs import run_program
     from artifactfs.sdk.workspace import find_workspace
@@ -48,7 +54,8 @@ def command(
         "config": parse_metadata(config),
     }
     try:
-        result = run_program(workspace, program, details=details, bind=not no_bind)
+        path = None if lock is None else os.path.abspath(os.fsdecode(lock))
+        result = run_program(workspace, program, details=details, bind=not no_bind, lock=path)
     finally:
         workspace.close()
     if not result.mountpoint:

@@ -6,7 +6,7 @@ Used by the fsspec file system and the export. Threading: an Entries may be shar
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.errors import EntryNotFoundError
@@ -59,14 +59,14 @@ class Entries:
 
     Args:
         repository: gives the repository; in a forked child another one.
-        find_pins: returns where a collection's aliases are to point instead; None leaves them as they are.
+        resolve: returns what a reference names.
     """
 
     def __init__(
-        self, repository: Callable[[], Repository], *, find_pins: Callable[[str], dict[str, int] | None] | None = None
+        self, repository: Callable[[], Repository], *, resolve: Callable[[Ref], tuple[Collection, Version]]
     ) -> None:
         self._find_repository = repository
-        self._find_pins = find_pins
+        self.resolve = resolve
         self._guard = threading.Lock()
         self._opened: tuple[Repository, Trees] | None = None
 
@@ -80,25 +80,13 @@ class Entries:
         """Reads its directories."""
         return self._open()[1]
 
-    def resolve(self, ref: Ref) -> tuple[Collection, Version]:
-        """Return the version that a reference names now.
-
-        Raises:
-            CollectionNotFoundError, VersionNotFoundError, AliasNotFoundError: there is none.
-            UsageError: it names a staging directory.
-        """
-        pins = self._find_pins(ref.collection) if self._find_pins is not None and ref.alias is not None else None
-        if pins is not None and ref.alias in pins:
-            ref = replace(ref, selector=f"v{pins[ref.alias]}")
-        return self.repository.resolve(ref)
-
     def locate(self, text: str) -> Located:
         """Return what `NAME[:vN|:ALIAS]/PATH` names.
 
         Raises:
             EntryNotFoundError: nothing, or a link that leads nowhere in the version.
             InvalidNameError, InvalidPathError: it cannot be the name of anything.
-            ArtifactFSError: see `resolve`; or a directory cannot be read.
+            ArtifactFSError: there is no such version; or a directory cannot be read.
         """
         ref = parse_ref(text)
         collection, version = self.resolve(ref)

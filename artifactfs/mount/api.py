@@ -17,7 +17,7 @@ from artifactfs.mount.launch import become_server, start_server
 from artifactfs.mount.mountinfo import find_mount
 from artifactfs.mount.mountpoint import check_mountpoint, clear_dead, resolve_mountpoint
 from artifactfs.mount.options import Finding, HasId, MountInfo, MountOptions, Places, StagingName
-from artifactfs.mount.orders import LOWER, REPOSITORY, VERSION, Order
+from artifactfs.mount.orders import LOCKED, LOWER, REPOSITORY, VERSION, Order
 from artifactfs.mount.overlay.choice import check_overlay
 from artifactfs.mount.port.asking import Port, find_port, iter_ports
 from artifactfs.mount.port.messages import CommitAnswer
@@ -74,7 +74,7 @@ def mount(places: Places, mountpoint: str, *, options: MountOptions) -> MountInf
         if not device.ok:
             raise MountError(device.message, hint=device.mend, subject=doctor.DEVICE)
     order = Order(
-        kind=REPOSITORY if options.artifact is None else VERSION,
+        kind=_find_kind(options),
         mountpoint=path,
         repository=places.repository,
         state=places.state,
@@ -92,6 +92,7 @@ def mount(places: Places, mountpoint: str, *, options: MountOptions) -> MountInf
         transport=options.transport,
         passthrough=options.passthrough,
         freeze_aliases=options.freeze_aliases,
+        locked=options.locked if options.artifact is None else None,
         quick_wakeups=options.quick_wakeups,
         workers=options.workers,
         debug=options.debug,
@@ -107,6 +108,12 @@ def mount(places: Places, mountpoint: str, *, options: MountOptions) -> MountInf
         for error in staging_mounts.attach_all(places, keys, author=options.author):
             _log.warning("a staging directory cannot be shown: %s", error)
     return info
+
+
+def _find_kind(options: MountOptions) -> str:
+    if options.artifact is not None:
+        return VERSION
+    return REPOSITORY if options.locked is None else LOCKED
 
 
 def unmount(places: Places, mountpoint: str, *, lazy: bool = False) -> None:

@@ -21,7 +21,7 @@ from artifactfs.mount.fusepy.reading import LowerOperations, ReadOperations
 from artifactfs.mount.fusepy.transport import read_only_options, writable_options
 from artifactfs.mount.fusepy.turns import Turns
 from artifactfs.mount.fusepy.writing import WriteOperations
-from artifactfs.mount.orders import LOWER, REPOSITORY, STAGING, Order
+from artifactfs.mount.orders import LOCKED, LOWER, REPOSITORY, STAGING, Order
 from artifactfs.mount.pinned import ordered_version
 from artifactfs.mount.renewing import renew
 from artifactfs.mount.sessions import FreezeSession
@@ -63,7 +63,7 @@ def build(stack: ExitStack, order: Order, on_ready: Ready) -> Served:
     if order.kind == STAGING:
         return _build_staging(stack, order, repository, on_ready)
     epoch = stack.enter_context(open_epoch(repository.state_directory, random=os.urandom))
-    if order.kind == REPOSITORY:
+    if order.kind in (REPOSITORY, LOCKED):
         return _build_repository(stack, order, repository, epoch, on_ready)
     if order.kind == LOWER:
         return _build_lower(stack, order, repository, epoch, on_ready)
@@ -78,7 +78,8 @@ def _owner(order: Order) -> dict[str, int]:
 
 
 def _build_repository(stack: ExitStack, order: Order, repository: Repository, epoch: Epoch, on_ready: Ready) -> Served:
-    view = stack.enter_context(CatalogueView(repository, epoch, staging=StagingList(repository, order)))
+    staging = StagingList(repository, order)
+    view = stack.enter_context(CatalogueView(repository, epoch, staging=staging, locked=order.locked))
     operations = ReadOperations(view, details=view, on_ready=on_ready, **_owner(order))
     options = read_only_options(allow_other=order.allow_other)
     return Served(operations, options, InfoSession, repository_id=repository.id, location=repository.location)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from artifactfs.blobstore.connecting import DEFAULT_LIMITS, RemoteLimits
+from artifactfs.repository.locked import Locked
 
 
 class Places(Protocol):
@@ -70,6 +71,7 @@ class MountOptions:
         transport: `kernel`, `fusepy`, or `auto`: the kernel transport where it works.
         passthrough: whether large files are handed to the kernel; None decides by what is mounted.
         freeze_aliases: whether aliases stay as they are now.
+        locked: all that is shown; None for everything.
         workers: processes that answer requests; 0 means one for each core, up to four.
         debug: whether each request gets a line in the log.
         quick_wakeups: whether idle processors are kept from sleeping while requests come fast; None decides by the
@@ -90,6 +92,7 @@ class MountOptions:
     transport: str = "auto"
     passthrough: bool | None = None
     freeze_aliases: bool = False
+    locked: Locked | None = None
     workers: int = 0
     debug: bool = False
     quick_wakeups: bool | None = None
@@ -105,7 +108,7 @@ class MountInfo:
         mountpoint: absolute path.
         repository: the repository's location.
         repository_id: the repository's id.
-        kind: `repository`, `version` (one version is the root) or `staging`.
+        kind: `repository`, `locked` (a part of it), `version` (one version is the root) or `staging`.
         pid: of the process that serves it.
         transport: `kernel` or `fusepy`.
         read_only: False for staging directories.

@@ -15,10 +15,13 @@ from typing import Final
 import msgspec
 
 from artifactfs.blobstore.connecting import DEFAULT_LIMITS, RemoteLimits
+from artifactfs.repository.locked import Locked
 
 REPOSITORY: Final = "repository"
 VERSION: Final = "version"
 STAGING: Final = "staging"
+LOCKED: Final = "locked"
+"""A part of the repository, as a lock file has it."""
 LOWER: Final = "lower"
 """The version below the overlay of a staging directory: a mount that only this overlay uses."""
 
@@ -28,7 +31,7 @@ class Order:
     """What to serve, where, and for whom.
 
     Attributes:
-        kind: `repository`, `version`, `staging` or `lower`.
+        kind: `repository`, `locked`, `version`, `staging` or `lower`.
         mountpoint: absolute path of the directory to mount on.
         repository, state, cache, runtime: as in `Places`.
         author: who records are by.
@@ -42,7 +45,7 @@ class Order:
         ready_descriptor: file descriptor on which the server says that it is ready, or why it cannot be.
         staging_links: show staging directories as symbolic links, because nothing can be bound over them.
         follow_references, poll_seconds, limits: as in `MountOptions`.
-        transport, passthrough, freeze_aliases, workers, debug, quick_wakeups, metrics, descriptor: as in
+        transport, passthrough, freeze_aliases, locked, workers, debug, quick_wakeups, metrics, descriptor: as in
             `MountOptions`.
     """
 
@@ -69,6 +72,7 @@ class Order:
     transport: str = "fusepy"
     passthrough: bool | None = None
     freeze_aliases: bool = False
+    locked: Locked | None = None
     workers: int = 0
     debug: bool = False
     quick_wakeups: bool | None = None

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 
 from artifactfs.mount.options import Places
-from artifactfs.mount.orders import REPOSITORY, VERSION
+from artifactfs.mount.orders import LOCKED, REPOSITORY, VERSION
 from artifactfs.mount.registry import iter_live
 from artifactfs.mount.users import iter_held_paths
 from artifactfs.paths import find_version_number
@@ -28,7 +28,7 @@ def iter_shown(places: Places, repository_id: str) -> Iterator[tuple[str, int]]:
             continue
         if info.kind == VERSION and info.collection is not None and info.version is not None:
             yield info.collection, info.version
-        elif info.kind == REPOSITORY:
+        elif info.kind in (REPOSITORY, LOCKED):
             folders.append(info.mountpoint.rstrip("/") + "/")
     if not folders:
         return

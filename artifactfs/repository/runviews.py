@@ -1,6 +1,7 @@
 """What the run of a program and the mount tell each other: which aliases are pinned, and what was looked up.
 
     views/<run id>/pins      JSON: alias targets by collection, as they were when the run began
+    views/<run id>/locked    JSON: all that may be seen, if the run was given a lock file
     views/<run id>/looked    a line for each file looked up: `NAME:vN`, size, path; in order
     views/<run id>/held      locked by who records what was looked up, and removes the directory
 
@@ -25,6 +26,7 @@ import msgspec
 
 from artifactfs.errors import ArtifactFSError, translate_os_error
 from artifactfs.model import Collection
+from artifactfs.repository.locked import Locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,14 +62,14 @@ def is_run_name(text: str) -> bool:
     return _RUN.fullmatch(text) is not None
 
 
-def begin_view(repository: Repository, run: str) -> None:
-    """Pin the aliases as they are now, and let mounts show a view for a run.
+def begin_view(repository: Repository, run: str, *, locked: Locked | None = None) -> None:
+    """Pin the aliases as they are now, or as a lock has them, and let mounts show a view for a run.
 
     Raises:
         StorageFullError, AccessDeniedError: the state directory cannot be written to.
     """
-    pins: _Pins = {}
-    for name in repository.collection_names():
+    pins: _Pins = {} if locked is None else locked.aliases
+    for name in repository.collection_names() if locked is None else ():
         try:
             pins[name] = dict((repository.find_collection(name) or Collection(name)).aliases)
         except ArtifactFSError:
@@ -75,6 +77,9 @@ def begin_view(repository: Repository, run: str) -> None:
     folder = _folder(repository.state_directory, run)
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
+        if locked is not None:
+            with open(os.path.join(folder, "locked"), "wb") as file:
+                file.write(msgspec.json.encode(locked))
         with open(os.path.join(folder, "pins.new"), "wb") as file:
             file.write(msgspec.json.encode(pins))
         os.replace(os.path.join(folder, "pins.new"), os.path.join(folder, "pins"))
@@ -121,6 +126,19 @@ def find_pins(state_directory: str, run: str) -> _Pins | None:
         with open(os.path.join(_folder(state_directory, run), "pins"), "rb") as file:
             return msgspec.json.decode(file.read(), type=_Pins)
     except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def find_locked(state_directory: str, run: str) -> Locked | None:
+    """Return all that a run may see, or None when that is everything.
+
+    Raises:
+        OSError: it cannot be read, so that nothing may be shown.
+    """
+    try:
+        with open(os.path.join(_folder(state_directory, run), "locked"), "rb") as file:
+            return msgspec.json.decode(file.read(), type=Locked)
+    except FileNotFoundError:
         return None
 
 

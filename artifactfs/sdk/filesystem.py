@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from artifactfs.interop.entries import Entries
@@ -21,6 +22,8 @@ from artifactfs.sdk.workspace import find_workspace
 
 if TYPE_CHECKING:
     from artifactfs.interop.entries import Located
+    from artifactfs.model import Collection, Version
+    from artifactfs.paths import Ref
 
 
 class ArtifactFileSystem(VersionFileSystem):
@@ -42,11 +45,15 @@ class ArtifactFileSystem(VersionFileSystem):
         self._run = os.environ.get(RUN_VARIABLE)
         self._guard = threading.Lock()
         self._notes: RunNotes | None = None
-        self._entries = Entries(lambda: self._workspace.repository, find_pins=self._find_pins)
+        self._entries = Entries(lambda: self._workspace.repository, resolve=self._resolve)
 
-    def _find_pins(self, collection: str) -> dict[str, int] | None:
-        notes = self._find_notes()
-        return None if notes is None else notes.find_pins(collection)
+    def _resolve(self, ref: Ref) -> tuple[Collection, Version]:
+        """Return what a reference names: by the lock, by the run's aliases, or now."""
+        notes = None if self._workspace.is_locked or ref.alias is None else self._find_notes()
+        pins = None if notes is None else notes.find_pins(ref.collection)
+        if pins is not None and ref.alias in pins:
+            ref = replace(ref, selector=f"v{pins[ref.alias]}")
+        return self._workspace.resolve(ref)
 
     def _note(self, located: Located) -> None:
         notes = self._find_notes()

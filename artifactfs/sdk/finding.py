@@ -32,7 +32,7 @@ def find_artifact(workspace: Workspace, name: str) -> Artifact:
     if ref.path:
         msg = f"{name!r} names a path in an artifact"
         raise UsageError(msg, hint="use get_entry of the artifact", subject=name)
-    return Artifact.from_version(workspace, *workspace.repository.resolve(replace(ref, path=b"")))
+    return Artifact.from_version(workspace, *workspace.resolve(replace(ref, path=b"")))
 
 
 def check_type(artifact: Artifact, expected: str | None) -> None:

@@ -13,8 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from artifactfs.errors import AccessDeniedError, ArtifactFSError, SourceNotFoundError
-from artifactfs.mount.api import find_view
+from artifactfs.errors import AccessDeniedError, ArtifactFSError, MountError, SourceNotFoundError
+from artifactfs.interop.lockfile import check_lock, read_lock
+from artifactfs.mount.api import find_view, iter_mounts
 from artifactfs.mount.namespaces import enter
 from artifactfs.repository.runviews import begin_view, hold_view
 from artifactfs.runs.inputs import close_view, record_files, record_inputs
@@ -24,11 +25,12 @@ from artifactfs.runs.members import adopt_orphans, find_mount_namespace, has_chi
 from artifactfs.runs.secrets import Masker
 from artifactfs.sdk.lingering import Remains, watch_remains
 from artifactfs.sdk.starting import RUN_VARIABLE, describe_circumstances
-from artifactfs.sdk.workspace import MOUNT_VARIABLE
+from artifactfs.sdk.workspace import LOCK_VARIABLE, MOUNT_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from artifactfs.repository.locked import Locked
     from artifactfs.runs.events import Started
     from artifactfs.sdk.workspace import Workspace
 
@@ -69,7 +71,12 @@ class _Ended:
 
 
 def run_program(
-    workspace: Workspace, command: Sequence[str], *, details: Mapping[str, Any], bind: bool = True
+    workspace: Workspace,
+    command: Sequence[str],
+    *,
+    details: Mapping[str, Any],
+    bind: bool = True,
+    lock: str | None = None,
 ) -> ProgramResult:
     """Run a program as a run, and return how it ended.
 
@@ -78,23 +85,26 @@ def run_program(
         command: the program and its arguments.
         details: what the run is given: name, job_type, project, notes, tags, config.
         bind: show the view in the place of the mount, where that is allowed.
+        lock: path of a lock file: the program sees its versions only, in the mount and through Python.
 
     Raises:
         SourceNotFoundError, AccessDeniedError: there is no such program; the run is recorded as failed.
-        ArtifactFSError: the run could not be recorded; nothing was run.
+        MountError: there is a lock, and a mount that would show more; nothing was run.
+        ArtifactFSError: the run could not be recorded, or the lock cannot be kept; nothing was run.
     """
     repository, runs = workspace.repository, workspace.runs
     repository.check_writable()
+    locked = _read_lock(workspace, lock)
     masker = Masker(os.environ)
     circumstances = describe_circumstances(runs, masker, command=command, path=None)
     given = {**details, "config": masker.mask_values(details.get("config", {}))}
     started = runs.start(author=workspace.author, circumstances=circumstances, **given)
     add_marker(repository.state_directory, started.run)
-    begin_view(repository, started.run)
+    begin_view(repository, started.run, locked=locked)
     held = hold_view(repository.state_directory, started.run)
     ended = _Ended(127)
     try:
-        ended = _run(workspace, started, command, bind=bind)
+        ended = _run(workspace, started, command, bind=bind, lock=lock)
     finally:
         with suppress(ArtifactFSError):  # the record of what was read must not hide how the program ended
             record_inputs(repository.state_directory, runs, started.run)
@@ -117,16 +127,18 @@ def _leave(workspace: Workspace, run: str, ended: _Ended, held: int) -> None:
         remove_marker(state_directory, run)
 
 
-def _run(workspace: Workspace, started: Started, command: Sequence[str], *, bind: bool) -> _Ended:
+def _run(workspace: Workspace, started: Started, command: Sequence[str], *, bind: bool, lock: str | None) -> _Ended:
     repository = workspace.repository
     found = find_view(workspace.places, repository.id, run=started.run)
     environ = {**os.environ, RUN_VARIABLE: started.run}
+    if lock is not None:
+        environ[LOCK_VARIABLE] = lock
     if found is not None:
         environ[MOUNT_VARIABLE] = found[1]
         adopt_orphans()
     old = signal.pthread_sigmask(signal.SIG_BLOCK, {*PASSED_ON, signal.SIGCHLD})
     try:
-        process = _start(command, environ, found if bind else None, old)
+        process = _start(command, environ, found if bind else None, old, must_bind=lock is not None)
         namespace = find_mount_namespace(process.pid) if found is not None else 0
 
         def renew() -> int:
@@ -158,8 +170,26 @@ def _leaves_some() -> bool:
     return False
 
 
+def _read_lock(workspace: Workspace, path: str | None) -> Locked | None:
+    if path is None:
+        return None
+    lock = read_lock(path)
+    repository = workspace.repository
+    check_lock(repository, lock)
+    for info in iter_mounts(workspace.places):
+        if info.repository_id == repository.id and info.kind == "repository" and info.transport != "kernel":
+            msg = f"the mount at {info.mountpoint} cannot show a part of the repository to one program"
+            raise MountError(msg, hint="unmount it, or mount the lock file itself", subject=info.mountpoint)
+    return lock.as_locked()
+
+
 def _start(
-    command: Sequence[str], environ: dict[str, str], view: tuple[str, str] | None, mask: set[Any]
+    command: Sequence[str],
+    environ: dict[str, str],
+    view: tuple[str, str] | None,
+    mask: set[Any],
+    *,
+    must_bind: bool,
 ) -> subprocess.Popen[bytes]:
     def prepare() -> None:
         if view is not None:
@@ -168,9 +198,13 @@ def _start(
 
     if view is not None:
         inside = {**environ, MOUNT_VARIABLE: view[0]}
-        with suppress(subprocess.SubprocessError):  # it is not allowed here: the program is told of the directory
+        try:
             return _popen(command, inside, prepare)
-        view = None
+        except subprocess.SubprocessError as error:
+            if must_bind:
+                msg = f"the locked view cannot be shown at {view[0]}, which shows everything"
+                raise MountError(msg, hint="--no-bind, and a program that reads where ARTIFACTFS_MOUNT says") from error
+        view = None  # it is not allowed here: the program is told of the directory
     return _popen(command, environ, prepare)
 
 

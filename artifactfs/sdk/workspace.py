@@ -15,18 +15,26 @@ from typing import TYPE_CHECKING, Final
 from artifactfs.blobstore.connecting import RemoteOptions
 from artifactfs.blobstore.locations import is_remote
 from artifactfs.credentials import find_references, find_remote_options
+from artifactfs.interop.lockfile import find_locked, read_lock
 from artifactfs.places import PACKED_BELOW, find_author, find_packed_below, find_places, load_settings
 from artifactfs.repository.repository import open_repository
 from artifactfs.repository.trees import Trees
 from artifactfs.runs.history import RunLog
 
 if TYPE_CHECKING:
+    from artifactfs.interop.lockfile import Lock
+    from artifactfs.model import Collection, Version
+    from artifactfs.paths import Ref
     from artifactfs.places import Places
     from artifactfs.reference.references import References
     from artifactfs.repository.repository import Repository
 
 MOUNT_VARIABLE: Final = "ARTIFACTFS_MOUNT"
 """Where a program of `artifactfs run` sees its view of the mount."""
+
+
+LOCK_VARIABLE: Final = "ARTIFACTFS_LOCK"
+"""Path of the lock file that says what names mean; other versions are not given."""
 
 
 class Workspace:
@@ -37,7 +45,11 @@ class Workspace:
         author: who changes are recorded as made by.
     """
 
-    def __init__(self, places: Places, *, author: str, packed_below: int = PACKED_BELOW) -> None:
+    def __init__(
+        self, places: Places, *, author: str, packed_below: int = PACKED_BELOW, lock: Lock | None = None
+    ) -> None:
+        """Store where it is; with `lock`, no other versions than those are found."""
+        self._lock = lock
         self.places = places
         self.author = author
         self._packed_below = packed_below
@@ -72,6 +84,22 @@ class Workspace:
             ConfigurationError: the configuration file has a prefix that cannot be one.
         """
         return find_references(os.environ, load_settings(os.environ), cache=self.places.cache)
+
+    def resolve(self, ref: Ref) -> tuple[Collection, Version]:
+        """Return the collection and the version that a reference names, or that the lock says it names.
+
+        Raises:
+            ArtifactFSError: see `Repository.resolve`; or there is a lock that has it not, or cannot be kept.
+        """
+        repository = self.repository
+        if self._lock is None or self._lock.repository != repository.id:
+            return repository.resolve(ref)
+        return find_locked(repository, self._lock.find(ref))
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether a lock says what names mean."""
+        return self._lock is not None and self._lock.repository == self.repository.id
 
     def _find_remote(self) -> RemoteOptions:
         if not is_remote(self.places.repository):
@@ -109,7 +137,10 @@ def find_workspace(repository: str | os.PathLike[str] | None = None) -> Workspac
     chosen = None if repository is None else os.fspath(repository)
     places = find_places(os.environ, uid=os.getuid(), repository=chosen, settings=settings)
     author = find_author(os.environ, settings, user=find_user(), host=socket.gethostname())
-    return Workspace(places, author=author, packed_below=find_packed_below(settings))
+    lock = os.environ.get(LOCK_VARIABLE)
+    return Workspace(
+        places, author=author, packed_below=find_packed_below(settings), lock=read_lock(lock) if lock else None
+    )
 
 
 def find_user() -> str:

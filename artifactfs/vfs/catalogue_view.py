@@ -14,7 +14,7 @@ Used by `mount`. Threading: may be shared by threads.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
@@ -32,6 +32,7 @@ from artifactfs.vfs.nodes import (
     ViewNode,
     attributes_of,
 )
+from artifactfs.vfs.staging_places import NoStaging
 from artifactfs.vfs.tree_view import TreeView, find_in, missing_name
 from artifactfs.vfs.xattrs import DRIFT, get_from
 
@@ -40,28 +41,17 @@ if TYPE_CHECKING:
 
     from artifactfs.index.epoch import Epoch
     from artifactfs.model import Collection
+    from artifactfs.repository.locked import Locked
     from artifactfs.repository.repository import Repository
     from artifactfs.vfs.attributes import StatFs
     from artifactfs.vfs.nodes import Record
+    from artifactfs.vfs.staging_places import StagingPlaces
 
 CATALOGUE_MODE = 0o755
 PORT_NAME = b".artifactfs"
 """No collection has it: their names do not begin with a dot."""
 _NOT_A_DIRECTORY = "this node is not a directory"
 _OF_A_RUN = "this node is of the view of a run"
-
-
-class StagingPlaces(Protocol):
-    """Which staging directories a collection has, and where a view shows them."""
-
-    def staging_collections(self) -> Sequence[str]:
-        """Return the collections that have a staging directory, also those that have no version yet."""
-
-    def staging_names(self, collection: str) -> Sequence[str]:
-        """Return the names of a collection's staging directories, without `@`."""
-
-    def find_link(self, collection: str, name: str) -> str | None:
-        """Return the path that `@name` links to; None makes it an empty directory to bind over."""
 
 
 class CatalogueView:
@@ -75,15 +65,17 @@ class CatalogueView:
         staging: StagingPlaces,
         frozen: Mapping[str, dict[str, int]] | None = None,
         shows_new: bool = False,
+        locked: Locked | None = None,
     ) -> None:
         """Store what is shown.
 
         `frozen` holds the aliases' targets by collection when they are not to move; aliases of other collections are
-        not shown then, or with `shows_new` as they are.
+        not shown then, or with `shows_new` as they are. With `locked` nothing else is shown than what it has.
         """
         self._repository = repository
         self._tree = TreeView(repository, epoch)
-        self._staging = staging
+        self._staging = staging if locked is None else NoStaging()
+        self._locked = locked
         self._frozen = frozen
         self._shows_new = shows_new
 
@@ -193,8 +185,9 @@ class CatalogueView:
 
     def _read_root(self) -> list[tuple[bytes, Attributes]]:
         found = []
-        names = {*self._repository.collection_names(), *self._staging.staging_collections()}
-        for name in sorted(names):
+        for name in sorted({*self._repository.collection_names(), *self._staging.staging_collections()}):
+            if self._locked is not None and name not in self._locked.versions:
+                continue
             try:
                 found.append((name.encode(), self._collection_attributes(self._get_collection(name))))
             except EntryNotFoundError:
@@ -241,8 +234,12 @@ class CatalogueView:
             found = self._repository.find_collection(name)
         except InvalidNameError:
             found = None
+        if found is not None and self._locked is not None:
+            found = self._locked.restrict(found)
+        elif found is not None and self._frozen is not None:
+            found = self._freeze(found)
         if found is not None:
-            return found if self._frozen is None else self._freeze(found)
+            return found
         state = self._find_unborn(name)
         if state is None:
             raise missing_name(name.encode())

@@ -8,7 +8,6 @@ Threading: functions without state.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -25,16 +24,18 @@ from artifactfs.mount.kernel.source import SourceSpec
 from artifactfs.mount.orders import REPOSITORY, Order
 from artifactfs.mount.pinned import pinned_version
 from artifactfs.mount.staging_list import StagingList
+from artifactfs.repository.locked import Locked
 from artifactfs.repository.repository import Repository, open_repository
 from artifactfs.repository.trees import root_placement
 from artifactfs.vfs.catalogue_view import CatalogueView
 from artifactfs.vfs.nodes import NodeTable, directory_record
+from artifactfs.vfs.staging_places import NoStaging
 from artifactfs.vfs.version_view import VersionView
 
 if TYPE_CHECKING:
     from artifactfs.model import Collection, Version
     from artifactfs.mount.kernel.source import ChangeSource, Source, Sources
-    from artifactfs.vfs.catalogue_view import StagingPlaces
+    from artifactfs.vfs.staging_places import StagingPlaces
 
 MODULE: Final = __name__
 
@@ -50,6 +51,7 @@ class Served(Struct, frozen=True):
         collection: of the one version that is the root; empty for the whole repository.
         version: its number.
         frozen: alias targets by collection, as they were when it was mounted; None lets them move.
+        locked: all that may be seen; None for everything.
         names_ns: how long the kernel keeps names and attributes of the catalogue.
         epoch: number of the epoch that the mount began with; 0 takes the current one.
         order: the server's order, as text, for what staging directories need; empty shows none.
@@ -66,31 +68,13 @@ class Served(Struct, frozen=True):
     collection: str = ""
     version: int = 0
     frozen: dict[str, dict[str, int]] | None = None
+    locked: Locked | None = None
     names_ns: int = FOREVER.entry_ns
     epoch: int = 0
     order: str = ""
     root: str | None = None
     top: str | None = None
     known: dict[str, bytes] | None = None
-
-
-class NoStaging:
-    """The `StagingPlaces` of a mount that shows no staging directories.
-
-    Threading: any.
-    """
-
-    def staging_collections(self) -> Sequence[str]:
-        """Return none."""
-        return ()
-
-    def staging_names(self, collection: str) -> Sequence[str]:  # noqa: ARG002 - part of the interface
-        """Return none."""
-        return ()
-
-    def find_link(self, collection: str, name: str) -> str | None:  # noqa: ARG002
-        """Return none."""
-        return None
 
 
 def open_source(arguments: dict[str, Any]) -> Source:
@@ -150,13 +134,20 @@ def _make_source(served: Served, repository: Repository, epoch: Epoch, stack: Ex
         source.has_xattrs = served.root is None
         return source
     whole = stack.enter_context(
-        CatalogueView(repository, epoch, staging=_staging_of(served, repository), frozen=served.frozen)
+        CatalogueView(
+            repository, epoch, staging=_staging_of(served, repository), frozen=served.frozen, locked=served.locked
+        )
     )
     return IndexSource(
         repository, nodes, view=whole, details=whole, root=None, owner=owner,
         catalogue=Validity(served.names_ns, served.names_ns), holding=stack.pop_all(),
-        open_view=lambda pins: CatalogueView(
-            repository, epoch, staging=_staging_of(served, repository, as_links=True), frozen=pins, shows_new=True
+        open_view=lambda pins, locked: CatalogueView(
+            repository,
+            epoch,
+            staging=_staging_of(served, repository, as_links=True),
+            frozen=pins,
+            shows_new=True,
+            locked=locked,
         ),
     )  # fmt: skip
 

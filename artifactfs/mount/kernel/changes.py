@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from artifactfs.repository.repository import Repository
-    from artifactfs.vfs.catalogue_view import StagingPlaces
     from artifactfs.vfs.nodes import NodeTable
+    from artifactfs.vfs.staging_places import StagingPlaces
 
 STAGING_FOLDER = "staging"
 _ALIASES, _COLLECTIONS, _STAGING = b"a", b"c", b"s"

@@ -18,7 +18,7 @@ from artifactfs.errors import UsageError
 from artifactfs.index.epoch import open_epoch
 from artifactfs.mount.following import remote_of
 from artifactfs.mount.kernel.catalogue import Served, describe
-from artifactfs.mount.orders import REPOSITORY
+from artifactfs.mount.orders import LOCKED, REPOSITORY
 from artifactfs.mount.pinned import encode_root
 from artifactfs.mount.syscalls import may_mount
 from artifactfs.paths import parse_ref
@@ -27,7 +27,7 @@ from artifactfs.repository.repository import Repository, open_repository
 if TYPE_CHECKING:
     from artifactfs.mount.kernel.settings import Handover
     from artifactfs.mount.kernel.source import SourceSpec
-    from artifactfs.mount.orders import Order
+    from artifactfs.mount.orders import LOCKED, Order
 
 LARGE_MEAN_BYTES: Final = 16 << 20
 """Files of a version that are this large on average are handed to the kernel, unless told otherwise."""
@@ -80,6 +80,7 @@ def prepare(order: Order) -> Prepared:
             collection=collection,
             version=version,
             frozen=_freeze(repository) if order.freeze_aliases else None,
+            locked=order.locked,
             epoch=number,
             order=order.encode(),
             root=order.root,
@@ -96,7 +97,7 @@ def recall(handover: Handover) -> Prepared:
 
 
 def _resolve(order: Order, repository: Repository) -> tuple[str, int, int]:
-    if order.kind == REPOSITORY:
+    if order.kind in (REPOSITORY, LOCKED):
         return "", 0, 0
     ref = parse_ref(order.artifact or "")
     if order.root is not None:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from artifactfs.mount.kernel.source import Content
+    from artifactfs.repository.locked import Locked
     from artifactfs.repository.repository import Repository
     from artifactfs.vfs.base import DetailView, View
     from artifactfs.vfs.catalogue_view import CatalogueView
@@ -67,7 +68,7 @@ class IndexSource:
         owner: Owner,
         catalogue: Validity,
         holding: ExitStack,
-        open_view: Callable[[dict[str, dict[str, int]]], CatalogueView] | None = None,
+        open_view: Callable[[dict[str, dict[str, int]], Locked | None], CatalogueView] | None = None,
     ) -> None:
         """Store what is answered from; `root` is the version that is mounted, None for a whole repository."""
         self._repository = repository

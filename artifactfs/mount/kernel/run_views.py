@@ -35,7 +35,7 @@ from artifactfs.mount.kernel.pages import copy_records, iter_records
 from artifactfs.mount.kernel.prepared import encode_listing, node_attributes
 from artifactfs.mount.kernel.structures import ENTRY_OUT
 from artifactfs.paths import join_path
-from artifactfs.repository.runviews import NAME_PREFIX, append_looked, find_pins, is_run_name, open_looked
+from artifactfs.repository.runviews import NAME_PREFIX, append_looked, find_locked, find_pins, is_run_name, open_looked
 from artifactfs.vfs.base import ROOT_NODE
 from artifactfs.vfs.nodes import DirectoryNode, LinkNode
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from artifactfs.mount.kernel.prepared import PreparedDirectories
+    from artifactfs.repository.locked import Locked
     from artifactfs.vfs.attributes import Attributes
     from artifactfs.vfs.catalogue_view import CatalogueView
     from artifactfs.vfs.nodes import NodeTable, Record, ViewNode
@@ -72,7 +73,7 @@ class RunViews:
         directories: prepared directories of versions.
         owner: of everything.
         state_directory: where runs say that they have a view.
-        open_catalogue: makes the catalogue of a view, given the pinned aliases.
+        open_catalogue: makes the catalogue of a view, given the pinned aliases and all that may be seen.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class RunViews:
         *,
         owner: Owner,
         state_directory: str,
-        open_catalogue: Callable[[dict[str, dict[str, int]]], CatalogueView],
+        open_catalogue: Callable[[dict[str, dict[str, int]], Locked | None], CatalogueView],
     ) -> None:
         self._nodes = nodes
         self._directories = directories
@@ -184,7 +185,8 @@ class RunViews:
         if pins is not None:
             with suppress(OSError):
                 descriptor = open_looked(self._state_directory, run)
-        return _View(self._open_catalogue(pins or {}), descriptor)
+        locked = find_locked(self._state_directory, run)
+        return _View(self._open_catalogue(pins or {}, locked), descriptor)
 
 
 def _close(view: _View) -> None:
