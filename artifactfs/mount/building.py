@@ -106,7 +106,7 @@ def _build_version(stack: ExitStack, order: Order, repository: Repository, epoch
 
 def _build_lower(stack: ExitStack, order: Order, repository: Repository, epoch: Epoch, on_ready: Ready) -> Served:
     collection, version = ordered_version(order)
-    view = stack.enter_context(VersionView(repository, epoch, collection=collection, version=version))
+    view = stack.enter_context(VersionView(repository, epoch, collection=collection, version=version, has_parts=False))
     return Served(
         LowerOperations(view, details=view, on_ready=on_ready, **_owner(order)),
         read_only_options(allow_other=False),

@@ -3,6 +3,7 @@
     /                    collections
     /animals             aliases (symbolic links to versions), versions, @staging
     /animals/v1/...      a version
+    /animals/.diff, /animals/v1/.view    see `hidden`; not listed
     /.artifactfs         an empty directory for the socket of `mount.port`; not listed
 
 The part above versions is read afresh from the logs at each call, which costs one look for a newer record; so a new
@@ -23,10 +24,16 @@ from artifactfs.paths import find_version_number, format_version
 from artifactfs.repository.trees import root_placement
 from artifactfs.vfs.attributes import Attributes, Kind
 from artifactfs.vfs.base import ROOT_NODE, NotADirectoryNodeError, UnknownNodeError
+from artifactfs.vfs.hidden import DIFFERENCES_NAME, PARTS_NAME, Hidden
 from artifactfs.vfs.nodes import (
     AliasNode,
     CollectionNode,
+    DifferenceLinkNode,
+    DifferenceNode,
+    DifferencesNode,
     DirectoryNode,
+    HiddenRecord,
+    PartsNode,
     PortNode,
     StagingNode,
     ViewNode,
@@ -76,6 +83,7 @@ class CatalogueView:
         self._tree = TreeView(repository, epoch)
         self._staging = staging if locked is None else NoStaging()
         self._locked = locked
+        self._hidden = Hidden(self._tree.nodes, self._get_collection)
         self._frozen = frozen
         self._shows_new = shows_new
 
@@ -93,6 +101,26 @@ class CatalogueView:
 
     def lookup(self, parent: int, name: bytes) -> Attributes:
         """Return the attributes of a name in a directory."""
+        try:
+            return self._lookup_listed(parent, name)
+        except EntryNotFoundError:
+            found = self.find_hidden(parent, name)
+            if found is None:
+                raise
+            return found
+
+    def find_hidden(self, parent: int, name: bytes) -> Attributes | None:
+        """Return the attributes of a name that is not listed, or None; inside versions, listed ones go before."""
+        if name not in (PARTS_NAME, DIFFERENCES_NAME) or parent == ROOT_NODE:
+            return None
+        record = self._tree.nodes.get(parent)
+        if isinstance(record, DirectoryNode) and name == PARTS_NAME:
+            return self._hidden.find_parts(record)
+        if isinstance(record, CollectionNode) and name == DIFFERENCES_NAME:
+            return self._hidden.find_differences(self._get_collection(record.name))
+        return None
+
+    def _lookup_listed(self, parent: int, name: bytes) -> Attributes:
         names = self._tree.find_lately(parent, name)
         if names is not None:
             return find_in(names, name)
@@ -105,6 +133,8 @@ class CatalogueView:
             return self._tree.lookup(record, name)
         if isinstance(record, CollectionNode):
             return self._lookup_in_collection(record.name, name)
+        if isinstance(record, HiddenRecord):
+            return self._hidden.lookup(record, name)
         if isinstance(record, StagingNode | PortNode):
             raise missing_name(name)
         raise NotADirectoryNodeError(_NOT_A_DIRECTORY)
@@ -125,6 +155,8 @@ class CatalogueView:
                 return self._port_attributes()
             case ViewNode():
                 raise UnknownNodeError(_OF_A_RUN)
+            case PartsNode() | DifferencesNode() | DifferenceNode() | DifferenceLinkNode():
+                return self._hidden.getattr(record)
             case _:
                 return record.attributes
 
@@ -140,6 +172,8 @@ class CatalogueView:
                 return self._tree.read_directory(record)
             case StagingNode() | PortNode():
                 return []
+            case PartsNode() | DifferencesNode() | DifferenceNode():
+                return self._hidden.read_directory(record)
             case _:
                 raise NotADirectoryNodeError(_NOT_A_DIRECTORY)
 
@@ -148,6 +182,8 @@ class CatalogueView:
         record = self._tree.nodes.get(node)
         if isinstance(record, AliasNode):
             return self._alias_target(self._get_collection(record.collection), record.name)
+        if isinstance(record, DifferenceLinkNode):
+            return self._hidden.readlink(record)
         if isinstance(record, StagingNode):
             target = self._staging.find_link(record.collection, record.name)
             if target is None:

@@ -23,6 +23,7 @@ from artifactfs.errors import IndexCorruptError, MalformedError
 from artifactfs.index.epoch import PAGES, page_key
 from artifactfs.model import PageRef, Placement
 from artifactfs.vfs.attributes import Attributes
+from artifactfs.vfs.parts import iter_chosen
 from artifactfs.vfs.preparation import PagePreparation
 
 if TYPE_CHECKING:
@@ -177,7 +178,8 @@ class Directories:
 
     def _prepare(self, record: DirectoryNode, leaf: Leaf, stored: StoredPage, *, head: Head | None = None) -> Names:
         node = record.attributes.node
-        preparation = PagePreparation(self._nodes, record, stored, number=leaf.first)
+        chosen = iter_chosen(self._trees, record, stored)
+        preparation = PagePreparation(self._nodes, record, chosen, number=leaf.first)
         encoded = _encoder.encode(head) if head is not None else None
 
         def write(writer: Writer) -> list[tuple[bytes, Attributes]]:

@@ -45,8 +45,29 @@ class FileNode(Struct, frozen=True, array_like=True, tag=1):
     placement: Placement | None = None
 
 
+class Shard(Struct, frozen=True, array_like=True, tag=1):
+    """One of `count` parts by content, counted from 0."""
+
+    index: int
+    count: int
+
+
+class Against(Struct, frozen=True, array_like=True, tag=2):
+    """What differs from another directory, of which `tree` is None where there is none; `side` says how."""
+
+    side: str
+    tree: bytes | None
+    placement: Placement | None
+
+
+ADDED: Final = "added"
+MODIFIED: Final = "modified"
+REMOVED: Final = "removed"
+Part = Shard | Against
+
+
 class DirectoryNode(Struct, frozen=True, array_like=True, tag=2):
-    """A directory of a version, at one place."""
+    """A directory of a version, at one place; with `part` it shows a part of its entries only."""
 
     attributes: Attributes
     tree: bytes
@@ -56,6 +77,7 @@ class DirectoryNode(Struct, frozen=True, array_like=True, tag=2):
     placement: Placement | None
     collection: str
     version: int
+    part: Part | None = None
 
 
 class LinkNode(Struct, frozen=True, array_like=True, tag=3):
@@ -132,9 +154,42 @@ class PortNode(Struct, frozen=True, array_like=True, tag=9):
     node: int
 
 
+class PartsNode(Struct, frozen=True, array_like=True, tag=10):
+    """`.view` of a version."""
+
+    node: int
+    collection: str
+    version: int
+
+
+class DifferencesNode(Struct, frozen=True, array_like=True, tag=11):
+    """`.diff` of a collection."""
+
+    node: int
+    collection: str
+
+
+class DifferenceNode(Struct, frozen=True, array_like=True, tag=12):
+    """What differs between two versions of a collection."""
+
+    node: int
+    collection: str
+    old: int
+    new: int
+
+
+class DifferenceLinkNode(Struct, frozen=True, array_like=True, tag=13):
+    """The same, where a name is an alias: a link."""
+
+    node: int
+    collection: str
+    name: str
+
+
 TreeRecord = FileNode | DirectoryNode | LinkNode | ReferenceNode
 CatalogueRecord = CollectionNode | AliasNode | StagingNode
-Record = TreeRecord | CatalogueRecord | ViewNode | PortNode
+HiddenRecord = PartsNode | DifferencesNode | DifferenceNode | DifferenceLinkNode
+Record = TreeRecord | CatalogueRecord | ViewNode | PortNode | HiddenRecord
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Record)
@@ -179,6 +234,29 @@ class NodeTable:
     def port(self) -> int:
         """Return the node of the place of the socket for containers."""
         return self._get_or_make(b"p", PortNode)
+
+    def parts(self, collection: str, version: Version) -> int:
+        """Return the node of `.view` of a version."""
+        key = _hashed(b"i", collection, str(version.number), version.root.tree)
+        return self._get_or_make(key, lambda node: PartsNode(node, collection, version.number))
+
+    def differences(self, collection: str) -> int:
+        """Return the node of `.diff` of a collection."""
+        return self._get_or_make(_hashed(b"d", collection), lambda node: DifferencesNode(node, collection))
+
+    def difference(self, collection: str, old: int, new: int) -> int:
+        """Return the node of what differs between two versions."""
+        key = _hashed(b"e", collection, str(old), str(new))
+        return self._get_or_make(key, lambda node: DifferenceNode(node, collection, old, new))
+
+    def difference_link(self, collection: str, name: str) -> int:
+        """Return the node of a link to what differs between what two names mean."""
+        key = difference_links_key(collection) + hashlib.sha256(name.encode()).digest()
+        return self._get_or_make(key, lambda node: DifferenceLinkNode(node, collection, name))
+
+    def part(self, names: tuple[str, ...], make: Maker) -> int:
+        """Return the node of the top directory of a part; the names say which."""
+        return self._get_or_make(_hashed(b"t", *names), make)
 
     def in_view(self, view: str, base: int, path: bytes) -> int:
         """Return the node that shows the node `base` in the view of a run.
@@ -260,9 +338,15 @@ def shared_key(entry: Entry) -> bytes | None:
 
 
 def entry_record(
-    attributes: Attributes, entry: Entry, placement: Placement | None, *, collection: str, version: int
+    attributes: Attributes,
+    entry: Entry,
+    placement: Placement | None,
+    *,
+    collection: str,
+    version: int,
+    part: Part | None = None,
 ) -> TreeRecord:
-    """Return the record of an entry of a version that has these attributes."""
+    """Return the record of an entry of a version that has these attributes; `part` is that of a directory."""
     match entry:
         case FileEntry():
             return FileNode(attributes, entry.sha256, entry.size, entry.sums, placement)
@@ -272,7 +356,7 @@ def entry_record(
             return ReferenceNode(attributes, entry.content, entry.uri, entry.validator, entry.has_sha256)
         case DirectoryEntry():
             return DirectoryNode(
-                attributes, entry.tree, entry.content, entry.size, entry.count, placement, collection, version
+                attributes, entry.tree, entry.content, entry.size, entry.count, placement, collection, version, part
             )
 
 
@@ -293,6 +377,11 @@ def attributes_of(node: int, entry: Entry) -> Attributes:
             return Attributes(node, Kind.SYMLINK, 0o777, len(entry.target), entry.mtime_ns)
         case _:
             return Attributes(node, Kind.FILE, entry.mode, entry.size, entry.mtime_ns)
+
+
+def difference_links_key(collection: str) -> bytes:
+    """Return what the keys of all nodes of `difference_link` of a collection begin with."""
+    return _hashed(b"x", collection)
 
 
 def _hashed(kind: bytes, *parts: str) -> bytes:

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from artifactfs.index.epoch import NAMES, NODES, PAGES, SHARED, name_key, page_key, read_node
-from artifactfs.model import PageRef
 from artifactfs.vfs.nodes import attributes_of, encode_record, entry_record, shared_key
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from artifactfs.index.environment import Writer
-    from artifactfs.model import Entry, Placement
-    from artifactfs.storedpage import StoredPage
     from artifactfs.vfs.attributes import Attributes
     from artifactfs.vfs.nodes import DirectoryNode, NodeTable, TreeRecord
+    from artifactfs.vfs.parts import Chosen
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _pack_node: Final = struct.Struct(">Q").pack
@@ -36,20 +36,21 @@ class PagePreparation:
     caller keeps them in a form of its own.
     """
 
-    def __init__(self, nodes: NodeTable, directory: DirectoryNode, stored: StoredPage, *, number: int | None) -> None:
+    def __init__(
+        self, nodes: NodeTable, directory: DirectoryNode, chosen: Iterable[Chosen], *, number: int | None
+    ) -> None:
+        """Store what is to be written; `chosen` is what `iter_chosen` yields of a stored page."""
         self._epoch = nodes.epoch
         self._directory = directory
         self._number = number
         parent = directory.attributes.node
         # Each entry with the table and key under which its node is found: by content, directories by place.
-        self._entries: list[tuple[Entry, Placement | None, str, bytes]] = []
+        self._entries: list[tuple[Chosen, str, bytes]] = []
         keys: dict[str, set[bytes]] = {SHARED: set(), NAMES: set()}
-        for item, place in zip(stored.page.items, stored.placements, strict=True):
-            if isinstance(item, PageRef):
-                continue
-            shared = shared_key(item)
-            table, key = (SHARED, shared) if shared is not None else (NAMES, name_key(parent, item.name))
-            self._entries.append((item, place, table, key))
+        for each in chosen:
+            shared = shared_key(each[0])
+            table, key = (SHARED, shared) if shared is not None else (NAMES, name_key(parent, each[0].name))
+            self._entries.append((each, table, key))
             keys[table].add(key)
         self._keys = {table: sorted(found) for table, found in keys.items() if found}
 
@@ -60,7 +61,7 @@ class PagePreparation:
         number = self._epoch.allocate(writer, missing) if missing else 0
         fresh: dict[str, list[tuple[bytes, bytes]]] = {NODES: [], SHARED: [], NAMES: []}
         rows: list[tuple[bytes, Attributes]] = []
-        for entry, place, table, key in self._entries:
+        for (entry, place, part), table, key in self._entries:
             found = known[table].get(key)
             if found is not None:
                 rows.append((entry.name, attributes_of(read_node(found), entry)))
@@ -69,7 +70,7 @@ class PagePreparation:
             attributes = attributes_of(number, entry)
             rows.append((entry.name, attributes))
             fresh[table].append((key, node))
-            fresh[NODES].append((node, encode_record(self._record(attributes, entry, place))))
+            fresh[NODES].append((node, encode_record(self._record(attributes, (entry, place, part)))))
             number += 1
         self._put(writer, fresh, rows)
         return rows
@@ -83,6 +84,9 @@ class PagePreparation:
         if self._number is not None:
             writer.put(PAGES, page_key(self._directory.attributes.node, self._number), _encoder.encode(rows))
 
-    def _record(self, attributes: Attributes, entry: Entry, place: Placement | None) -> TreeRecord:
+    def _record(self, attributes: Attributes, chosen: Chosen) -> TreeRecord:
+        entry, place, part = chosen
         directory = self._directory
-        return entry_record(attributes, entry, place, collection=directory.collection, version=directory.version)
+        return entry_record(
+            attributes, entry, place, collection=directory.collection, version=directory.version, part=part
+        )

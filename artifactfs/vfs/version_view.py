@@ -9,9 +9,19 @@ from typing import TYPE_CHECKING, Self
 
 from msgspec import structs
 
+from artifactfs.errors import EntryNotFoundError
 from artifactfs.repository.trees import root_placement
 from artifactfs.vfs.base import ROOT_NODE, NotADirectoryNodeError, UnknownNodeError
-from artifactfs.vfs.nodes import CatalogueRecord, DirectoryNode, PortNode, ViewNode, directory_record
+from artifactfs.vfs.hidden import PARTS_NAME, Hidden
+from artifactfs.vfs.nodes import (
+    CatalogueRecord,
+    DirectoryNode,
+    HiddenRecord,
+    PartsNode,
+    PortNode,
+    ViewNode,
+    directory_record,
+)
 from artifactfs.vfs.tree_view import TreeView, find_in
 from artifactfs.vfs.xattrs import DRIFT, get_from
 
@@ -28,8 +38,19 @@ if TYPE_CHECKING:
 class VersionView:
     """The `View` and `DetailView` of a single version. A context manager; may be shared by threads."""
 
-    def __init__(self, repository: Repository, epoch: Epoch, *, collection: Collection, version: Version) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        epoch: Epoch,
+        *,
+        collection: Collection,
+        version: Version,
+        has_parts: bool = True,
+    ) -> None:
+        """Store what is shown; with `has_parts` also `.view`, as `hidden` describes it."""
         self._tree = TreeView(repository, epoch)
+        shown = structs.replace(collection, versions={version.number: version})
+        self._hidden = Hidden(self._tree.nodes, lambda _: shown) if has_parts else None
         self._collection = collection
         self._version = version
         self._root: DirectoryNode | None = None
@@ -44,20 +65,43 @@ class VersionView:
 
     def lookup(self, parent: int, name: bytes) -> Attributes:
         """Return the attributes of a name in a directory."""
+        try:
+            return self._lookup_listed(parent, name)
+        except EntryNotFoundError:
+            found = self.find_hidden(parent, name)
+            if found is None:
+                raise
+            return found
+
+    def find_hidden(self, parent: int, name: bytes) -> Attributes | None:
+        """Return the attributes of a name that is not listed, or None; listed ones go before."""
+        if name != PARTS_NAME or self._hidden is None:
+            return None
+        return self._hidden.find_parts(self._directory(parent))
+
+    def _lookup_listed(self, parent: int, name: bytes) -> Attributes:
         names = self._tree.find_lately(parent, name)
         if names is not None:
             return find_in(names, name)
+        parts = None if parent == ROOT_NODE else self._tree.nodes.get(parent)
+        if isinstance(parts, PartsNode) and self._hidden is not None:
+            return self._hidden.lookup(parts, name)
         record = self._directory(parent)
         names = self._tree.find_lately(record.attributes.node, name)
         return find_in(names, name) if names is not None else self._tree.lookup(record, name)
 
     def getattr(self, node: int) -> Attributes:
         """Return the attributes of a node."""
+        parts = None if node == ROOT_NODE else self._tree.nodes.get(node)
+        if isinstance(parts, PartsNode) and self._hidden is not None:
+            return self._hidden.getattr(parts)
         found = self._record(node).attributes
         return found if node != ROOT_NODE else structs.replace(found, node=ROOT_NODE)
 
     def read_directory(self, node: int) -> Sequence[tuple[bytes, Attributes]]:
         """Return names and attributes in name order."""
+        if node != ROOT_NODE and isinstance(self._tree.nodes.get(node), PartsNode):
+            return []
         return self._tree.read_directory(self._directory(node))
 
     def readlink(self, node: int) -> bytes:
@@ -99,7 +143,7 @@ class VersionView:
             self._root = self._root or self._make_root()
             return self._root
         record = self._tree.nodes.get(node)
-        if isinstance(record, CatalogueRecord | ViewNode | PortNode):
+        if isinstance(record, CatalogueRecord | ViewNode | PortNode | HiddenRecord):
             # The epoch is shared with mounts of the whole repository; this one never gave the number out.
             msg = f"node {node:#x} is not of this version"
             raise UnknownNodeError(msg)

@@ -46,11 +46,14 @@ def describe_node(
             found = {
                 "version": f"{record.collection}:v{record.version}",
                 "source": source,
-                "digest": str(Digest(record.content)),
-                "tree": str(Digest(record.tree)),
-                "size": str(record.size),
-                "count": str(record.count),
             }
+            if record.part is None:  # of a part, nobody has counted
+                found |= {
+                    "digest": str(Digest(record.content)),
+                    "tree": str(Digest(record.tree)),
+                    "size": str(record.size),
+                    "count": str(record.count),
+                }
             if collection is not None:
                 found |= {"type": collection.type, "aliases": " ".join(collection.aliases_of(record.version))}
                 found |= _describe_origin(collection.versions.get(record.version))

@@ -111,7 +111,7 @@ def test_lock_that_cannot_be_kept_is_an_error(locked: Cli, work: Path, tmp_path:
     digest = tomllib.loads(text)["artifact"][0]["digest"]
     (work / "changed.lock").write_text(text.replace(digest, "sha256:" + "0" * 64))
     locked("get", "--lock", "changed.lock", "animals:v0", code=DigestMismatchError.exit_code)
-    locked("rm", "animals:v0")
+    locked("rm", "animals:v0", "--yes")
     locked("lock", "--check", "artifactfs.lock", code=VersionNotFoundError.exit_code)
     locked("get", "--lock", "artifactfs.lock", code=VersionNotFoundError.exit_code)
     assert not (work / "artifacts").exists()

@@ -89,6 +89,6 @@ def test_program_is_not_run_where_a_mount_would_show_more(work: Path, place: Pat
     cli("umount", str(place))
     cli("run", "--lock", "artifactfs.lock", "--", sys.executable, "-c", "open('ran', 'w')")
     assert (work / "ran").exists()
-    cli("rm", "data:v1")
+    cli("rm", "data:v1", "--yes")
     cli("run", "--lock", "artifactfs.lock", "--", sys.executable, "-c", "open('again', 'w')", code=11)
     assert not (work / "again").exists()

@@ -22,6 +22,7 @@ from artifactfs.repository.trees import Trees
 from artifactfs.testing.repositories import StoredAt, commit_files, make_repository
 from artifactfs.vfs.base import ROOT_NODE
 from artifactfs.vfs.directories import Directories
+from artifactfs.vfs.parts import iter_chosen
 from artifactfs.vfs.preparation import PagePreparation
 from artifactfs.vfs.version_view import VersionView
 from tests.vfs.support import listing, open_version
@@ -134,9 +135,10 @@ def test_preparing_a_page_again_gives_the_same_numbers(repository: Repository, e
     commit_files(repository, "mixed", {b"d": {b"x": b"1"}, b"e": {}, b"f": b"1", b"g": b"1", b"l": "f"})
     with open_version(repository, epoch, "mixed") as view:
         record = view._record(ROOT_NODE)
-        stored = Trees(repository.blobs).load_page(record.tree)
+        trees = Trees(repository.blobs)
+        chosen = list(iter_chosen(trees, record, trees.load_page(record.tree)))
         prepared = [
-            epoch.environment.write(PagePreparation(view._tree.nodes, record, stored, number=number).write)
+            epoch.environment.write(PagePreparation(view._tree.nodes, record, chosen, number=number).write)
             for number in (None, None, 0)
         ]
         assert prepared[0] == prepared[1] == prepared[2] == view.read_directory(ROOT_NODE)

@@ -121,7 +121,11 @@ def _make_source(served: Served, repository: Repository, epoch: Epoch, stack: Ex
     owner = Owner(served.uid, served.gid)
     if served.collection:
         collection, version = _find_version(served, repository)
-        view = stack.enter_context(VersionView(repository, epoch, collection=collection, version=version))
+        # Below an overlay, what is not listed would be seen through it, and in the way of such a name.
+        has_parts = served.root is None
+        view = stack.enter_context(
+            VersionView(repository, epoch, collection=collection, version=version, has_parts=has_parts)
+        )
         placement = root_placement(version.root)
         node = nodes.version(collection.name, version, placement)
         root = directory_record(

@@ -18,7 +18,7 @@ from artifactfs.errors import ArtifactFSError
 from artifactfs.index.epoch import ROOT_NODE, SHARED, read_node
 from artifactfs.mount.kernel.source import Change
 from artifactfs.repository.watching import find_log_directories
-from artifactfs.vfs.nodes import AliasNode, CollectionNode, StagingNode
+from artifactfs.vfs.nodes import AliasNode, CollectionNode, DifferenceLinkNode, StagingNode, difference_links_key
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from artifactfs.vfs.staging_places import StagingPlaces
 
 STAGING_FOLDER = "staging"
-_ALIASES, _COLLECTIONS, _STAGING = b"a", b"c", b"s"
+_ALIASES, _COLLECTIONS, _STAGING, _DIFFERENCE_LINKS = b"a", b"c", b"s", b"x"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,9 @@ class CatalogueChanges:
             for alias, target in after.aliases.items()
             if before.aliases.get(alias, target) != target
         ]
+        if before.aliases != after.aliases:
+            links = self._nodes.epoch.environment.items(SHARED, difference_links_key(name))
+            changes += [Change(read_node(value)) for _, value in links]
         moved = before.names ^ after.names
         changes.append(Change(self._nodes.collection(name), tuple(entry.encode() for entry in sorted(moved))))
         return changes
@@ -108,7 +111,7 @@ class CatalogueChanges:
     def _everything(self) -> list[Change]:
         """Return a change of every node of the catalogue that this epoch ever gave out."""
         changes = [Change(ROOT_NODE)]
-        for kind in (_COLLECTIONS, _ALIASES, _STAGING):
+        for kind in (_COLLECTIONS, _ALIASES, _STAGING, _DIFFERENCE_LINKS):
             for _, value in self._nodes.epoch.environment.items(SHARED, kind):
                 changes += self._renewal(read_node(value))
         return changes
@@ -120,6 +123,8 @@ class CatalogueChanges:
                 return [Change(node), Change(ROOT_NODE, (record.name.encode(),))]
             case AliasNode():
                 return [Change(node), Change(self._nodes.collection(record.collection), (record.name.encode(),))]
+            case DifferenceLinkNode():
+                return [Change(node)]
             case StagingNode():
                 name = b"@" + record.name.encode()
                 return [Change(node), Change(self._nodes.collection(record.collection), (name,))]

@@ -33,7 +33,16 @@ from artifactfs.repository.runviews import NAME_PREFIX
 from artifactfs.repository.trees import Trees
 from artifactfs.vfs.base import NoAttributeError
 from artifactfs.vfs.following import find_next_pack
-from artifactfs.vfs.nodes import DirectoryNode, FileNode, LinkNode, NodeTable, ReferenceNode, ViewNode
+from artifactfs.vfs.hidden import PARTS_NAME
+from artifactfs.vfs.nodes import (
+    DifferenceNode,
+    DirectoryNode,
+    FileNode,
+    LinkNode,
+    NodeTable,
+    ReferenceNode,
+    ViewNode,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,12 +51,15 @@ if TYPE_CHECKING:
     from artifactfs.mount.kernel.source import Content
     from artifactfs.repository.locked import Locked
     from artifactfs.repository.repository import Repository
-    from artifactfs.vfs.base import DetailView, View
+    from artifactfs.vfs.attributes import Attributes
+    from artifactfs.vfs.base import DetailView
     from artifactfs.vfs.catalogue_view import CatalogueView
     from artifactfs.vfs.nodes import Record
+    from artifactfs.vfs.version_view import VersionView
 
 TREE_CACHE_BYTES: Final = 1 << 20
 """Decoded stored pages that a worker keeps: they are needed while a directory is prepared, not afterwards."""
+_DIFFERENCE: Final = Validity(1_000_000_000, 1_000_000_000)
 _TREE_RECORDS = (FileNode, DirectoryNode, LinkNode, ReferenceNode)
 
 
@@ -62,7 +74,7 @@ class IndexSource:
         repository: Repository,
         nodes: NodeTable,
         *,
-        view: View,
+        view: CatalogueView | VersionView,
         details: DetailView,
         root: DirectoryNode | None,
         owner: Owner,
@@ -97,7 +109,7 @@ class IndexSource:
         """Return the `fuse_entry_out` of a name."""
         record = self._find_record(parent)
         if isinstance(record, DirectoryNode):
-            return self._directories.find_entry(record, name) or NO_ENTRY
+            return self._directories.find_entry(record, name) or self._find_hidden(parent, name)
         if self._views is not None:
             if isinstance(record, ViewNode):
                 return self._views.find_entry(record, name)
@@ -105,8 +117,14 @@ class IndexSource:
                 return self._views.find_root(name)
         # What is missing here may come: nothing is said about how long it is missing.
         found = self._view.lookup(parent, name)
-        inside = isinstance(self._nodes.get(found.node), DirectoryNode)
-        return encode_entry(node_attributes(found), self._owner, validity=self._validity(is_version=inside))
+        return self._encode(found)
+
+    def _find_hidden(self, parent: int, name: bytes) -> bytes:
+        found = self._view.find_hidden(parent, name) if name == PARTS_NAME else None
+        return NO_ENTRY if found is None else encode_entry(node_attributes(found), self._owner)
+
+    def _encode(self, found: Attributes) -> bytes:
+        return encode_entry(node_attributes(found), self._owner, validity=self._find_validity(found))
 
     def find_attributes(self, node: int) -> bytes:
         """Return the `fuse_attr_out` of a node."""
@@ -136,15 +154,18 @@ class IndexSource:
     def _list_catalogue(self, node: int) -> memoryview:
         children = []
         for name, found in self._view.read_directory(node):
-            inside = isinstance(self._nodes.get(found.node), DirectoryNode)
-            attributes = node_attributes(found)
-            entry = encode_entry(attributes, self._owner, validity=self._validity(is_version=inside))
-            children.append((name, attributes, entry))
+            children.append((name, node_attributes(found), self._encode(found)))
         return encode_listing(node, children)
 
-    def _validity(self, *, is_version: bool) -> Validity:
+    def _find_validity(self, found: Attributes) -> Validity:
         """A version's name can go, its attributes cannot change; anything else of the catalogue can do both."""
-        return Validity(self._catalogue.entry_ns, FOREVER.attr_ns) if is_version else self._catalogue
+        match self._nodes.get(found.node):
+            case DirectoryNode():
+                return Validity(self._catalogue.entry_ns, FOREVER.attr_ns)
+            case DifferenceNode():
+                return _DIFFERENCE  # one of its versions may go, and nobody tells the kernel that this goes with it
+            case _:
+                return self._catalogue
 
     def open_content(self, node: int) -> Content:
         """Return the content of a file."""

@@ -34,6 +34,7 @@ from artifactfs.mount.kernel.encoding import (
 )
 from artifactfs.mount.kernel.pages import copy_records, encode_page, find_in_page
 from artifactfs.vfs.attributes import Kind
+from artifactfs.vfs.parts import iter_chosen
 from artifactfs.vfs.preparation import PagePreparation
 
 if TYPE_CHECKING:
@@ -185,7 +186,8 @@ class PreparedDirectories:
 
     def _prepare_page(self, directory: DirectoryNode, leaf: Leaf, number: int) -> bytes:
         stored = self._trees.load_page(leaf.tree, leaf.placement)
-        preparation = PagePreparation(self._nodes, directory, stored, number=None)
+        chosen = iter_chosen(self._trees, directory, stored)
+        preparation = PagePreparation(self._nodes, directory, chosen, number=None)
         rows = self._environment.write(preparation.write)
         offset = leaf.first + DOTS
         records = [self._record(name, found, at) for at, (name, found) in enumerate(rows, offset + 1)]

@@ -145,7 +145,8 @@ class RunViews:
     def _find_in_version(self, parent: ViewNode, base: DirectoryNode, name: bytes) -> bytes | memoryview:
         entry = self._directories.find_entry(base, name)
         if entry is None:
-            return NO_ENTRY
+            hidden = self._get_view(parent.view).catalogue.find_hidden(parent.base, name)
+            return NO_ENTRY if hidden is None else self._encode(parent.view, hidden, b"", validity=FOREVER)
         path = join_path(parent.path, name)
         values = ENTRY_OUT.packer.unpack_from(entry)
         is_directory = stat.S_ISDIR(values[_MODE])
