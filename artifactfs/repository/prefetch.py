@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Final
 from artifactfs.blobstore.cachingstore import CachingStore
 from artifactfs.blobstore.keys import blob_key, pack_key, sums_key, tree_key, treepack_key
 from artifactfs.digest import CHUNK_SIZE
-from artifactfs.errors import AccessDeniedError, EntryNotFoundError, StorageFullError
+from artifactfs.errors import AccessDeniedError, EntryNotFoundError, InvalidPathError, StorageFullError
 from artifactfs.model import DirectoryEntry, FileEntry, ReferenceEntry
 from artifactfs.repository.ignore import parse_patterns
 from artifactfs.repository.progress import NoProgress
 from artifactfs.repository.trees import Trees
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from artifactfs.blobstore.diskcache import DiskCache
     from artifactfs.digest import Digest
@@ -116,8 +116,37 @@ def plan_fetch(repository: Repository, root: Root, *, path: bytes = b"", glob: S
     if patterns and not planner.files and not planner.references:
         msg = "nothing in this version matches the pattern"
         raise EntryNotFoundError(msg, hint="`*.png` matches at any depth, `images/*` in one directory")
-    chunks, referenced = tuple(sorted(planner.chunks)), tuple(planner.referenced.values())
-    return Plan(chunks, planner.files, planner.size, planner.references, referenced, planner.refused)
+    return planner.make_plan(tuple(sorted(planner.chunks)))
+
+
+def plan_replay(repository: Repository, root: Root, paths: Iterable[bytes]) -> tuple[Plan, int]:
+    """Return what must be here to read some files of a version in a certain order, in that order.
+
+    Args:
+        repository: where it is.
+        root: the version's root.
+        paths: entry paths, in the order in which they will be read.
+
+    Returns:
+        What is needed, and how many of the paths are not in this version, or are no files.
+
+    Raises:
+        IntegrityError, RemoteError: a directory cannot be read.
+    """
+    planner = _Planner(repository)
+    trees = Trees(planner)
+    missing = 0
+    for path in dict.fromkeys(paths):
+        try:
+            entry, place = trees.find_placed(root, path)
+        except (EntryNotFoundError, InvalidPathError):
+            missing += 1
+            continue
+        if isinstance(entry, FileEntry | ReferenceEntry):
+            planner.add_entry(entry, place)
+        else:
+            missing += 1
+    return planner.make_plan(tuple(planner.chunks)), missing
 
 
 def fetch(repository: Repository, plan: Plan, *, progress: Progress | None = None) -> FetchResult:
@@ -199,22 +228,27 @@ def _check_room(cache: DiskCache, names: Collection[str]) -> None:
 
 
 class _Planner:
-    """Collects chunks. Belongs to one thread."""
+    """Collects chunks, in order of their first need. Belongs to one thread."""
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
         self._blobs = repository.blobs
         self.referenced: dict[str, ReferenceChunk] = {}
         self.refused = 0
-        self.chunks: set[Chunk] = set()
+        self.chunks: dict[Chunk, None] = {}
         self.files = 0
         self.size = 0
         self.references = 0
 
+    def make_plan(self, chunks: tuple[Chunk, ...]) -> Plan:
+        """Return the plan that has these chunks, and all else that was added."""
+        referenced = tuple(self.referenced.values())
+        return Plan(chunks, self.files, self.size, self.references, referenced, self.refused)
+
     def read_tree(self, digest: Digest, placement: Placement | None = None) -> StoredPage:
         """Return a stored page, and add where it lies."""
         if placement is None:
-            self.chunks.add((tree_key(digest.raw), 0))
+            self.chunks[tree_key(digest.raw), 0] = None
         else:
             self._add_range(treepack_key(placement.pack), placement.offset, placement.size)
         return self._blobs.read_tree(digest, placement)
@@ -224,13 +258,14 @@ class _Planner:
         trees = Trees(self)
         entry, place = trees.find_placed(root, path)
         if not isinstance(entry, DirectoryEntry):
-            self._add_entry(entry, place)
+            self.add_entry(entry, place)
             return
         for below, found, where in trees.iter_placed(entry, b"", place):
             if not isinstance(found, DirectoryEntry) and (not patterns or patterns.chooses_below(below)):
-                self._add_entry(found, where)
+                self.add_entry(found, where)
 
-    def _add_entry(self, entry: Entry, place: Placement | None) -> None:
+    def add_entry(self, entry: Entry, place: Placement | None) -> None:
+        """Add what a file needs."""
         if isinstance(entry, ReferenceEntry):
             self._add_reference(entry)
         if not isinstance(entry, FileEntry):
@@ -241,7 +276,7 @@ class _Planner:
         else:
             self._add_range(blob_key(entry.sha256), 0, entry.size)
         if entry.sums is not None:
-            self.chunks.add((sums_key(entry.sums), 0))
+            self.chunks[sums_key(entry.sums), 0] = None
 
     def _add_reference(self, entry: ReferenceEntry) -> None:
         self.references, self.size = self.references + 1, self.size + entry.size
@@ -256,4 +291,5 @@ class _Planner:
             self.referenced[name] = ReferenceChunk(entry, number, name)
 
     def _add_range(self, key: str, offset: int, size: int) -> None:
-        self.chunks.update((key, number) for number in range(offset // CHUNK_SIZE, -(-(offset + size) // CHUNK_SIZE)))
+        numbers = range(offset // CHUNK_SIZE, -(-(offset + size) // CHUNK_SIZE))
+        self.chunks.update(((key, number), None) for number in numbers)
