@@ -33,7 +33,8 @@ def add_part(
     repository = workspace.repository
     if draft.find_over(repository) is not None:
         msg = "a draft that begins as a version cannot be a part"
-        raise UsageError(msg, hint="log it, or contribute what is new as an Artifact of its own", subject=artifact.name)
+        hint = "log it; or contribute what is new, and what stays by add_reference('artifact://NAME:vN')"
+        raise UsageError(msg, hint=hint, subject=artifact.name)
     options = draft.note_inputs(repository, options)
     storing = Storing(repository, draft.plan)
     given = Contribution(

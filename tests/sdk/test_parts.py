@@ -131,6 +131,20 @@ def test_what_is_refused_leaves_the_parts_as_they_are() -> None:
         run.finish_artifact("images", "animals")
 
 
+def test_a_part_takes_over_what_stays_of_a_version() -> None:
+    with artifactfs.init() as run:
+        run.log_artifact("images", "animals")
+        stays = artifactfs.Artifact("animals")
+        stays.add_reference("artifact://animals:v0/images/cat.png")
+        run.upsert_artifact(stays, distributed_id="x")
+        new = artifactfs.Artifact("animals")
+        new.add_file("images/dog.png", "new.png")
+        run.upsert_artifact(new, distributed_id="x")
+        done = run.finish_artifact(artifactfs.Artifact("animals"), distributed_id="x")
+    assert (done.name, paths(done)) == ("animals:v1", ["cat.png", "new.png"])
+    assert "animals:v0" in [item.name for item in done.ancestors()]
+
+
 def test_the_same_part_may_be_tried_again_by_its_run() -> None:
     with artifactfs.init() as run:
         run.upsert_artifact("images", "animals", distributed_id="x")
