@@ -18,7 +18,7 @@ from artifactfs.digest import CHUNK_SIZE, Digest
 from artifactfs.errors import DigestMismatchError, MalformedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from artifactfs.blobstore.base import ObjectFile
     from artifactfs.blobstore.blobs import BlobName, BlobStore, VerifiedLog
@@ -75,12 +75,19 @@ class VerifyingBlobs:
         self._blobs = blobs
         self._verified = verified
 
-    def open_file(self, blob: BlobName, place: PackPlace | None = None) -> ReadableFile:
+    def find_known_places(self, blobs: Iterable[BlobName]) -> Mapping[bytes, PackPlace]:
+        """Return where files of packs are known to lie, by raw digest: to open many of them one after the other."""
+        return self._blobs.places.find_places(FILES, [blob.sha256 for blob in blobs])
+
+    def open_file(
+        self, blob: BlobName, place: PackPlace | None = None, *, known: Mapping[bytes, PackPlace] | None = None
+    ) -> ReadableFile:
         """Return the content that an entry names.
 
         Args:
             blob: which content.
             place: where it lies in a pack; None when it is an object of its own.
+            known: what `find_known_places` returned for it and others; None looks it up.
 
         Raises:
             BlobMissingError: it is not there.
@@ -88,7 +95,7 @@ class VerifyingBlobs:
             MalformedError: it is over 4 MiB and has no valid sums.
         """
         if place is not None:
-            return self._open_part(blob, place)
+            return self._open_part(blob, place, known)
         file = self._blobs.open_blob(blob)
         try:
             return self._open(blob, file)
@@ -96,11 +103,11 @@ class VerifyingBlobs:
             file.close()
             raise
 
-    def _open_part(self, blob: BlobName, place: PackPlace) -> ReadableFile:
+    def _open_part(self, blob: BlobName, place: PackPlace, places: Mapping[bytes, PackPlace] | None) -> ReadableFile:
         part = self._blobs.packs.open_part(place)
         if part.is_in_whole_pack and place.size == blob.size:
             # The pack is what its name says. That the file lies there was written down by whoever packed it.
-            known = self._blobs.places.find_places(FILES, (blob.sha256,)).get(blob.sha256)
+            known = (self.find_known_places((blob,)) if places is None else places).get(blob.sha256)
             if known is not None and (known.pack, known.offset, known.size) == (place.pack, place.offset, place.size):
                 return part
         return self._open(blob, part)

@@ -25,8 +25,11 @@ from artifactfs.reference.uris import redact_uri
 from artifactfs.repository.copying import Copier
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from artifactfs.blobstore.packs import PackPlace
     from artifactfs.blobstore.verifying import ReadableFile
-    from artifactfs.model import Entry, Placement
+    from artifactfs.model import Placement
     from artifactfs.repository.landing import Landing
     from artifactfs.repository.progress import Progress
     from artifactfs.repository.repository import Repository
@@ -175,19 +178,21 @@ class Materializer:
     def _write_batch(self, landing: Landing, path: bytes, batch: list[Placed]) -> None:
         current = path
         try:
+            known = self._repository.find_known_places(entry for entry, _ in batch if isinstance(entry, FileEntry))
             with landing.directory(path) as parent:
                 for entry, place in batch:
                     current = join_path(path, entry.name)
-                    self._write_entry(landing, parent, entry, place)
+                    self._write_entry(landing, parent, (entry, place), known)
         except OSError as error:
             raise landing.failed(error, current) from error
 
-    def _write_entry(self, landing: Landing, parent: int, entry: Entry, place: Placement | None) -> None:
+    def _write_entry(self, landing: Landing, parent: int, placed: Placed, known: Mapping[bytes, PackPlace]) -> None:
+        entry = placed[0]
         match entry:
             case FileEntry():
                 if landing.resumed and self._keep_file(parent, entry):
                     return
-                self._write_file(landing, parent, entry, place)
+                self._write_file(landing, parent, (entry, placed[1]), known)
             case SymlinkEntry():
                 landing.make_link(parent, entry.name, target=entry.target, mtime_ns=entry.mtime_ns)
                 self._count(files=1)
@@ -196,8 +201,15 @@ class Materializer:
             case _:
                 raise AssertionError  # directories are made before
 
-    def _write_file(self, landing: Landing, parent: int, entry: FileEntry, place: Placement | None) -> None:
-        file = self._repository.open_file(entry, place)
+    def _write_file(
+        self,
+        landing: Landing,
+        parent: int,
+        placed: tuple[FileEntry, Placement | None],
+        known: Mapping[bytes, PackPlace],
+    ) -> None:
+        entry, place = placed
+        file = self._repository.open_file(entry, place, known=known)
         try:
             if self._hard_links and place is None and self._link_file(landing, parent, entry, file):
                 return

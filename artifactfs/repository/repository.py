@@ -46,7 +46,7 @@ from artifactfs.repository.survey import Survey
 from artifactfs.repository.witness import Witness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import TracebackType
 
     from artifactfs.blobstore.base import Store
@@ -75,7 +75,12 @@ PACKED_BELOW: Final = 1 << 20
 class BlobOpener(Protocol):
     """Opens content so that only verified bytes come out."""
 
-    def open_file(self, blob: BlobName, place: PackPlace | None = None) -> ReadableFile:
+    def find_known_places(self, blobs: Iterable[BlobName]) -> Mapping[bytes, PackPlace]:
+        """Return where files of packs are known to lie, by raw digest."""
+
+    def open_file(
+        self, blob: BlobName, place: PackPlace | None = None, *, known: Mapping[bytes, PackPlace] | None = None
+    ) -> ReadableFile:
         """Return the content that an entry names."""
 
 
@@ -290,20 +295,27 @@ class Repository:
         self.polling.note(name)
         return state, record
 
-    def open_file(self, entry: BlobName, place: Placement | None = None) -> ReadableFile:
+    def find_known_places(self, entries: Iterable[BlobName]) -> Mapping[bytes, PackPlace]:
+        """Return where files of packs are known to lie, by raw digest: for `open_file` of many, looked up at once."""
+        return self._verifying.find_known_places(entries)
+
+    def open_file(
+        self, entry: BlobName, place: Placement | None = None, *, known: Mapping[bytes, PackPlace] | None = None
+    ) -> ReadableFile:
         """Return the content of a file entry, of which only verified bytes can be read.
 
         Args:
             entry: which content.
             place: where it should be, when not as an object of its own. When it is not there, the logs are read
                 again to find where it is now.
+            known: what `find_known_places` returned for it and others; None looks it up.
 
         Raises:
             BlobMissingError: it is not in the store.
             DigestMismatchError, MalformedError: what is there is damaged.
         """
         try:
-            return self._verifying.open_file(entry, place)
+            return self._verifying.open_file(entry, place, known=known)
         except (BlobMissingError, DigestMismatchError, MalformedError):
             found = self._open_elsewhere(entry, place)
             if found is None:
