@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -199,3 +200,18 @@ def test_more_than_the_cache_holds_is_refused(machine: Machine) -> None:
 )
 def test_a_setting_that_cannot_be_is_said(machine: Machine, variable: str, value: str) -> None:
     assert repr(value) in machine("ls", code=4, **{f"ARTIFACTFS_{variable}": value})
+
+
+def test_what_a_run_read_is_fetched_and_nothing_else(team: Team) -> None:
+    text = (
+        "import fsspec; fs = fsspec.filesystem('artifact');"
+        "[fs.cat_file(name) for name in ('plants/p', 'animals/d/f0999', 'animals/e/x')]"
+    )
+    first = Machine(team, "first")
+    first("run", "--", sys.executable, "-c", text, ARTIFACTFS_REPO=team.location)
+    run = json.loads(first("--json", "runs"))["runs"][0]["id"]
+    machine = Machine(team, "new")
+    asked = machine.count("fetch", "--from-profile", run)
+    assert not any("/blobs/" in path for path in asked), "the large file was not read"
+    assert machine("--offline", "cat", "plants/p") == machine("--offline", "cat", "animals/e/x") == "1"
+    assert "not on this machine" in machine("--offline", "cat", "animals/big", code=OFFLINE)
