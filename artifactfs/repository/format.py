@@ -181,7 +181,22 @@ def find_format(store: ObjectStore) -> Format | None:
 
 
 def _find_far(store: ObjectStore) -> Format | None:
-    """Return the same with one round trip: the first few are read while they are listed."""
+    found = _guess(store)
+    if not found:
+        return None
+    key = format_key(max(found))
+    data = found[max(found)]
+    return decode_format(store.read(key) if data is None else data, key=key)
+
+
+def read_formats(store: ObjectStore) -> dict[str, bytes]:
+    """Return all format files of a store elsewhere, by key."""
+    found = {format_key(number): data for number, data in _guess(store).items()}
+    return {key: store.read(key) if data is None else data for key, data in found.items()}
+
+
+def _guess(store: ObjectStore) -> dict[int, bytes | None]:
+    """Return the numbers of all formats with one round trip: the first few are read while they are listed."""
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 (costs local commands 8 ms)
 
     def read(number: int) -> bytes | None:
@@ -193,12 +208,7 @@ def _find_far(store: ObjectStore) -> Format | None:
     with ThreadPoolExecutor(GUESSED + 1, "format") as threads:
         guessed = [threads.submit(read, number) for number in range(1, GUESSED + 1)]
         numbers = _find_numbers(store)
-        if not numbers:
-            return None
-        highest = max(numbers)
-        data = guessed[highest - 1].result() if highest <= GUESSED else None
-    key = format_key(highest)
-    return decode_format(store.read(key) if data is None else data, key=key)
+        return {number: guessed[number - 1].result() if number <= GUESSED else None for number in numbers}
 
 
 def _find_numbered(store: ObjectStore) -> tuple[int, Format]:

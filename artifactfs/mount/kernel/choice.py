@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from artifactfs.blobstore.keys import FORMAT_PREFIX
 from artifactfs.errors import UsageError
 from artifactfs.index.epoch import open_epoch
 from artifactfs.mount.following import remote_of
@@ -22,6 +21,7 @@ from artifactfs.mount.orders import LOCKED, REPOSITORY
 from artifactfs.mount.pinned import encode_root
 from artifactfs.mount.syscalls import may_mount
 from artifactfs.paths import parse_ref
+from artifactfs.repository.format import read_formats
 from artifactfs.repository.repository import Repository, open_repository
 
 if TYPE_CHECKING:
@@ -112,8 +112,7 @@ def _resolve(order: Order, repository: Repository) -> tuple[str, int, int]:
 def _find_known(order: Order, repository: Repository) -> dict[str, bytes] | None:
     """Return what workers need of a repository that they do not ask; None where nothing ever comes from elsewhere."""
     if repository.is_remote:
-        store = repository.store
-        return {key: store.read(key) for key in store.iter_keys(FORMAT_PREFIX)}
+        return read_formats(repository.store)
     return {} if order.follow_references else None
 
 
