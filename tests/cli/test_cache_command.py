@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from artifactfs.blobstore.cachequota import CacheLimits
+from artifactfs.blobstore.chunkfiles import TRAILER_SIZE
 from artifactfs.blobstore.connecting import find_fetched
 from artifactfs.blobstore.diskcache import DiskCache
 from tests.cli.support import Cli
@@ -28,10 +29,10 @@ def test_what_is_kept_is_told_and_deleted(cli: Cli, cache: DiskCache, monkeypatc
     monkeypatch.setenv("ARTIFACTFS_CACHE_SIZE", "1.5G")
     found = cli.json("cache", "info")
     assert found["directory"] == cache.directory
-    assert (found["used"], found["chunks"], found["objects"]) == (3 * 1032, 3, 1)
+    assert (found["used"], found["chunks"], found["objects"]) == (3 * (1000 + TRAILER_SIZE), 3, 1)
     assert found["size"] == 3 << 29
     assert "3.0 KiB of 1.5 GiB" in cli("cache", "info").stdout
-    assert cli.json("cache", "clean", "--keep", "2K")["freed"] == 2 * 1032
+    assert cli.json("cache", "clean", "--keep", "2K")["freed"] == 2 * (1000 + TRAILER_SIZE)
     assert cli.json("cache", "clean")["used"] == 0
     assert "freed 0 B" in cli("cache", "clean").stderr
 
