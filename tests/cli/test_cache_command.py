@@ -31,7 +31,7 @@ def test_what_is_kept_is_told_and_deleted(cli: Cli, cache: DiskCache, monkeypatc
     assert found["directory"] == cache.directory
     assert (found["used"], found["chunks"], found["objects"]) == (3 * (1000 + TRAILER_SIZE), 3, 1)
     assert found["size"] == 3 << 29
-    assert "3.0 KiB of 1.5 GiB" in cli("cache", "info").stdout
+    assert "3.1 KiB of 1.5 GiB" in cli("cache", "info").stdout
     assert cli.json("cache", "clean", "--keep", "2K")["freed"] == 2 * (1000 + TRAILER_SIZE)
     assert cli.json("cache", "clean")["used"] == 0
     assert "freed 0 B" in cli("cache", "clean").stderr
