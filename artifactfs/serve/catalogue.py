@@ -222,7 +222,7 @@ def _summarize(context: Context, name: str) -> CollectionFields:
         state = context.repository.load_state(name)
     except IntegrityError as error:
         return _describe_damaged(name, error)
-    return context.memo.get(("summary", name, state.head), lambda: _describe(state))
+    return _describe(state)
 
 
 def _describe(collection: Collection) -> CollectionFields:

@@ -133,9 +133,8 @@ class Guard:
             return self._take_token(scope) or refuse(
                 401, "a token is required", hint="open the address that `artifactfs ui` printed"
             )
-        if b"token=" in scope["query_string"] and not scope["path"].startswith("/api/"):
-            return self._take_token(scope)
-        return self._access.find_refusal(scope["method"], headers)
+        moved = None if scope["path"].startswith("/api/") else self._take_token(scope)
+        return moved or self._access.find_refusal(scope["method"], headers)
 
     def _take_token(self, scope: Scope) -> Response | None:
         """Return a redirect that moves the token from the address into a cookie; None when it is not in there."""

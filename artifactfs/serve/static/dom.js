@@ -1,7 +1,7 @@
 // Making elements. There is no other way here by which data comes into a page: text is set, never parsed.
 
 const SVG = "http://www.w3.org/2000/svg";
-const SAFE_LINK = /^(\/(?!\/)|#|\?|https?:\/\/|mailto:)/i;
+const SAFE_LINK = /^(\/(?![\/\\])|#|\?|https?:\/\/|mailto:)/i;
 
 function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes || {})) {
