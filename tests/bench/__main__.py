@@ -47,7 +47,8 @@ class Bench:
             self._measure_ours(system, self.ours[name])
             self._measure_more(system, name, self.ours[name])
         for peer in self._peers:
-            self._measure_peer(peer)
+            if not (peer.once and self.peers[peer.name]):
+                self._measure_peer(peer)
 
     def _measure_plain(self) -> None:
         copy = self.work / "copy"
@@ -118,7 +119,9 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="a tenth of the tree, to try the bench itself")
     parser.add_argument("--where", default=None, help="directory on the file system to compare with")
     parser.add_argument("--transport", default="both", choices=[*TRANSPORTS, "both"])
-    parser.add_argument("--peers", action="store_true", help="also measure other file systems, where installed")
+    parser.add_argument(
+        "--peers", action="store_true", help="also measure other file systems, where installed; slow ones once"
+    )
     parser.add_argument("--chart", type=Path, default=None, metavar="FILE", help="draw all systems as SVG")
     arguments = parser.parse_args()
     if os.geteuid() != 0:

@@ -36,6 +36,7 @@ class Commands:
         mount: a command that returns when the mount is up, or that serves until it is unmounted.
         serves: whether it is the second kind.
         below: where in the mount the tree is.
+        once: whether it is so slow that it is measured in the first run alone.
         environment: of the commands.
     """
 
@@ -45,6 +46,7 @@ class Commands:
     mount: str
     serves: bool = False
     below: str = ""
+    once: bool = False
     environment: dict[str, str] = field(default_factory=dict)
 
 
@@ -64,14 +66,15 @@ PEERS: Final = (
     ),
     Commands(
         "ratarmount", ("ratarmount", "tar"), ("tar -cf {store}.tar .",), "ratarmount {store}.tar {mount}",
+        once=True,
     ),
     Commands(
         "restic mount", ("restic",),
         ("restic -q -r {store} init", "restic -q -r {store} --cache-dir {store}.cache backup {tree}"),
         "restic -q -r {store} --cache-dir {store}.cache mount {mount}",
-        serves=True, below="snapshots/latest{tree}", environment={"RESTIC_PASSWORD": "bench"},
+        serves=True, below="snapshots/latest{tree}", once=True, environment={"RESTIC_PASSWORD": "bench"},
     ),
-    Commands("rclone mount", ("rclone",), (), "rclone mount --read-only {tree} {mount}", serves=True),
+    Commands("rclone mount", ("rclone",), (), "rclone mount --read-only {tree} {mount}", serves=True, once=True),
 )  # fmt: skip
 
 
@@ -85,6 +88,7 @@ class Peer:
 
     def __init__(self, commands: Commands, *, work: Path, tree: Path) -> None:
         self.name = commands.name
+        self.once = commands.once
         self._commands = commands
         self._tree = tree
         self._work = work / commands.needs[0]
