@@ -82,7 +82,7 @@ system-dev:
 	@vagrant/provision.sh --dev
 
 system-slow:
-	@vagrant/provision.sh --dev --vagrant
+	@vagrant/provision.sh --dev --vagrant --containers
 
 # The recipes above call make again for these, so that the system packages are there first.
 $(BIN)/python:

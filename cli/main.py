@@ -43,6 +43,7 @@ COMMANDS: Final = {
     "fetch": "Bring a version into the cache of this machine.",
     "find": "List the versions for which a condition holds.",
     "get": "Copy a version, or a part of it, to a directory.",
+    "host": "Let systemd, fstab and mount(8) mount on this machine.",
     "index": "Look after the index of this machine.",
     "lineage": "Show what something was made from, and what from it.",
     "lock": "Write down which versions a job reads.",

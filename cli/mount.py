@@ -19,6 +19,21 @@ if TYPE_CHECKING:
     from artifactfs.repository.repository import Repository
 
 
+def check_words(words: tuple[str, ...]) -> None:
+    """Return if all words are options of the kernel.
+
+    Raises:
+        UsageError: one is not.
+    """
+    from artifactfs.errors import UsageError
+    from artifactfs.mount.kernel_options import is_kernel_option
+
+    for word in words:
+        if not is_kernel_option(word):
+            msg = f"-o {word} is not an option of mounts"
+            raise UsageError(msg, hint="it takes noexec, context=, fscontext=, defcontext= and rootcontext=")
+
+
 @click.command("mount", cls=Command)
 @click.argument("mountpoint", type=BytesPath())
 @click.option("--artifact", metavar="REF", help="Show this one version as the root.")
@@ -45,6 +60,10 @@ if TYPE_CHECKING:
 @click.option("--metrics", default="", metavar="FILE|127.0.0.1:PORT", help="Give Prometheus metrics out there.")
 @click.option("--cache-size", metavar="SIZE", help="Keep at most this much of what is fetched, such as 200G.")
 @click.option("--fd", "descriptor", type=click.IntRange(3), help="Serve this open, mounted descriptor of /dev/fuse.")
+@click.option("--keep", is_flag=True, help="Start the server again when it dies; nobody who reads notices.")
+@click.option("--mkdir", "make_directory", is_flag=True, help="Make MOUNTPOINT if it is missing.")
+@click.option("--share-parent", is_flag=True, help="Make the directory above a shared mount, for binds with rslave.")
+@click.option("-o", "words", multiple=True, metavar="OPTION", help="noexec, or a label of SELinux: context=LABEL.")
 @click.option("--upgrade", is_flag=True, help="Serve the mount on MOUNTPOINT by the installed version from now on.")
 @lock_option()
 def command(  # noqa: PLR0913 - one argument for each option
@@ -64,6 +83,10 @@ def command(  # noqa: PLR0913 - one argument for each option
     metrics: str,
     cache_size: str | None,
     descriptor: int | None,
+    keep: bool,
+    make_directory: bool,
+    share_parent: bool,
+    words: tuple[str, ...],
     upgrade: bool,
     lock: bytes | None,
 ) -> None:
@@ -76,6 +99,8 @@ def command(  # noqa: PLR0913 - one argument for each option
     from artifactfs.mount.api import MountOptions, mount
     from artifactfs.places import parse_size
 
+    from .service import find_manager
+
     session = current_session()
     if upgrade:
         from artifactfs.mount.kernel.asking import upgrade_mount
@@ -83,6 +108,7 @@ def command(  # noqa: PLR0913 - one argument for each option
         version = upgrade_mount(session.places, os.fsdecode(mountpoint))
         session.note(f"{os.fsdecode(mountpoint)} is served by version {version}")
         return
+    check_words(words)
     with session.open_repository(create=artifact is None and lock is None) as repository:
         artifact, locked = _look(repository, artifact, lock)
     remote = session.find_remote()
@@ -105,6 +131,11 @@ def command(  # noqa: PLR0913 - one argument for each option
         quick_wakeups=quick_wakeups,
         metrics=metrics,
         descriptor=descriptor,
+        keep=keep,
+        manager=find_manager(os.environ, pid=os.getpid()) if foreground and not keep else None,
+        share_parent=share_parent,
+        make_directory=make_directory,
+        kernel_options=words,
     )
     session.note(f"mounting {artifact or repository.location} at {os.fsdecode(mountpoint)}")
     info = mount(session.places, os.fsdecode(mountpoint), options=options)

@@ -5,13 +5,14 @@ set -eu
 
 usage() {
     cat <<'TEXT'
-usage: vagrant/provision.sh [--dev] [--peers] [--vagrant] [--list]
+usage: vagrant/provision.sh [--dev] [--peers] [--vagrant] [--containers] [--list]
 
 Installs what is missing of the system packages for artifactfs (Debian 12 and its relatives). No option: what the demo
 needs.
   --dev      also what only tests, benchmarks and linters use
   --peers    also the file systems that benchmarks compare with
   --vagrant  also vagrant itself, to check the Vagrantfile with
+  --containers  also podman, and what makes an image to test with
   --list     print the packages, one a line, and change nothing
 TEXT
 }
@@ -23,6 +24,8 @@ base_packages="ca-certificates fuse3 git libfuse2 make python3 python3-venv"
 dev_packages="attr chromium e2fsprogs patch procps rsync ruby strace xfsprogs"
 # borg mounts with pyfuse3; ratarmount comes from PyPI.
 peer_packages="borgbackup erofs-utils python3-pyfuse3 rclone restic squashfs-tools squashfuse"
+# podman with runc; buildah comes with podman.
+container_packages="debootstrap podman runc uidmap"
 
 say() {
     printf 'provision: %s\n' "$*"
@@ -114,6 +117,7 @@ for option in "$@"; do
         --dev) packages="$packages $dev_packages" ;;
         --peers) packages="$packages $peer_packages" ;;
         --vagrant) packages="$packages vagrant" ;;
+        --containers) packages="$packages $container_packages" ;;
         --list) only_list=yes ;;
         -h | --help) usage; exit 0 ;;
         *) usage >&2; exit 2 ;;

@@ -15,7 +15,7 @@ from artifactfs.mount import doctor, staging_mounts, unmounting
 from artifactfs.mount.freezing import MountFreezer
 from artifactfs.mount.launch import become_server, start_server
 from artifactfs.mount.mountinfo import find_mount
-from artifactfs.mount.mountpoint import check_mountpoint, clear_dead, resolve_mountpoint
+from artifactfs.mount.mountpoint import check_mountpoint, clear_dead, make_mountpoint, resolve_mountpoint
 from artifactfs.mount.options import Finding, HasId, MountInfo, MountOptions, Places, StagingName
 from artifactfs.mount.orders import LOCKED, LOWER, REPOSITORY, VERSION, Order
 from artifactfs.mount.overlay.choice import check_overlay
@@ -24,6 +24,8 @@ from artifactfs.mount.port.messages import CommitAnswer
 from artifactfs.mount.port.place import show as show_port
 from artifactfs.mount.refreshing import refresh_name
 from artifactfs.mount.registry import iter_live
+from artifactfs.mount.service.kept import find_handover, without_kept
+from artifactfs.mount.sharing import share_parent
 from artifactfs.mount.shown import iter_shown
 from artifactfs.mount.staging_ending import end_staging
 from artifactfs.mount.staging_mounts import StagingKey
@@ -67,13 +69,41 @@ def mount(places: Places, mountpoint: str, *, options: MountOptions) -> MountInf
         NotFoundError: `options.artifact` names nothing.
     """
     path = resolve_mountpoint(mountpoint) if options.descriptor is None else os.path.abspath(mountpoint)
-    if options.descriptor is None:  # else it is mounted already, nobody answers yet, and the device is not needed
-        clear_dead(path)
-        check_mountpoint(path, repository=places.repository)
-        device = doctor.look_at_device(doctor.DEVICE)
-        if not device.ok:
-            raise MountError(device.message, hint=device.mend, subject=doctor.DEVICE)
-    order = Order(
+    order = _order_for(places, path, options)
+    # What is mounted already and has nobody who answers yet must not be looked into.
+    if options.descriptor is None and find_handover(order) is None:
+        order = without_kept(order)
+        _check_place(places, path, options)
+    if options.foreground:
+        become_server(places, order)
+    info = start_server(places, order)
+    if info.kind == REPOSITORY:
+        show_port(places, info.mountpoint)
+        keys = staging_mounts.staging_keys(places, info.repository_id, info.repository)
+        for error in staging_mounts.attach_all(places, keys, author=options.author):
+            _log.warning("a staging directory cannot be shown: %s", error)
+    return info
+
+
+def _check_place(places: Places, path: str, options: MountOptions) -> None:
+    """Return when something can be mounted on `path`.
+
+    Raises:
+        MountError: as in `mount`.
+    """
+    clear_dead(path)
+    if options.make_directory:
+        make_mountpoint(path)
+    check_mountpoint(path, repository=places.repository)
+    device = doctor.look_at_device(doctor.DEVICE)
+    if not device.ok:
+        raise MountError(device.message, hint=device.mend, subject=doctor.DEVICE)
+    if options.share_parent:
+        share_parent(path)
+
+
+def _order_for(places: Places, path: str, options: MountOptions) -> Order:
+    return Order(
         kind=_find_kind(options),
         mountpoint=path,
         repository=places.repository,
@@ -98,16 +128,10 @@ def mount(places: Places, mountpoint: str, *, options: MountOptions) -> MountInf
         debug=options.debug,
         metrics=options.metrics,
         descriptor=options.descriptor,
+        keep=options.keep,
+        manager=options.manager,
+        kernel_options=options.kernel_options,
     )
-    if options.foreground:
-        become_server(places, order)
-    info = start_server(places, order)
-    if info.kind == REPOSITORY:
-        show_port(places, info.mountpoint)
-        keys = staging_mounts.staging_keys(places, info.repository_id, info.repository)
-        for error in staging_mounts.attach_all(places, keys, author=options.author):
-            _log.warning("a staging directory cannot be shown: %s", error)
-    return info
 
 
 def _find_kind(options: MountOptions) -> str:

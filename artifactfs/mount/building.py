@@ -21,6 +21,7 @@ from artifactfs.mount.fusepy.reading import LowerOperations, ReadOperations
 from artifactfs.mount.fusepy.transport import read_only_options, writable_options
 from artifactfs.mount.fusepy.turns import Turns
 from artifactfs.mount.fusepy.writing import WriteOperations
+from artifactfs.mount.kernel_options import NOEXEC, labels_in_force
 from artifactfs.mount.orders import LOCKED, LOWER, REPOSITORY, STAGING, Order
 from artifactfs.mount.pinned import ordered_version
 from artifactfs.mount.renewing import renew
@@ -77,12 +78,17 @@ def _owner(order: Order) -> dict[str, int]:
     }
 
 
+def _read_only(order: Order) -> dict[str, str | int | bool]:
+    more: dict[str, str | int | bool] = {NOEXEC: True} if NOEXEC in order.kernel_options else {}
+    labels = [label.partition("=") for label in labels_in_force(order.kernel_options)]
+    return {**read_only_options(allow_other=order.allow_other), **more, **{name: value for name, _, value in labels}}
+
+
 def _build_repository(stack: ExitStack, order: Order, repository: Repository, epoch: Epoch, on_ready: Ready) -> Served:
     staging = StagingList(repository, order)
     view = stack.enter_context(CatalogueView(repository, epoch, staging=staging, locked=order.locked))
     operations = ReadOperations(view, details=view, on_ready=on_ready, **_owner(order))
-    options = read_only_options(allow_other=order.allow_other)
-    return Served(operations, options, InfoSession, repository_id=repository.id, location=repository.location)
+    return Served(operations, _read_only(order), InfoSession, repository_id=repository.id, location=repository.location)
 
 
 def _build_version(stack: ExitStack, order: Order, repository: Repository, epoch: Epoch, on_ready: Ready) -> Served:
@@ -95,7 +101,7 @@ def _build_version(stack: ExitStack, order: Order, repository: Repository, epoch
     operations = ReadOperations(view, details=view, on_ready=on_ready, **_owner(order))
     return Served(
         operations,
-        read_only_options(allow_other=order.allow_other),
+        _read_only(order),
         InfoSession,
         repository_id=repository.id,
         location=repository.location,

@@ -29,6 +29,7 @@ from artifactfs.mount.options import MountInfo
 from artifactfs.mount.orders import REPOSITORY, STAGING, Order
 from artifactfs.mount.port.place import remove as remove_port
 from artifactfs.mount.registry import Slot, held_slot, prepare_folders, slot_for, write_record
+from artifactfs.mount.service.manager import READY, tell
 from artifactfs.mount.staging_mounts import end_all
 from artifactfs.mount.wakeups import Wakeups, should_hasten
 
@@ -147,6 +148,7 @@ class Daemon:
         self._is_ready = True
         _log.info("mounted %s", self._order.mountpoint)
         self._report({"ok": True})
+        tell(self._order.manager, READY)
         if self._order.kind == REPOSITORY:
             self._start_keeper(Keeper(self._order, repository_id=info.repository_id, location=info.repository))
 
@@ -232,9 +234,19 @@ def detach_from_caller() -> None:
 def main(arguments: list[str]) -> int:
     """Serve the order in the first argument; return the exit code."""
     order = Order.decode(arguments[0])
-    if not order.foreground:
+    if not (order.foreground or order.minded):
         detach_from_caller()
+    if order.keep:
+        return mind(order)
     return serve(order)
+
+
+def mind(order: Order) -> int:
+    """Keep a server of an order alive until it ends by itself; return its exit code."""
+    from artifactfs.mount.launch import command_for  # noqa: PLC0415  (servers start no servers)
+    from artifactfs.mount.service.minder import Minder  # noqa: PLC0415  (most mounts do without)
+
+    return Minder(order, command_for=command_for).run()
 
 
 def serve(order: Order) -> int:
@@ -246,8 +258,9 @@ def serve(order: Order) -> int:
     if order.kind == STAGING or order.transport == FUSEPY or sys.platform != "linux":
         return Daemon(order, build=build).run()
     from artifactfs.mount.kernel.daemon import KernelDaemon  # noqa: PLC0415  (Linux only)
+    from artifactfs.mount.service.kept import find_handover  # noqa: PLC0415  (the kernel transport's)
 
-    return KernelDaemon(order, build=build).run()
+    return KernelDaemon(order, build=build, handover=find_handover(order)).run()
 
 
 def build(stack: ExitStack, order: Order, on_ready: Callable[[], None]) -> Served:

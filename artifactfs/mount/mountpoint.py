@@ -68,6 +68,19 @@ def clear_dead(path: str) -> bool:
     raise MountError(msg, hint=f"run: umount -l {_shown(path)}", subject=path)
 
 
+def make_mountpoint(path: str) -> None:
+    """Make a mount point that is missing.
+
+    Raises:
+        MountError: it cannot be made.
+    """
+    try:
+        os.makedirs(path, mode=0o755, exist_ok=True)
+    except OSError as error:
+        msg = f"the mount point {_shown(path)} cannot be made: {error.strerror}"
+        raise MountError(msg, subject=path) from error
+
+
 def check_mountpoint(path: str, *, repository: str) -> None:
     """Return if a file system can be mounted on `path`.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from artifactfs.blobstore.connecting import DEFAULT_LIMITS, RemoteLimits
+from artifactfs.mount.service.manager import Manager
 from artifactfs.repository.locked import Locked
 
 
@@ -78,6 +79,11 @@ class MountOptions:
             machine.
         metrics: file that Prometheus metrics are written to, or `127.0.0.1:PORT`; empty for neither.
         descriptor: one of `/dev/fuse`, already mounted on the mount point; None mounts.
+        keep: whether a small process keeps the mount when its server dies, and starts another.
+        manager: the service manager that does so instead, with `foreground`; None when there is none.
+        share_parent: whether the directory above the mount point is made a shared mount, if it lies on none.
+        make_directory: whether the mount point is made if it is missing.
+        kernel_options: what `kernel_options` knows.
     """
 
     artifact: str | None = None
@@ -98,6 +104,11 @@ class MountOptions:
     quick_wakeups: bool | None = None
     metrics: str = ""
     descriptor: int | None = None
+    keep: bool = False
+    manager: Manager | None = None
+    share_parent: bool = False
+    make_directory: bool = False
+    kernel_options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from artifactfs.blobstore.connecting import DEFAULT_LIMITS, RemoteLimits
+from artifactfs.mount.service.manager import Manager
 from artifactfs.repository.locked import Locked
 
 REPOSITORY: Final = "repository"
@@ -47,6 +48,8 @@ class Order:
         follow_references, poll_seconds, limits: as in `MountOptions`.
         transport, passthrough, freeze_aliases, locked, workers, debug, quick_wakeups, metrics, descriptor: as in
             `MountOptions`.
+        keep, manager, kernel_options: as in `MountOptions`.
+        minded: its parent keeps the mount, and waits for it.
     """
 
     kind: str
@@ -78,6 +81,10 @@ class Order:
     quick_wakeups: bool | None = None
     metrics: str = ""
     descriptor: int | None = None
+    keep: bool = False
+    manager: Manager | None = None
+    kernel_options: tuple[str, ...] = ()
+    minded: bool = False
 
     def encode(self) -> str:
         """Return the text that `decode` reads."""

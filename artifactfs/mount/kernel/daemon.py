@@ -16,6 +16,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from msgspec import structs
+
 from artifactfs.errors import MountError
 from artifactfs.index.epoch import hold_epoch
 from artifactfs.mount.daemon import Daemon, InfoSession, Served, build
@@ -26,14 +28,21 @@ from artifactfs.mount.kernel.figures import MetricsWriter
 from artifactfs.mount.kernel.mounting import MountRequest, open_mount
 from artifactfs.mount.kernel.serve import begin, resume
 from artifactfs.mount.kernel.sessions import KernelSession
-from artifactfs.mount.kernel.settings import Handover, ServeSettings, default_workers, load_handover
+from artifactfs.mount.kernel.settings import (
+    Handover,
+    ServeSettings,
+    default_workers,
+    load_handover,
+    store_handover,
+)
 from artifactfs.mount.kernel.supervisor import Supervisor
-from artifactfs.mount.kernel.upgrade import check_installed, handover_of, replace_program
+from artifactfs.mount.kernel.upgrade import check_installed, describe, handover_of, replace_program
 from artifactfs.mount.mountinfo import find_mount
 from artifactfs.mount.mountpoint import detach
 from artifactfs.mount.orders import REPOSITORY, Order
 from artifactfs.mount.port.place import remove as remove_port
 from artifactfs.mount.registry import held_slot
+from artifactfs.mount.service.kept import leave
 from artifactfs.mount.staging_mounts import end_all
 from artifactfs.mount.wakeups import should_hasten
 
@@ -46,6 +55,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 KERNEL: Final = "kernel"
 MODULE: Final = "artifactfs.mount.kernel.daemon"
+_BORROWED: Final = -1
+"""What the order of a later server says about a descriptor that somebody else has mounted."""
 
 
 class KernelDaemon(Daemon):
@@ -58,7 +69,11 @@ class KernelDaemon(Daemon):
         super().__init__(order, build=build)
         self._handover = handover
         self._supervisor: Supervisor | None = None
-        self._lock = -1
+        self._lock = self._epoch = -1
+        self._is_kept = False
+        # Somebody else has mounted it, and unmounts it; this may be another mount namespace.
+        earlier = None if handover is None else Order.decode(handover.extra["order"])
+        self._is_borrowed = order.descriptor is not None or (earlier is not None and earlier.descriptor is not None)
         self._prepared: Prepared | None = None
         self._started_ns = handover.started_ns if handover is not None else time.time_ns()
 
@@ -74,16 +89,18 @@ class KernelDaemon(Daemon):
         self.transport = KERNEL
         _log.info("transport: kernel, protocol 7.%d", mounted.agreed.minor)
         with ExitStack() as stack:
-            inherited = int(self._handover.extra["lock"]) if self._handover is not None else None
+            lock = self._handover.extra.get("lock") if self._handover is not None else None
+            inherited = None if lock is None else int(lock)
             self._lock = stack.enter_context(
                 held_slot(self._slot, mountpoint=self._order.mountpoint, inherited=inherited)
             )
-            if self._order.descriptor is None:
-                stack.callback(self._unmount)
+            stack.callback(self._unmount)
             self._supervise(stack, mounted)
 
     def _unmount(self) -> None:
-        """Leave no dead mount behind, whatever ended the server."""
+        """Leave no dead mount behind, whatever ended the server, unless another takes its place."""
+        if self._is_borrowed or self._is_leaving():
+            return
         if find_mount(self._order.mountpoint) is not None:
             detach(self._order.mountpoint, lazy=True)
 
@@ -93,7 +110,7 @@ class KernelDaemon(Daemon):
         prepared = call_apart(lambda: prepare(self._order)) if earlier is None else recall(earlier)
         self._prepared = prepared
         # A lock alone: the tables are opened by the workers, after the fork.
-        hold_epoch(prepared.state_directory, number=prepared.served.epoch)
+        self._epoch = hold_epoch(prepared.state_directory, number=prepared.served.epoch)
         self._served = Served(
             None, {}, InfoSession, repository_id=prepared.repository_id, location=prepared.location,
             collection=prepared.served.collection or None,
@@ -110,14 +127,18 @@ class KernelDaemon(Daemon):
         )  # fmt: skip
         device = order.descriptor
         if device is None:
-            device = open_mount(MountRequest(order.mountpoint, allow_other=order.allow_other))
+            request = MountRequest(order.mountpoint, allow_other=order.allow_other, kernel_options=order.kernel_options)
+            device = open_mount(request)
         return begin(device, settings, probe=prepared.location if wanted else "")
 
     def _supervise(self, stack: ExitStack, mounted: Mounted) -> None:
         order = self._order
         earlier = self._handover
         supervisor = self._supervisor = Supervisor(
-            mounted, restarts=earlier.restarts if earlier else 0, upgrades=earlier.upgrades if earlier else 0
+            mounted,
+            restarts=earlier.restarts if earlier else 0,
+            upgrades=earlier.upgrades if earlier else 0,
+            resumes=earlier is not None,
         )
         if self._handover is not None:
             supervisor.adopt(self._handover.children)
@@ -128,14 +149,37 @@ class KernelDaemon(Daemon):
             writer = MetricsWriter(supervisor, order.metrics)
             stack.callback(writer.close)
             writer.start()
+        self._is_kept = self._leave_with_manager(supervisor)
         supervisor.call_when_started(self._become_ready)
         supervisor.run()
-        if order.descriptor is None:
-            self._unmount()
+        self._unmount()
         supervisor.end()
-        if order.kind == REPOSITORY and self._served is not None:
+        if self._is_leaving():
+            _log.info("another server takes over %s", order.mountpoint)
+        elif order.kind == REPOSITORY and self._served is not None:
             end_all(order, self._served.repository_id)
             remove_port(order, order.mountpoint)
+
+    def _is_leaving(self) -> bool:
+        return self._is_kept and self._supervisor is not None and self._supervisor.is_leaving
+
+    def _leave_with_manager(self, supervisor: Supervisor) -> bool:
+        """Have the service manager keep all that a next server needs; return whether it does."""
+        order, prepared = self._order, self._prepared
+        if order.manager is None or prepared is None:
+            return False
+        line = None if self._is_borrowed else find_mount(order.mountpoint)
+        extra = self._extra(prepared) | {"device": "" if line is None else line.device}
+        handover = describe(supervisor, started_ns=self._started_ns, extra=extra)
+        described = store_handover(structs.replace(handover, children=()))
+        try:
+            return leave(order.manager, handover, epoch=self._epoch, described=described)
+        finally:
+            os.close(described)
+
+    def _extra(self, prepared: Prepared) -> dict[str, str]:
+        order = replace(self._order, descriptor=_BORROWED if self._is_borrowed else None)
+        return {"order": order.encode(), "id": prepared.repository_id, "state": prepared.state_directory}
 
     def _start_keeper(self, keeper: Keeper) -> None:
         if self._supervisor is not None:
@@ -153,9 +197,11 @@ class KernelDaemon(Daemon):
             return
         check_installed([sys.executable, "-P", "-m", MODULE, "--check"])
         os.set_inheritable(self._lock, True)  # noqa: FBT003 - the only way to say it
-        extra = {"order": self._order.encode(), "lock": str(self._lock)}
+        extra = {"lock": str(self._lock)}
         if self._prepared is not None:
-            extra |= {"id": self._prepared.repository_id, "state": self._prepared.state_directory}
+            extra |= self._extra(self._prepared)
+        if self._order.manager is not None and self._order.manager.descriptor is not None:
+            os.set_inheritable(self._order.manager.descriptor, True)  # noqa: FBT003 - the only way to say it
         descriptor = handover_of(supervisor, started_ns=self._started_ns, extra=extra)
         replace_program([sys.executable, "-P", "-m", MODULE, "--resume", str(descriptor)])
 

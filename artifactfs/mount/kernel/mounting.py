@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Final
 
 from artifactfs.errors import MountError
+from artifactfs.mount.kernel_options import NOEXEC, labels_in_force
 from artifactfs.mount.mountinfo import FSTYPE, find_mount
-from artifactfs.mount.syscalls import may_mount
+from artifactfs.mount.syscalls import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, may_mount
 
 DEVICE: Final = "/dev/fuse"
 READ_AHEAD_KIB: Final = 4096
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOATIME = 1, 2, 4, 1024
+_MS_NOATIME: Final = 1024
 _SUBTYPE: Final = FSTYPE.partition(".")[2]
 
 
@@ -36,11 +37,13 @@ class MountRequest:
         mountpoint: absolute path of a directory.
         source: what the first column of the list of mounts says.
         allow_other: whether other users are let in.
+        kernel_options: what `kernel_options` knows.
     """
 
     mountpoint: str
     source: str = "artifactfs"
     allow_other: bool = False
+    kernel_options: tuple[str, ...] = ()
 
 
 def open_mount(request: MountRequest) -> int:
@@ -80,7 +83,8 @@ def _open_device() -> int:
 def _mount(request: MountRequest, descriptor: int) -> None:
     options = [f"fd={descriptor}", f"rootmode={stat.S_IFDIR:o}", f"user_id={os.getuid()}", f"group_id={os.getgid()}"]
     options += ["default_permissions", *(["allow_other"] if request.allow_other else [])]
-    flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOATIME
+    options += labels_in_force(request.kernel_options)
+    flags = MS_RDONLY | MS_NOSUID | MS_NODEV | _MS_NOATIME | (MS_NOEXEC if NOEXEC in request.kernel_options else 0)
     library = ctypes.CDLL(None, use_errno=True)
     failed = library.mount(
         os.fsencode(request.source), os.fsencode(request.mountpoint), FSTYPE.encode(),
@@ -102,6 +106,7 @@ def mount_by_helper(request: MountRequest) -> int:
     """
     options = ["ro", "nosuid", "nodev", "noatime", "default_permissions", f"subtype={_SUBTYPE}"]
     options += [f"fsname={_escaped(request.source)}", *(["allow_other"] if request.allow_other else [])]
+    options += [NOEXEC] if NOEXEC in request.kernel_options else []
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with ours, theirs:
         done = _run_helper(["-o", ",".join(options), "--", request.mountpoint], theirs.fileno())

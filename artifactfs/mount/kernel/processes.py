@@ -22,7 +22,7 @@ from artifactfs.mount.logs import follow_log
 _log = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15
-_RESET: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+_RESET: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
 
 
 def fork_child(name: str, main: Callable[[], int]) -> int:

@@ -90,7 +90,15 @@ def load_handover(descriptor: int) -> Handover:
     Raises:
         msgspec.ValidationError: it is something else.
     """
-    size = os.fstat(descriptor).st_size
-    data = os.pread(descriptor, size, 0)
+    found = read_handover(descriptor)
     os.close(descriptor)
-    return msgspec.json.decode(data, type=Handover)
+    return found
+
+
+def read_handover(descriptor: int) -> Handover:
+    """Return what `store_handover` stored; the memfd stays open.
+
+    Raises:
+        msgspec.ValidationError: it is something else.
+    """
+    return msgspec.json.decode(os.pread(descriptor, os.fstat(descriptor).st_size, 0), type=Handover)

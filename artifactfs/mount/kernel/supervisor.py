@@ -39,6 +39,8 @@ CRASH_LIMIT: Final = 8
 STUCK_LIMIT: Final = 16
 """So many processes that were replaced may wait for a disk at once; who is stuck after that is left alone."""
 _STOPPING: Final = frozenset({signal.SIGTERM, signal.SIGINT})
+LEAVING: Final = signal.SIGUSR1
+"""Whoever sends it starts another supervisor: end, and leave the mount as it is."""
 
 
 class Supervisor:
@@ -47,8 +49,8 @@ class Supervisor:
     Threading: one thread, which is the only one of its process.
     """
 
-    def __init__(self, mounted: Mounted, *, restarts: int = 0, upgrades: int = 0) -> None:
-        """Store what is served; `restarts` and `upgrades` are what an earlier supervisor counted."""
+    def __init__(self, mounted: Mounted, *, restarts: int = 0, upgrades: int = 0, resumes: bool = False) -> None:
+        """Store what is served, what an earlier supervisor counted, and whether one served this mount before."""
         self.mounted = mounted
         self.restarts = restarts
         self.upgrades = upgrades
@@ -60,6 +62,9 @@ class Supervisor:
         self._stuck: set[int] = set()
         """Processes that were replaced because they were stuck, and have not ended yet."""
         self._ended = False
+        self.is_leaving = False
+        """Whether it ended because another takes its place."""
+        self._resumes = resumes
         self._selector = selectors.DefaultSelector()
         self._old: set[int] = set()
         self._ticks: list[Callable[[], None]] = []
@@ -118,15 +123,16 @@ class Supervisor:
         if self._old:
             end_children(self._old, grace_seconds=GRACE_SECONDS)
             self._old.clear()
+        if self._resumes:
             self._resend()
 
     def run(self) -> None:
-        """Keep the children alive until the mount ends, `stop` is called, or SIGTERM or SIGINT comes."""
+        """Keep the children alive until the mount ends, `stop` is called, or SIGTERM, SIGINT or SIGUSR1 comes."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
             theirs.settimeout(0)
             signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-            for number in (*_STOPPING, signal.SIGCHLD):
+            for number in (*_STOPPING, LEAVING, signal.SIGCHLD):
                 signal.signal(number, _ignore)
             self.add_reader(ours, lambda: self._take_signals(ours))
             try:
@@ -145,8 +151,11 @@ class Supervisor:
         self.children.clear()
 
     def _take_signals(self, channel: socket.socket) -> None:
-        if _STOPPING & set(channel.recv(4096)):
+        numbers = set(channel.recv(4096))
+        if _STOPPING & numbers:
             self._ended = True
+        elif LEAVING in numbers:
+            self._ended = self.is_leaving = True
 
     def _step(self) -> None:
         for key, _ in self._selector.select(TICK_SECONDS if not self._due else 0.05):

@@ -13,6 +13,8 @@ import os
 import subprocess
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from msgspec import structs
+
 from artifactfs.errors import MountError
 from artifactfs.mount.kernel.settings import Handover, store_handover
 
@@ -52,7 +54,17 @@ def handover_of(supervisor: Supervisor, *, started_ns: int, extra: dict[str, str
         extra: what the daemon around wants to find again.
     """
     mounted = supervisor.mounted
-    handover = Handover(
+    handover = describe(supervisor, started_ns=started_ns, extra=extra or {})
+    handover = structs.replace(handover, upgrades=handover.upgrades + 1)
+    for number in (mounted.device, mounted.counters.descriptor, mounted.backings.descriptor):
+        os.set_inheritable(number, True)  # noqa: FBT003 - the only way to say it
+    return store_handover(handover)
+
+
+def describe(supervisor: Supervisor, *, started_ns: int, extra: dict[str, str]) -> Handover:
+    """Return what a supervisor serves, as it is now."""
+    mounted = supervisor.mounted
+    return Handover(
         mounted.settings,
         mounted.agreed,
         mounted.device,
@@ -60,13 +72,10 @@ def handover_of(supervisor: Supervisor, *, started_ns: int, extra: dict[str, str
         mounted.backings.descriptor,
         tuple(supervisor.children),
         supervisor.restarts,
-        supervisor.upgrades + 1,
+        supervisor.upgrades,
         started_ns,
-        extra or {},
+        extra,
     )
-    for number in (mounted.device, mounted.counters.descriptor, mounted.backings.descriptor):
-        os.set_inheritable(number, True)  # noqa: FBT003 - the only way to say it
-    return store_handover(handover)
 
 
 def replace_program(command: list[str]) -> NoReturn:

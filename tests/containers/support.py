@@ -1,0 +1,112 @@
+"""The command line, with the directories of one test, as programs of a machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from artifactfs.mount.mountinfo import find_mount, read_mounts
+from artifactfs.mount.registry import iter_live
+from tests.mount.conftest import Folders, wait_until
+
+PROGRAMS = Path(sys.executable).parent
+PROJECT = Path(__file__).parent.parent.parent
+
+
+class Host:
+    """A machine with one repository; what is started through it is ended by `end`."""
+
+    def __init__(self, folders: Folders, top: Path) -> None:
+        self.folders = folders
+        self.top = top
+        self.env = {
+            **os.environ,
+            "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
+            "ARTIFACTFS_REPO": folders.repository,
+            "ARTIFACTFS_STATE": folders.state,
+            "ARTIFACTFS_CACHE": folders.cache,
+            "ARTIFACTFS_RUNTIME": folders.runtime,
+            "ARTIFACTFS_AUTHOR": "tester",
+        }
+        self.processes: list[subprocess.Popen[Any]] = []
+
+    def run(self, *arguments: str | Path, code: int = 0, timeout: float = 60) -> str:
+        """Run the command line; return its standard output."""
+        done = subprocess.run(
+            ["artifactfs", *arguments], env=self.env, capture_output=True, text=True, check=False, timeout=timeout
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + (done.stderr if code else "")
+
+    def start(self, *command: str | Path, **more: Any) -> subprocess.Popen[Any]:
+        """Start a program in the background."""
+        process = subprocess.Popen([str(word) for word in command], **{"env": self.env, **more})
+        self.processes.append(process)
+        return process
+
+    def supervisor(self, mountpoint: Path) -> int:
+        """Return the process that serves a mount, once there is one."""
+        found: list[int] = []
+
+        def look() -> bool:
+            found[:] = [info.pid for info in iter_live(self.folders) if info.mountpoint == str(mountpoint)]
+            return bool(found)
+
+        wait_until(look, seconds=30)
+        return found[0]
+
+    def end(self) -> None:
+        """Unmount what is mounted, and end what was started."""
+        for line in reversed(read_mounts()):
+            if line.is_ours and line.mountpoint.startswith(str(self.top)):
+                subprocess.run(["umount", "-l", line.mountpoint], capture_output=True, check=False)
+        for process in self.processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            process.wait(timeout=30)
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
+
+
+def kill(pid: int) -> None:
+    """End a process at once, and return when it is gone."""
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not Path(f"/proc/{pid}").exists() or state_of(pid) == "Z")
+
+
+def state_of(pid: int) -> str:
+    """Return the letter of a process's state; "" when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+def is_mounted(path: Path) -> bool:
+    """Return whether something is mounted on a path."""
+    return find_mount(str(path)) is not None
+
+
+READER = """
+import os, sys, time
+path, stop = sys.argv[1:]
+expected = open(path, "rb").read()
+print("reading", flush=True)
+count, longest = 0, 0.0
+while not os.path.exists(stop):
+    begun = time.monotonic()
+    descriptor = os.open(path, os.O_RDONLY)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    data = os.read(descriptor, len(expected) + 1)
+    os.close(descriptor)
+    assert data == expected, (len(data), len(expected))
+    count, longest = count + 1, max(longest, time.monotonic() - begun)
+print(count, longest, flush=True)
+"""
+"""Reads a file, out of no cache, until a file appears; every byte is compared."""
