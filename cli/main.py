@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "clone": "Copy a repository, with its history.",
     "completion": "Print the completion script of a shell.",
     "copy": "Copy a version to another repository.",
+    "csi": "Answer kubelet as a CSI node plugin.",
     "diff": "List what differs between two versions.",
     "discard": "Remove a staging directory and what was changed in it.",
     "doctor": "Say what would keep a mount from working here.",

@@ -30,8 +30,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vfs": VALUES | {"staging", "index", "repository", "reference"},
     "mount": VALUES | {"blobstore", "vfs", "index", "repository", "reference", "staging", "places", "_version"},
     "interop": VALUES | {"_version", "blobstore", "reference", "index", "repository", "runs"},
-    # The web page shows what there is: it reads the repository and its runs, and asks mounts for what they do.
-    "serve": VALUES | {"_version", "blobstore", "reference", "repository", "runs", "mount"},
+    # The web page and the CSI plugin: they read the repository and its runs, and work with mounts.
+    "serve": VALUES | {"_version", "places", "blobstore", "reference", "staging", "repository", "runs", "mount"},
     "sdk": VALUES
     | {"interop"}
     | {"places", "repository", "runs", "mount", "staging", "vfs", "_version"}
@@ -46,6 +46,8 @@ ONLY_USER = {
     "obstore": "blobstore",
     "starlette": "serve",
     "uvicorn": "serve",
+    "grpc": "serve",
+    "google": "serve",
 }
 READS_ENVIRONMENT = {"sdk"}
 

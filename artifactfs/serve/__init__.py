@@ -1,1 +1,1 @@
-"""The web page of a repository: an API in JSON, and pages made of it. Needs the extra `ui`."""
+"""What is answered over a network or socket: a web page with its API (extra `ui`), kubelet (extra `csi`)."""
