@@ -36,9 +36,9 @@ exec chroot --userspec=54321:54321 . /bin/sh -c "$WHAT"
 WAIT = """
 echo started
 read line
-while ! cat /mnt/artifacts/animals/v0/README 2>/dev/null; do sleep 0.05; done
+while ! text=$(cat /mnt/artifacts/animals/v0/README 2>/dev/null); do sleep 0.05; done; echo "$text"
 read line
-while ! cat /mnt/artifacts/animals/v0/README 2>/dev/null; do sleep 0.05; done
+while ! text=$(cat /mnt/artifacts/animals/v0/README 2>/dev/null); do sleep 0.05; done; echo "$text"
 if touch /file 2>/dev/null; then echo writable; fi
 """
 
