@@ -15,6 +15,7 @@ import pytest
 
 from artifactfs.mount.mountinfo import find_mount
 from artifactfs.mount.mountpoint import is_dead
+from artifactfs.mount.registry import find_live
 from artifactfs.mount.service.kept import NAMES
 from tests.containers.support import READER, Host, is_mounted, kill
 from tests.mount.conftest import wait_until
@@ -129,11 +130,11 @@ def test_sigusr1_unmounts_when_nobody_keeps_the_mount(host: Host, mountpoint: Pa
 
 def test_other_options_make_another_mount(manager: Manager, mountpoint: Path) -> None:
     first = manager.start(mountpoint)
-    before = find_mount(str(mountpoint)).mount_id
+    before = find_live(manager.host.folders, str(mountpoint)).started_ns
     first.send_signal(signal.SIGUSR1)
     first.wait(timeout=30)
     manager.start("--freeze-aliases", mountpoint)
-    assert find_mount(str(mountpoint)).mount_id != before
+    assert find_live(manager.host.folders, str(mountpoint)).started_ns != before
     assert (mountpoint / "animals" / "v0" / "README").read_text() == "hello\n"
     assert tuple(manager.kept) == NAMES
 
