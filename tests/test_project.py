@@ -22,6 +22,8 @@ SCRIPTS = [PROVISION, ROOT / "vagrant" / "demo.sh", ROOT / ".ci" / "run"]
 FOLDERS = {".ci", "artifactfs", "cli", "docs", "tests", "vagrant"}
 # Distributions whose import name is another.
 IMPORT_NAMES = {
+    "grpcio": "grpc",
+    "protobuf": "google",
     "fusepy": "fuse",
     "markdown-it-py": "markdown_it",
     "pillow": "PIL",
@@ -100,7 +102,7 @@ def test_every_import_of_the_program_is_a_declared_dependency(project: dict) -> 
         if name
         not in declared_imports(
             project["dependencies"]
-            + [line for extra in ("remote", "http", "ui", "parquet", "fsspec") for line in extras[extra]]
+            + [line for extra in ("remote", "http", "ui", "parquet", "fsspec", "csi") for line in extras[extra]]
         )
         and not path.startswith("artifactfs/testing/")
     }
@@ -109,7 +111,7 @@ def test_every_import_of_the_program_is_a_declared_dependency(project: dict) -> 
 
 def test_every_import_of_the_tests_is_a_declared_dependency(project: dict) -> None:
     extras = project["optional-dependencies"]
-    used = ("demo", "remote", "ui", "parquet", "fsspec", "test")
+    used = ("demo", "remote", "ui", "parquet", "fsspec", "csi", "test")
     declared = declared_imports(project["dependencies"] + [line for name in used for line in extras[name]])
     of_tests = {path.stem for path in (ROOT / "tests").rglob("*.py")}
     found = foreign_imports("artifactfs/testing", "tests")
