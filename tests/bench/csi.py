@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--volumes", type=int, default=50)
     count = parser.parse_args().volumes
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         top = Path(name)
         folders = Folders(*(str(top / folder) for folder in ("repository", "state", "cache", "runtime")))
         (top / "runtime").mkdir(mode=0o700)
