@@ -15,7 +15,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help site demo test test-slow test-remote check format bench bench-million bench-remote venv system system-dev system-slow clean
+.PHONY: help site demo test test-slow test-remote test-containers check format bench bench-million bench-remote venv system system-dev system-slow system-containers clean
 
 help: ## list the targets
 	@echo "artifactfs: make TARGET"
@@ -28,16 +28,20 @@ demo: system ## show the main job on real photographs: put, mount, read, stage, 
 
 test: system-dev ## run the tests that every change must pass (minutes)
 	@$(MAKE) -s $(DEV_STAMP)
-	$(PYTEST) --numprocesses auto --dist loadgroup -m "not slow and not remote and not bench" $(PYTEST_ARGS)
+	$(PYTEST) --numprocesses auto --dist loadgroup -m "not slow and not remote and not containers and not bench" $(PYTEST_ARGS)
 
 test-slow: system-slow ## run the long tests: crashes, many files, installs
 	@$(MAKE) -s $(DEV_STAMP)
-	@$(call run_if_any,slow,slow and not remote and not bench)
+	@$(call run_if_any,slow,slow and not remote and not containers and not bench)
 
 test-remote: system-dev ## run the tests against object-store servers on this machine
 	@$(MAKE) -s $(DEV_STAMP)
 	@VENV="$(VENV)" tests/remote/object-stores.sh install
 	@$(call run_if_any,remote,remote and not bench)
+
+test-containers: system-containers ## run the tests in real containers (podman; makes an image first)
+	@$(MAKE) -s $(DEV_STAMP)
+	@$(call run_if_any,containers,containers and not bench)
 
 check: system-dev ## run the linter, the formatter's check, the type checker and the layer test
 	@$(MAKE) -s $(DEV_STAMP)
@@ -82,7 +86,10 @@ system-dev:
 	@vagrant/provision.sh --dev
 
 system-slow:
-	@vagrant/provision.sh --dev --vagrant --containers
+	@vagrant/provision.sh --dev --vagrant
+
+system-containers:
+	@vagrant/provision.sh --dev --containers
 
 # The recipes above call make again for these, so that the system packages are there first.
 $(BIN)/python:

@@ -20,7 +20,7 @@ from tests.containers.support import PROGRAMS, READER, Host, kill
 from tests.mount.conftest import wait_until
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.containers,
     pytest.mark.mounted,
     pytest.mark.timeout(1800),
     pytest.mark.skipif(bool(pods.missing()), reason=pods.missing() or "-"),
