@@ -51,17 +51,19 @@ function delta(change) {
 
 async function showChange(side, found, change) {
   const path = encodePath(change), oldPath = change.old_path ? encodePath(change, "old_path") : path;
-  put(side, h("h2", {}, visible(change.path)), facts([["what", change.change], ["was", change.old_path && visible(change.old_path)], ["before", change.old && about(change.old)], ["now", change.new && about(change.new)]]));
+  // What comes later goes into this: when another change was chosen meanwhile, it is not shown any more.
+  const content = h("div");
+  put(side, h("h2", {}, visible(change.path)), facts([["what", change.change], ["was", change.old_path && visible(change.old_path)], ["before", change.old && about(change.old)], ["now", change.new && about(change.new)]]), content);
   if ((change.new || change.old).kind === "directory" || !found.old) {
-    if (change.new && change.new.kind !== "directory") side.append(h("div", {}, showPreview(await get("preview", { ref: found.new, path_raw: path }), found.new, path)));
+    if (change.new && change.new.kind !== "directory") content.append(h("div", {}, showPreview(await get("preview", { ref: found.new, path_raw: path }), found.new, path)));
     return;
   }
   const both = await get("diff/file", { old: found.old, new: found.new, path_raw: path, old_path_raw: oldPath });
-  if (both.problem) side.append(h("p", { class: "quiet" }, both.problem));
-  if (both.lines) side.append(lines(both));
-  else if (both.old?.table || both.new?.table) side.append(tables(both.old?.table, both.new?.table));
-  else side.append(h("div", { class: "pair" }, [[both.old, found.old, oldPath], [both.new, found.new, path]].map(([preview, ref, at]) => h("figure", {}, h("figcaption", {}, preview ? ref : `not in ${ref}`), preview ? showPreview(preview, ref, at) : null))));
-  side.append(h("p", { class: "links" }, change.new ? h("a", { href: versionAddress(found.new, path) }, "open the new one") : null, change.old ? h("a", { href: versionAddress(found.old, oldPath) }, "open the old one") : null,
+  if (both.problem) content.append(h("p", { class: "quiet" }, both.problem));
+  if (both.lines) content.append(lines(both));
+  else if (both.old?.table || both.new?.table) content.append(tables(both.old?.table, both.new?.table));
+  else content.append(h("div", { class: "pair" }, [[both.old, found.old, oldPath], [both.new, found.new, path]].map(([preview, ref, at]) => h("figure", {}, h("figcaption", {}, preview ? ref : `not in ${ref}`), preview ? showPreview(preview, ref, at) : null))));
+  content.append(h("p", { class: "links" }, change.new ? h("a", { href: versionAddress(found.new, path) }, "open the new one") : null, change.old ? h("a", { href: versionAddress(found.old, oldPath) }, "open the old one") : null,
     change.new && change.new.kind === "file" ? h("a", { href: contentAddress(found.new, path, { download: true }), download: true }, "download the new one") : null));
 }
 
