@@ -48,13 +48,14 @@ def gather_removed(paths: Iterable[bytes]) -> Removed:
     """Return paths as names below names; a path takes away all that is below it."""
     top: Removed = {}
     for path in sorted(paths):
-        names = split_path(path)
-        below, is_gone = top, False
-        for name in names[:-1]:
-            is_gone = is_gone or (name in below and not below[name])
+        *above, last = split_path(path)
+        below = top
+        for name in above:
+            if name in below and not below[name]:
+                break  # gone already, and all that is below it
             below = below.setdefault(name, {})
-        if not is_gone:
-            below[names[-1]] = {}
+        else:
+            below[last] = {}
     return top
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from artifactfs.repository.joining import Joiner, find_clashes, gather_removed, place_root, place_stored
@@ -55,6 +55,7 @@ def join(repository: Repository, base: Tree, others: list[Tree], removed: list[b
     return stored
 
 
+@example(base={b"a": b"1"}, others=[], removed=[b"a", b"a/a/a"], in_packs=False)
 @given(TREES, st.lists(TREES, max_size=3), st.lists(PATHS, max_size=3), st.booleans())
 def test_it_is_what_storing_all_of_it_gives(
     base: Tree,
