@@ -2,7 +2,7 @@
 
     serve_tree.py ROOT MOUNTPOINT [--fd N] [--passthrough] [--debug] [--workers N] [--stuck SECONDS] [--source MODULE]
         [--without FEATURE,...] [--minor N]      as on a kernel that offers no such feature, or speaks an older protocol
-    serve_tree.py --resume N        after SIGUSR1, which upgrades by exec
+    serve_tree.py --resume N        after SIGUSR2, which upgrades by exec
 
 Prints `ready` when INIT is answered.
 """
@@ -89,7 +89,7 @@ def main() -> None:
     supervisor = Supervisor(mounted, restarts=restarts)
     supervisor.adopt(old)
     upgrades, asked = socket.socketpair()
-    signal.signal(signal.SIGUSR1, lambda *_: asked.send(b"u"))
+    signal.signal(signal.SIGUSR2, lambda *_: asked.send(b"u"))
 
     def upgrade() -> None:
         upgrades.recv(1)

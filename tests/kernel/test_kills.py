@@ -118,7 +118,7 @@ def test_upgrading_under_load(serve: Serve, forest: Path, tmp_path: Path) -> Non
     with clients(server.path, forest, tmp_path):
         for _ in range(5):
             before = set(server.workers())
-            server.process.send_signal(signal.SIGUSR1)
+            server.process.send_signal(signal.SIGUSR2)
             wait_until(lambda old=before: len(set(server.workers()) - old) == 2 == len(server.workers()))
     assert server.process.poll() is None
     assert server.logged().count("goes on with the installed version") == 5
