@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from artifactfs.blobstore.diskcache import DiskCache
+    from artifactfs.mount.options import Places
     from artifactfs.repository.repository import Repository
-    from artifactfs.serve.context import Places
 
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 TOKEN_BYTES: Final = 24
@@ -78,7 +78,8 @@ def listen(serving: Serving) -> socket.socket:
     except (socket.gaierror, UnicodeError) as error:
         msg = f"there is no host {serving.host!r}"
         raise UsageError(msg, hint="--host takes an address of this machine") from error
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol: asyncio sets TCP_NODELAY on no other, and an answer of two writes then waits 40 ms for an ACK.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser
 
-from tests.serve.browser import look, open_browser, serve
+from tests.serve.browser import look, open_browser, serve, until
 from tests.serve.large import make_large, name_entry
 
 WINDOWS = 7
@@ -37,7 +37,7 @@ def measure(browser: Browser, url: str, path: str, condition: str, *, windows: i
         with look(browser, url) as seen:
             seen.page.add_init_script(WATCH % condition)
             seen.page.goto(seen.address + path)
-            found.append(float(seen.page.wait_for_function("window.shownAt").json_value()))
+            found.append(float(until(seen.page, "window.shownAt")))
     return statistics.median(found[1:])  # the first one warms what a server keeps
 
 

@@ -70,6 +70,19 @@ def open_browser() -> Iterator[Browser]:
             browser.close()
 
 
+def until(page: Page, condition: str) -> Any:
+    """Wait until an expression of the page is true, and return its value.
+
+    Playwright's own `wait_for_function` evaluates text in the page when the first look fails, which the content
+    security policy forbids.
+    """
+    return page.evaluate(f"""() => new Promise((resolve, reject) => {{
+      setTimeout(() => reject(new Error("not within 20 s")), 20_000);
+      const look = () => {{ const found = {condition}; found ? resolve(found) : requestAnimationFrame(look); }};
+      look();
+    }})""")
+
+
 @dataclass
 class Look:
     """A page that is looked at, and all that went wrong in it.

@@ -10,10 +10,10 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.serve.browser import MISSING, Look, look, open_browser, serve
+from tests.serve.browser import MISSING, Look, look, open_browser, serve, until
 from tests.serve.support import HOSTILE_NAMES, Client, fill, open_client
 
-pytestmark = [pytest.mark.skipif(bool(MISSING), reason=MISSING), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(MISSING), reason=MISSING), pytest.mark.timeout(180)]
 
 SHOWN = {
     "catalogue": ("/", "Catalogue"),
@@ -71,7 +71,6 @@ def test_each_page_is_shown(seen: Look, name: str) -> None:
     seen.shoot(name)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["catalogue", "version", "code", "diff", "lineage", "history", "machine"])
 @pytest.mark.parametrize("way", ["dark", "narrow"])
 def test_pages_in_the_dark_and_in_a_narrow_window(browser: Browser, address: str, name: str, way: str) -> None:
@@ -90,16 +89,14 @@ def test_pages_in_the_dark_and_in_a_narrow_window(browser: Browser, address: str
 def test_images_sound_and_code_are_really_there(seen: Look) -> None:
     page = seen.open(SHOWN["image"][0])
     expect(page.locator("img.shown")).to_be_visible()
-    page.wait_for_function("document.querySelector('img.shown').naturalWidth === 64")
+    until(page, "document.querySelector('img.shown').naturalWidth === 64")
     page = seen.open("/v/animals:v1/sound.wav")
-    page.wait_for_function("document.querySelector('audio').readyState > 0")
+    until(page, "document.querySelector('audio').readyState > 0")
     assert page.evaluate("document.querySelector('audio').duration") == pytest.approx(1, abs=0.01)
     page = seen.open(SHOWN["code"][0])
     assert page.locator(".t-k").first.text_content() == "def"
     page = seen.open(SHOWN["grid"][0])
-    page.wait_for_function(
-        "[...document.querySelectorAll('.cell img')].filter((one) => one.naturalWidth === 64).length === 2"
-    )
+    until(page, "[...document.querySelectorAll('.cell img')].filter((one) => one.naturalWidth === 64).length === 2")
 
 
 def test_the_tree_opens_in_place_and_by_keys(seen: Look) -> None:

@@ -35,8 +35,9 @@ export function get(path, parameters, signal) {
   return ask(`/api/${path}${query(parameters)}`, { signal });
 }
 
-export async function getServer() {
-  server ??= await get("server");
+/** Return what is known of the server; asked for once, whoever wants it first. */
+export function getServer() {
+  server ??= get("server").catch((error) => { server = null; throw error; });
   return server;
 }
 
