@@ -22,8 +22,7 @@ from .session import Session, current_session
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from artifactfs.interop.compressing import Compression
-    from artifactfs.interop.tarball import Sink
+    from artifactfs.interop.compressing import Compression, Sink
 
 STANDARD_OUTPUT = b"-"
 
@@ -44,39 +43,38 @@ STANDARD_OUTPUT = b"-"
 def command(
     ref: str, *, tar: bool, output: bytes, prefix: bytes, globs: tuple[str, ...], compress: Compression | None
 ) -> None:
-    """Write a version, or the part of it at PATH, as a stream.
+    """Write a version or staging directory, or the part of it at PATH, as a stream.
 
     Names are the same as in a mount, relative to PATH. The same version gives the same bytes: files in order of their
     names, permission bits and times as stored, owner 0. FILE appears when it is complete, and replaces what is there.
     """
     from artifactfs.interop.compressing import compressing, guess_compression
-    from artifactfs.interop.tarball import write_tar
+    from artifactfs.interop.tarball import TarStream
+    from artifactfs.repository.viewing import view
 
     del tar
     session = current_session()
     _check_output(session, output)
     with session.open_repository() as repository:
         parsed = parse_ref(ref)
-        collection, version = repository.resolve(parsed)
+        viewed = view(repository, parsed)
         kind = compress or guess_compression(output)
         with (
             _open_output(output) as raw,
             compressing(raw, kind) as sink,
-            show_progress(session, f"export {collection.name}:{version.name}") as progress,
+            show_progress(session, f"export {viewed.ref}") as progress,
         ):
-            result = write_tar(
-                repository,
-                version.root,
-                sink,
-                path=parsed.path,
-                glob=globs,
-                prefix=parse_path(prefix) if prefix else b"",
-                progress=progress,
+            archive = TarStream(
+                viewed, parsed.path, glob=globs, prefix=parse_path(prefix) if prefix else b"", progress=progress
             )
+            for data in archive:
+                sink.write(data)
     if session.json:
-        print_json({**name_fields("destination", os.path.abspath(output)), "files": result.files, "size": result.size})
+        print_json(
+            {**name_fields("destination", os.path.abspath(output)), "files": archive.files, "size": archive.size}
+        )
     shown = "standard output" if output == STANDARD_OUTPUT else printable(output)
-    session.note(f"wrote {ref} to {shown} ({format_count(result.files, 'file')}, {format_size(result.size)})")
+    session.note(f"wrote {ref} to {shown} ({format_count(archive.files, 'file')}, {format_size(archive.size)})")
 
 
 def _check_output(session: Session, output: bytes) -> None:

@@ -8,19 +8,24 @@ from __future__ import annotations
 import gzip
 import importlib
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from artifactfs.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from artifactfs.interop.tarball import Sink
-
 Compression = Literal["none", "gzip", "zstd"]
 GZIP_LEVEL: Final = 6
 ZSTD_LEVEL: Final = 3
 _ENDINGS: Final[dict[bytes, Compression]] = {b".gz": "gzip", b".tgz": "gzip", b".zst": "zstd", b".tzst": "zstd"}
+
+
+class Sink(Protocol):
+    """Where a stream goes."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take all of `data`."""
 
 
 def guess_compression(path: bytes) -> Compression:

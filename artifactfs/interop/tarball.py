@@ -3,7 +3,7 @@
 What is in it is what a mount shows: names in their order, permission bits, times to the nanosecond, links, empty
 directories. Owners are not kept in versions, so they are 0, without names. The format is pax, which every tar reads.
 
-Used by the command line (`export`). Threading: functions over a Repository.
+Used by the command line (`export`) and `serve`. Threading: belongs to one thread.
 
 Source: POSIX.1-2001, pax interchange format; tarfile makes the headers.
 """
@@ -14,107 +14,135 @@ import tarfile
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
-from artifactfs.errors import EntryNotFoundError, UsageError
+from artifactfs.errors import EntryNotFoundError, SourceChangedError, UsageError
 from artifactfs.interop.contentfile import read_range
 from artifactfs.model import DirectoryEntry, FileEntry, ReferenceEntry, SymlinkEntry
 from artifactfs.paths import format_path, join_path, printable, split_path
 from artifactfs.repository.ignore import parse_patterns
 from artifactfs.repository.progress import NoProgress
-from artifactfs.repository.trees import Trees
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from artifactfs.blobstore.verifying import ReadableFile
-    from artifactfs.model import Entry, Placement, Root
+    from artifactfs.model import Entry, Placement
     from artifactfs.repository.ignore import Patterns
     from artifactfs.repository.progress import Progress
-    from artifactfs.repository.repository import Repository
-    from artifactfs.repository.trees import Placed
+    from artifactfs.repository.trees import Placed, Trees
+    from artifactfs.repository.viewing import Viewed
 
 CHUNK: Final = 1 << 20
 _BLOCK: Final = tarfile.BLOCKSIZE
 _NANO: Final = 1_000_000_000
 
 
-class Sink(Protocol):
-    """Where an archive goes."""
+class TarStream:
+    """What is at a path of a version or staging directory as a tar archive, made while it is read. Of one thread.
 
-    def write(self, data: bytes, /) -> object:
-        """Take all of `data`."""
-
-
-@dataclass(frozen=True, slots=True)
-class TarResult:
-    """What an archive has.
+    Names in it are relative to a directory at the path, as `get` has them; a single file has its own name.
 
     Attributes:
-        files: files and links.
-        size: bytes of the files.
+        files: files and links that were given so far.
+        size: bytes of these files.
     """
 
-    files: int
-    size: int
+    def __init__(
+        self,
+        viewed: Viewed,
+        path: bytes = b"",
+        *,
+        glob: Sequence[str | bytes] = (),
+        prefix: bytes = b"",
+        progress: Progress | None = None,
+    ) -> None:
+        """Look at what goes into it.
 
+        Args:
+            viewed: the version or staging directory.
+            path: an entry path; b"" is the whole.
+            glob: patterns as in gitignore(5), relative to `path`: only what they choose, with the directories that
+                lead there.
+            prefix: names of directories that stand before all names.
+            progress: is told of bytes and files.
 
-def write_tar(
-    repository: Repository,
-    root: Root,
-    sink: Sink,
-    *,
-    path: bytes = b"",
-    glob: Sequence[str | bytes] = (),
-    prefix: bytes = b"",
-    progress: Progress | None = None,
-) -> TarResult:
-    """Write a version, or what is at a path in it, as a tar archive.
+        Raises:
+            EntryNotFoundError: there is no `path`.
+            InvalidPathError, UsageError: `prefix` or a pattern cannot be one.
+        """
+        split_path(prefix)
+        self._viewed = viewed
+        self._path = path
+        self._prefix = prefix
+        self._placed = viewed.trees.get_placed(viewed.root, path)
+        self._patterns = parse_patterns(item.encode() if isinstance(item, str) else item for item in glob)
+        self._progress = progress or NoProgress()
+        if self._patterns and not isinstance(self._placed[0], DirectoryEntry):
+            msg = f"{printable(path)!r} is no directory of which a pattern could choose a part"
+            raise UsageError(msg, subject=printable(path))
+        self.files = 0
+        self.size = 0
 
-    Names in it are relative to a directory at `path`, as `get` has them; a single file has its own name.
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the archive in pieces.
 
-    Args:
-        repository: where it is.
-        root: the version's root.
-        sink: where the archive goes.
-        path: an entry path; b"" is the whole version.
-        glob: patterns as in gitignore(5), relative to `path`: only what they choose, with the directories that lead
-            there.
-        prefix: names of directories that stand before all names.
-        progress: is told of bytes and files.
+        Raises:
+            EntryNotFoundError: there is nothing that `glob` chooses; nothing was given yet.
+            BlobMissingError, DigestMismatchError, MalformedError: something stored is damaged, and is named; the
+                archive has no end, and is to be thrown away.
+            ReferenceChangedError, RemoteError: a reference, or the repository, cannot be read; likewise.
+            SourceChangedError: a file of a staging directory was made shorter meanwhile; likewise.
+        """
+        given = 0
+        for data in self._iter_entries():
+            given += len(data)
+            yield data
+        end = 2 * _BLOCK  # of zeros, and as many as fill the last record
+        yield bytes(end + -(given + end) % tarfile.RECORDSIZE)
 
-    Raises:
-        EntryNotFoundError: there is no `path`, or nothing that `glob` chooses; nothing was written.
-        InvalidPathError, UsageError: `prefix` or a pattern cannot be one; nothing was written.
-        BlobMissingError, DigestMismatchError, MalformedError: something stored is damaged, and is named; the archive
-            has no end, and is to be thrown away.
-        ReferenceChangedError, RemoteError: a reference, or the repository, cannot be read; likewise.
-    """
-    split_path(prefix)
-    trees = Trees(repository.blobs)
-    placed = trees.get_placed(root, path)
-    patterns = parse_patterns(item.encode() if isinstance(item, str) else item for item in glob)
-    progress = progress or NoProgress()
-    writer = _Writer(repository, sink, progress)
-    if isinstance(placed[0], DirectoryEntry):
-        progress.begin(files=placed[0].count, size=placed[0].size)
-        chosen = _iter_chosen(trees, placed, patterns)
+    def _iter_entries(self) -> Iterator[bytes]:
+        entry, place = self._placed
+        self._progress.begin(files=getattr(entry, "count", 1), size=getattr(entry, "size", 0))
+        if not isinstance(entry, DirectoryEntry):
+            yield from self._give(self._path, join_path(self._prefix, entry.name), entry, place)
+            return
+        chosen = _iter_chosen(self._viewed.trees, self._placed, self._patterns)
         first = next(chosen, None)
-        if patterns and first is None:
+        if self._patterns and first is None:
             msg = "nothing in this version matches the pattern"
             raise EntryNotFoundError(msg, hint="`*.png` matches at any depth, `images/*` in one directory")
-        if prefix:
-            writer.add(prefix, *placed)
-        for below, entry, place in chain([] if first is None else [first], chosen):
-            writer.add(join_path(prefix, below), entry, place)
-    elif patterns:
-        msg = f"{printable(path)!r} is no directory of which a pattern could choose a part"
-        raise UsageError(msg, subject=printable(path))
-    else:
-        progress.begin(files=1, size=getattr(placed[0], "size", 0))
-        writer.add(join_path(prefix, placed[0].name), *placed)
-    writer.finish()
-    return TarResult(writer.files, writer.size)
+        if self._prefix:
+            yield _make_header(self._prefix, entry)
+        for below, found, where in chain([] if first is None else [first], chosen):
+            yield from self._give(join_path(self._path, below), join_path(self._prefix, below), found, where)
+
+    def _give(self, path: bytes, name: bytes, entry: Entry, place: Placement | None) -> Iterator[bytes]:
+        """Yield one entry with its content."""
+        header = _make_header(name, entry)
+        if isinstance(entry, (FileEntry, ReferenceEntry)):
+            # Open before its header, so that an error names it first.
+            with closing(self._viewed.open_entry(path, entry, place)) as file:
+                yield header
+                yield from self._copy(file, entry.size)
+        else:
+            yield header
+        if not isinstance(entry, DirectoryEntry):
+            self.files += 1
+            self._progress.advance(files=1)
+
+    def _copy(self, file: ReadableFile, size: int) -> Iterator[bytes]:
+        done = 0
+        while done < size:
+            data = read_range(file, done, min(size - done, CHUNK))
+            if not data:  # of a staging directory, which somebody writes to
+                msg = f"it was cut short at {done} of {size} bytes while it was read"
+                raise SourceChangedError(msg)
+            yield data
+            done += len(data)
+            self._progress.advance(size=len(data))
+        yield bytes(-size % _BLOCK)
+        self.size += size
 
 
 def _iter_chosen(trees: Trees, placed: Placed, patterns: Patterns) -> Iterator[tuple[bytes, Entry, Placement | None]]:
@@ -151,55 +179,6 @@ class _Leading:
     item: tuple[bytes, Entry, Placement | None]
     is_chosen: bool
     is_written: bool = False
-
-
-class _Writer:
-    """Writes one archive. Belongs to one thread."""
-
-    def __init__(self, repository: Repository, sink: Sink, progress: Progress) -> None:
-        self._repository = repository
-        self._sink = sink
-        self._progress = progress
-        self._written = 0
-        self.files = 0
-        self.size = 0
-
-    def add(self, path: bytes, entry: Entry, place: Placement | None) -> None:
-        """Write one entry with its content."""
-        header = _make_header(path, entry)
-        if isinstance(entry, (FileEntry, ReferenceEntry)):
-            with closing(self._open(entry, place)) as file:  # before its header, so that an error names it first
-                self._write(header)
-                self._copy(file, entry.size)
-        else:
-            self._write(header)
-        if not isinstance(entry, DirectoryEntry):
-            self.files += 1
-            self._progress.advance(files=1)
-
-    def finish(self) -> None:
-        """Write the end of the archive: two blocks of zeros, and as many as fill the last record."""
-        end = 2 * _BLOCK
-        self._write(b"\0" * (end + -(self._written + end) % tarfile.RECORDSIZE))
-
-    def _copy(self, file: ReadableFile, size: int) -> None:
-        done = 0
-        while done < size:
-            data = read_range(file, done, min(size - done, CHUNK))
-            self._write(data)
-            done += len(data)
-            self._progress.advance(size=len(data))
-        self._write(b"\0" * (-size % _BLOCK))
-        self.size += size
-
-    def _open(self, entry: FileEntry | ReferenceEntry, place: Placement | None) -> ReadableFile:
-        if isinstance(entry, ReferenceEntry):
-            return self._repository.references.open(entry)
-        return self._repository.open_file(entry, place)
-
-    def _write(self, data: bytes) -> None:
-        self._sink.write(data)
-        self._written += len(data)
 
 
 def _make_header(path: bytes, entry: Entry) -> bytes:

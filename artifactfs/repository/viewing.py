@@ -4,7 +4,7 @@
     viewed.trees.find_entry(viewed.root, b"images/cat.png")
     viewed.open_file(b"images/cat.png")
 
-Used by the command line. Threading: a Viewed may be shared by threads.
+Used by the command line, `serve` and `interop`. Threading: a Viewed may be shared by threads.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from artifactfs.repository.trees import Trees
 
 if TYPE_CHECKING:
     from artifactfs.blobstore.verifying import ReadableFile
-    from artifactfs.model import Entry, Root
+    from artifactfs.model import Entry, Placement, Root
     from artifactfs.paths import Ref
     from artifactfs.repository.repository import Repository
     from artifactfs.repository.staging import Staging
@@ -53,7 +53,14 @@ class Viewed:
             UsageError: there is something else than a file.
             BlobMissingError, DigestMismatchError, MalformedError: the content is missing or damaged.
         """
-        entry, place = self.trees.get_placed(self.root, path)
+        return self.open_entry(path, *self.trees.get_placed(self.root, path))
+
+    def open_entry(self, path: bytes, entry: Entry, place: Placement | None) -> ReadableFile:
+        """Return the content of a file whose entry, and the place of its content, are known already.
+
+        Raises:
+            UsageError, BlobMissingError, DigestMismatchError, MalformedError: see `open_file`.
+        """
         if isinstance(entry, ReferenceEntry):
             return self._repository.references.open(entry)
         if not isinstance(entry, FileEntry):

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from starlette.responses import Response, StreamingResponse
 
+from artifactfs.interop.tarball import TarStream
 from artifactfs.paths import printable
-from artifactfs.repository.tarring import iter_tar
 from artifactfs.serve.looking import look
 
 if TYPE_CHECKING:
@@ -28,4 +28,4 @@ def read_tar(context: Context, wanted: EntryParameters) -> Response:
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
         "Cache-Control": "no-store",
     }
-    return StreamingResponse(iter_tar(place.viewed, place.path), headers=headers, media_type="application/x-tar")
+    return StreamingResponse(TarStream(place.viewed, place.path), headers=headers, media_type="application/x-tar")
