@@ -10,11 +10,11 @@ import click
 from artifactfs.errors import MountError, UsageError
 from artifactfs.model import ReferenceEntry, SymlinkEntry
 from artifactfs.paths import parse_ref, printable, split_path
-from artifactfs.reference.uris import MAX_OBJECTS
 
 from .completing import complete_ref, complete_staging
 from .options import BytesPath, Group
 from .output import entry_fields, format_count, format_size, print_json, print_table
+from .referring import Referring, reference_options
 from .session import current_session
 from .staged import find_path, find_staging_name, get_staging
 
@@ -36,25 +36,8 @@ def command() -> None:
 @click.argument("uri", metavar="URI")
 @click.option("--as", "at", type=BytesPath(), metavar="PATH", help="Where it goes; otherwise it keeps its name.")
 @click.option("--replace", is_flag=True, help="Replace files of the same names.")
-@click.option("--no-checksum", is_flag=True, help="Record only size and time: unverified.")
-@click.option(
-    "--max-objects",
-    type=click.IntRange(min=1),
-    default=MAX_OBJECTS,
-    show_default=True,
-    help="How many objects the URI may name.",
-)
-@click.option("--allow-signed", is_flag=True, help="Keep a signature in the URL: readers of the version can use it.")
-def add(
-    ref: str,
-    uri: str,
-    *,
-    at: bytes | None,
-    replace: bool,
-    no_checksum: bool,
-    max_objects: int,
-    allow_signed: bool,
-) -> None:
+@reference_options
+def add(ref: str, uri: str, *, at: bytes | None, replace: bool, referring: Referring) -> None:
     """Add what a URI names to a staging directory: an object, or all that lies below a prefix.
 
     What artifact://NAME:vN/PATH names, or with an alias, is taken over from that version without being copied.
@@ -62,14 +45,13 @@ def add(
     Until it is committed, a symbolic link stands for each reference; it can be moved and removed as any file. `ls` and
     `cat` of NAME:@STAGING show what it will be.
     """
-    from artifactfs.repository.referring import Referred
     from artifactfs.repository.staged_references import stage_references
     from artifactfs.repository.staging import StagingArea
 
     session = current_session()
     collection, name = find_staging_name(session, ref)
     target = None if at is None else b"/".join(split_path(at.strip(b"/")))
-    referred = Referred(uri, target, checksum=not no_checksum, max_objects=max_objects, allow_signed=allow_signed)
+    referred = referring.refer(uri, target)
     with session.open_repository() as repository:
         staging = get_staging(StagingArea(repository), collection, name)
         top = _get_top(session, repository, staging)

@@ -31,16 +31,17 @@ class Referring:
     max_objects: int
     allow_signed: bool
 
+    def refer(self, uri: str, name: bytes | None = None) -> Referred:
+        """Return what a URI names, to be added under a name."""
+        from artifactfs.repository.put import Referred
+
+        return Referred(uri, name, checksum=self.checksum, max_objects=self.max_objects, allow_signed=self.allow_signed)
+
     def make_sources(self, paths: Iterable[bytes]) -> list[Source | Referred]:
         """Return what arguments name: local paths and URIs."""
-        from artifactfs.repository.put import Referred, Source
+        from artifactfs.repository.put import Source
 
-        return [
-            Referred(text, checksum=self.checksum, max_objects=self.max_objects, allow_signed=self.allow_signed)
-            if is_uri(text)
-            else Source(os.fsencode(text))
-            for text in map(os.fsdecode, paths)
-        ]
+        return [self.refer(text) if is_uri(text) else Source(os.fsencode(text)) for text in map(os.fsdecode, paths)]
 
 
 def reference_options(command: Callable[..., None]) -> Callable[..., None]:

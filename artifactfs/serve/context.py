@@ -8,12 +8,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from cachetools import LRUCache
 
 if TYPE_CHECKING:
     from artifactfs.blobstore.diskcache import DiskCache
+    from artifactfs.mount.options import Places
     from artifactfs.repository.repository import Repository
     from artifactfs.repository.trees import Trees
     from artifactfs.runs.history import RunLog
@@ -21,26 +22,6 @@ if TYPE_CHECKING:
 
 REMEMBERED: Final = 64
 Value = TypeVar("Value")
-
-
-class Places(Protocol):
-    """The directories of this user; `artifactfs.places.Places` is one. All absolute."""
-
-    @property
-    def repository(self) -> str:
-        """The repository's location."""
-
-    @property
-    def state(self) -> str:
-        """What must survive."""
-
-    @property
-    def cache(self) -> str:
-        """What can be fetched again."""
-
-    @property
-    def runtime(self) -> str:
-        """What lives as long as the machine is up."""
 
 
 class Memo:

@@ -24,7 +24,7 @@ from artifactfs.paths import find_version_number, format_version
 from artifactfs.repository.trees import root_placement
 from artifactfs.vfs.attributes import Attributes, Kind
 from artifactfs.vfs.base import ROOT_NODE, NotADirectoryNodeError, UnknownNodeError
-from artifactfs.vfs.hidden import DIFFERENCES_NAME, PARTS_NAME, Hidden
+from artifactfs.vfs.hidden import DIFFERENCES_NAME, PARTS_NAME, Hidden, lookup_either
 from artifactfs.vfs.nodes import (
     AliasNode,
     CollectionNode,
@@ -101,13 +101,7 @@ class CatalogueView:
 
     def lookup(self, parent: int, name: bytes) -> Attributes:
         """Return the attributes of a name in a directory."""
-        try:
-            return self._lookup_listed(parent, name)
-        except EntryNotFoundError:
-            found = self.find_hidden(parent, name)
-            if found is None:
-                raise
-            return found
+        return lookup_either(self, parent, name)
 
     def find_hidden(self, parent: int, name: bytes) -> Attributes | None:
         """Return the attributes of a name that is not listed, or None; inside versions, listed ones go before."""
@@ -120,7 +114,8 @@ class CatalogueView:
             return self._hidden.find_differences(self._get_collection(record.name))
         return None
 
-    def _lookup_listed(self, parent: int, name: bytes) -> Attributes:
+    def lookup_listed(self, parent: int, name: bytes) -> Attributes:
+        """Return the attributes of a name that is listed; raises EntryNotFoundError."""
         names = self._tree.find_lately(parent, name)
         if names is not None:
             return find_in(names, name)

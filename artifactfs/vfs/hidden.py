@@ -14,9 +14,9 @@ Source: docs/design/views.md.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from artifactfs.errors import InvalidNameError, InvalidPathError
+from artifactfs.errors import EntryNotFoundError, InvalidNameError, InvalidPathError
 from artifactfs.paths import check_alias_name, find_version_number, format_version
 from artifactfs.repository.trees import root_placement
 from artifactfs.vfs.attributes import Attributes, Kind
@@ -46,6 +46,31 @@ DIFFERENCES_NAME: Final = b".diff"
 MODE: Final = 0o555
 SHARDS_MAX: Final = 1_000_000
 _SHARD = re.compile(rb"shard-(0|[1-9][0-9]{0,6})-of-([1-9][0-9]{0,6})")
+
+
+def lookup_either(view: HidingView, parent: int, name: bytes) -> Attributes:
+    """Return the attributes of a name that is listed, else of one that is not.
+
+    Raises:
+        EntryNotFoundError: there is neither.
+    """
+    try:
+        return view.lookup_listed(parent, name)
+    except EntryNotFoundError:
+        found = view.find_hidden(parent, name)
+        if found is None:
+            raise
+        return found
+
+
+class HidingView(Protocol):
+    """A view with names that no listing shows."""
+
+    def lookup_listed(self, parent: int, name: bytes) -> Attributes:
+        """Return the attributes of a name in a directory; raises EntryNotFoundError."""
+
+    def find_hidden(self, parent: int, name: bytes) -> Attributes | None:
+        """Return the attributes of a name that is not listed, or None."""
 
 
 class Hidden:

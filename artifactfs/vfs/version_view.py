@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Self
 
 from msgspec import structs
 
-from artifactfs.errors import EntryNotFoundError
 from artifactfs.repository.trees import root_placement
 from artifactfs.vfs.base import ROOT_NODE, NotADirectoryNodeError, UnknownNodeError
-from artifactfs.vfs.hidden import PARTS_NAME, Hidden
+from artifactfs.vfs.hidden import PARTS_NAME, Hidden, lookup_either
 from artifactfs.vfs.nodes import (
     CatalogueRecord,
     DirectoryNode,
@@ -65,13 +64,7 @@ class VersionView:
 
     def lookup(self, parent: int, name: bytes) -> Attributes:
         """Return the attributes of a name in a directory."""
-        try:
-            return self._lookup_listed(parent, name)
-        except EntryNotFoundError:
-            found = self.find_hidden(parent, name)
-            if found is None:
-                raise
-            return found
+        return lookup_either(self, parent, name)
 
     def find_hidden(self, parent: int, name: bytes) -> Attributes | None:
         """Return the attributes of a name that is not listed, or None; listed ones go before."""
@@ -79,7 +72,8 @@ class VersionView:
             return None
         return self._hidden.find_parts(self._directory(parent))
 
-    def _lookup_listed(self, parent: int, name: bytes) -> Attributes:
+    def lookup_listed(self, parent: int, name: bytes) -> Attributes:
+        """Return the attributes of a name that is listed; raises EntryNotFoundError."""
         names = self._tree.find_lately(parent, name)
         if names is not None:
             return find_in(names, name)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
+import pytest
 from artifactfs_cli.main import program
 from click.testing import CliRunner, Result
 
@@ -31,6 +34,20 @@ class Cli:
         assert document["schema"] == 1
         assert isinstance(document, dict)
         return document
+
+
+def prepare_shell(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the working directory, empty, of a shell with `artifactfs` on the PATH and a repository of its own."""
+    programs = folder / "bin"
+    programs.mkdir()
+    (programs / "artifactfs").write_text(f'#!/bin/sh\nexec {shlex.join(PROGRAM)} "$@"\n')
+    (programs / "artifactfs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("ARTIFACTFS_REPO", str(folder / "repository"))
+    here = folder / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    return here
 
 
 def run(*args: str | bytes, **more: Any) -> subprocess.CompletedProcess[bytes]:

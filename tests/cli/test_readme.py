@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.support import PROGRAM, run
+from tests.cli.support import prepare_shell, run
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -32,17 +30,10 @@ def read_session() -> list[tuple[str, list[str]]]:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return a directory as the README describes it, with `artifactfs` on the PATH."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    (programs / "artifactfs").write_text(f'#!/bin/sh\nexec {shlex.join(PROGRAM)} "$@"\n')
-    (programs / "artifactfs").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    monkeypatch.setenv("ARTIFACTFS_REPO", str(tmp_path / "repository"))
-    here = tmp_path / "here"
-    (here / "images").mkdir(parents=True)
+    here = prepare_shell(tmp_path, monkeypatch)
+    (here / "images").mkdir()
     for name in ("images/cat.png", "images/coffee.png", "dog.png"):
         (here / name).write_bytes(name.encode() * 1000)
-    monkeypatch.chdir(here)
     yield here
     run("umount", "--lazy", str(tmp_path / "mnt"))
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cli.support import PROGRAM, run
+from tests.cli.support import prepare_shell, run
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
 
@@ -31,15 +29,7 @@ def read_steps() -> list[tuple[str, list[str]]]:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return an empty directory, with `artifactfs` on the PATH and a repository of its own."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    (programs / "artifactfs").write_text(f'#!/bin/sh\nexec {shlex.join(PROGRAM)} "$@"\n')
-    (programs / "artifactfs").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    monkeypatch.setenv("ARTIFACTFS_REPO", str(tmp_path / "repository"))
-    here = tmp_path / "here"
-    here.mkdir()
-    monkeypatch.chdir(here)
+    here = prepare_shell(tmp_path, monkeypatch)
     yield here
     run("umount", "--lazy", str(here / "mnt"))
 

@@ -110,3 +110,13 @@ while not os.path.exists(stop):
 print(count, longest, flush=True)
 """
 """Reads a file, out of no cache, until a file appears; every byte is compared."""
+
+
+def finish_reading(reader: subprocess.Popen[str], stop: Path) -> None:
+    """Let a READER end, and expect that none of its reads failed, or took five seconds."""
+    stop.touch()
+    said, _ = reader.communicate(timeout=60)
+    assert reader.returncode == 0
+    count, longest = said.split()
+    assert int(count) > 0
+    assert float(longest) < 5

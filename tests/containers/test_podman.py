@@ -16,7 +16,7 @@ import pytest
 from artifactfs.mount.kernel.mounting import MountRequest, mount_privileged
 from artifactfs.mount.service.host import HostFiles, install
 from tests.containers import podman as pods
-from tests.containers.support import PROGRAMS, READER, Host, kill
+from tests.containers.support import PROGRAMS, READER, Host, finish_reading, kill
 from tests.mount.conftest import wait_until
 
 pytestmark = [
@@ -123,12 +123,7 @@ def test_containers_read_while_everything_is_killed(base: str, host: Host, share
                 os.kill(int(child), 9)
         kill(supervisor)
         wait_until(lambda gone=supervisor: host.supervisor(place) != gone)
-    stop.touch()
-    said, _ = reader.communicate(timeout=60)
-    assert reader.returncode == 0
-    count, longest = said.split()
-    assert int(count) > 0
-    assert float(longest) < 5
+    finish_reading(reader, stop)
     # Now nobody keeps it: the bind of the directory above sees the next mount.
     host.run("umount", place)
     host.run("mount", "--allow-other", place)

@@ -125,6 +125,13 @@ def mountpoint(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def place(mountpoint: Path) -> Iterator[Path]:
+    """Return an empty directory; what a program mounts on it is unmounted afterwards."""
+    yield mountpoint
+    end_servers(str(mountpoint.parent))
+
+
+@pytest.fixture
 def memory_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make servers show the sample tree instead of a repository."""
 

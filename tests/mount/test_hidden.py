@@ -6,14 +6,13 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from artifactfs.vfs.parts import shard_of
 from tests.mount.conftest import wait_until
-from tests.mount.test_run_programs import CLI, cli
+from tests.mount.test_run_programs import cli
 
 pytestmark = pytest.mark.mounted
 COUNT = 40
@@ -49,14 +48,6 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "data" / "link").symlink_to("class1/013")
     cli("put", "data", "data/")
     return folder
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
-    place = tmp_path / "mnt"
-    place.mkdir()
-    yield place
-    subprocess.run([*CLI, "umount", "--lazy", str(place)], capture_output=True, check=False)
 
 
 @pytest.fixture(params=["kernel", "fusepy"])

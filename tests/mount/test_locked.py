@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,14 +34,6 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             cli("lock", "data", "-o", "artifactfs.lock")
     cli("put", "other", "data/")
     return folder
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
-    place = tmp_path / "mnt"
-    place.mkdir()
-    yield place
-    subprocess.run([*CLI, "umount", "--lazy", str(place)], capture_output=True, check=False)
 
 
 @pytest.mark.parametrize("transport", ["kernel", "fusepy"])

@@ -13,7 +13,7 @@ import pytest
 from tests.remote.test_ahead import FULL, LARGE, SMALL, Machine, machine, team
 
 __all__ = ["machine", "team"]
-pytestmark = [pytest.mark.mounted, pytest.mark.skipif(os.getuid() != 0, reason="mounts a small disk")]
+pytestmark = [pytest.mark.slow, pytest.mark.mounted, pytest.mark.skipif(os.getuid() != 0, reason="mounts a small disk")]
 NO_FLOOR = {"ARTIFACTFS_CACHE_FREE": "0"}
 
 

@@ -6,6 +6,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from artifactfs.blobstore.cachequota import CacheLimits
 from artifactfs.blobstore.diskcache import DiskCache
 from artifactfs.blobstore.limiting import Gate, LimitingStore
@@ -51,6 +53,7 @@ def test_no_more_requests_at_once_than_connections(machine: Machine) -> None:
     assert fetch_with(machine, 1) == 1
 
 
+@pytest.mark.slow
 def test_as_many_requests_at_once_as_connections(machine: Machine) -> None:
     assert fetch_with(machine, 2) == 2
 

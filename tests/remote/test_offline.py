@@ -45,6 +45,7 @@ def test_what_is_not_verified_is_no_damage(machine: Machine) -> None:
     assert machine.team.proxy.seen == []
 
 
+@pytest.mark.slow
 def test_a_bucket_that_does_not_answer_is_no_damage(machine: Machine) -> None:
     machine("ls", "-R", "animals/")
     machine.team.proxy.fail("503", path="/blobs/", times=1000)

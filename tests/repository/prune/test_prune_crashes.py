@@ -153,6 +153,7 @@ def find_dead(repository: Repository) -> tuple[int, int]:
     return garbage.total.count, len(choose_packs(repository.store, garbage.usage).packs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fails_once", [True, False], ids=["once", "from then on"])
 def test_no_room_at_any_step_of_repacking_loses_nothing(open_packed: Open, *, fails_once: bool) -> None:
     start, failed = scattered(open_packed), 0
