@@ -44,7 +44,7 @@ def limit_time_ns(time_ns: int) -> int:
     return min(max(time_ns, FIRST_NS), LAST_NS)
 
 
-class _Entry(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class _Entry(Struct, gc=False, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What all entries have in common."""
 
     name: Name
@@ -52,7 +52,7 @@ class _Entry(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     mtime_ns: TimeNs
 
 
-class FileEntry(_Entry, frozen=True, tag=FILE):
+class FileEntry(_Entry, gc=False, frozen=True, tag=FILE):
     """A file of `size` bytes whose SHA-256 is `sha256`; `sums` names its chunk digests, over 4 MiB."""
 
     size: Size
@@ -70,7 +70,7 @@ class FileEntry(_Entry, frozen=True, tag=FILE):
         return bool(self.mode & EXECUTABLE)
 
 
-class DirectoryEntry(_Entry, frozen=True, tag=DIRECTORY):
+class DirectoryEntry(_Entry, gc=False, frozen=True, tag=DIRECTORY):
     """A directory: `tree` names all of it, `content` its names, kinds, executable bits and content.
 
     `size` is the sum of the sizes of all files and references below, `count` the number of everything
@@ -88,7 +88,7 @@ class DirectoryEntry(_Entry, frozen=True, tag=DIRECTORY):
         return Digest(self.tree)
 
 
-class SymlinkEntry(_Entry, frozen=True, tag=SYMLINK):
+class SymlinkEntry(_Entry, gc=False, frozen=True, tag=SYMLINK):
     """A symbolic link to `target`, which may point anywhere or nowhere."""
 
     target: Annotated[bytes, Meta(min_length=1, max_length=4095)]
@@ -127,7 +127,7 @@ class ReferenceEntry(_Entry, frozen=True, tag=REFERENCE):
 Entry = FileEntry | DirectoryEntry | SymlinkEntry | ReferenceEntry
 
 
-class PageRef(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class PageRef(Struct, gc=False, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One page of a large directory, as the page above lists it; `last` is the last name below it."""
 
     last: Name
@@ -138,7 +138,7 @@ class PageRef(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     entry_count: Size
 
 
-class Placement(Struct, frozen=True, array_like=True):
+class Placement(Struct, gc=False, frozen=True, array_like=True):
     """Where some bytes lie: in the object `pack`, `size` bytes from `offset`. Loose content has none."""
 
     pack: RawDigest

@@ -15,6 +15,7 @@ from .output import print_json, print_path
 from .session import current_session
 
 if TYPE_CHECKING:
+    from artifactfs.blobstore.connecting import RemoteLimits
     from artifactfs.repository.locked import Locked
     from artifactfs.repository.repository import Repository
 
@@ -96,9 +97,6 @@ def command(  # noqa: PLR0913 - one argument for each option
 
     With --lock it shows no more than what the lock file has: its versions, and its aliases, which do not move.
     """
-    from artifactfs.mount.api import MountOptions, mount
-    from artifactfs.places import parse_size
-
     from .service import find_manager
 
     session = current_session()
@@ -109,36 +107,42 @@ def command(  # noqa: PLR0913 - one argument for each option
         session.note(f"{os.fsdecode(mountpoint)} is served by version {version}")
         return
     check_words(words)
-    with session.open_repository(create=artifact is None and lock is None) as repository:
-        artifact, locked = _look(repository, artifact, lock)
-    remote = session.find_remote()
-    options = MountOptions(
-        follow_references=session.find_followed(for_others=allow_other),
-        poll_seconds=remote.poll_seconds,
-        limits=remote.limits if cache_size is None else replace(remote.limits, cache_size=parse_size(cache_size)),
-        artifact=artifact,
-        allow_other=allow_other,
-        uid=uid,
-        gid=gid,
-        foreground=foreground,
-        author=session.find_author(),
-        transport=transport,
-        passthrough=passthrough,
-        freeze_aliases=freeze_aliases,
-        locked=locked,
-        workers=workers,
-        debug=debug,
-        quick_wakeups=quick_wakeups,
-        metrics=metrics,
-        descriptor=descriptor,
-        keep=keep,
-        manager=find_manager(os.environ, pid=os.getpid()) if foreground and not keep else None,
-        share_parent=share_parent,
-        make_directory=make_directory,
-        kernel_options=words,
-    )
-    session.note(f"mounting {artifact or repository.location} at {os.fsdecode(mountpoint)}")
-    info = mount(session.places, os.fsdecode(mountpoint), options=options)
+    is_ahead = not foreground and not keep and descriptor is None
+    with session.start_ahead("repository", is_wanted=is_ahead) as spare:
+        from artifactfs.mount.beginning import MountOptions, mount
+
+        locked: Locked | None = None
+        if not is_ahead or artifact is not None or lock is not None:  # else its server looks at it
+            with session.open_repository(create=artifact is None and lock is None) as repository:
+                artifact, locked = _look(repository, artifact, lock)
+        remote = session.find_remote()
+        options = MountOptions(
+            follow_references=session.find_followed(for_others=allow_other),
+            poll_seconds=remote.poll_seconds,
+            limits=_limit(remote.limits, cache_size),
+            artifact=artifact,
+            allow_other=allow_other,
+            uid=uid,
+            gid=gid,
+            foreground=foreground,
+            author=session.find_author(),
+            transport=transport,
+            passthrough=passthrough,
+            freeze_aliases=freeze_aliases,
+            locked=locked,
+            workers=workers,
+            debug=debug,
+            quick_wakeups=quick_wakeups,
+            metrics=metrics,
+            descriptor=descriptor,
+            keep=keep,
+            manager=find_manager(os.environ, pid=os.getpid()) if foreground and not keep else None,
+            share_parent=share_parent,
+            make_directory=make_directory,
+            kernel_options=words,
+        )
+        session.note(f"mounting {artifact or session.places.repository} at {os.fsdecode(mountpoint)}")
+        info = mount(session.places, os.fsdecode(mountpoint), options=options, spare=spare)
     if session.json:
         print_json(mount_fields(info))
     else:
@@ -165,3 +169,9 @@ def _look(repository: Repository, artifact: str | None, lock: bytes | None) -> t
     if artifact is not None:
         artifact = found.find(parse_ref(artifact)).version
     return artifact, found.as_locked()
+
+
+def _limit(limits: RemoteLimits, cache_size: str | None) -> RemoteLimits:
+    from artifactfs.places import parse_size
+
+    return limits if cache_size is None else replace(limits, cache_size=parse_size(cache_size))

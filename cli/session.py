@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import pwd
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,8 +19,10 @@ from .interrupting import end_soon_when_interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from artifactfs.blobstore.connecting import RemoteOptions
+    from artifactfs.mount.spare import Spare
     from artifactfs.places import Places
     from artifactfs.reference.references import References
     from artifactfs.repository.format import Format
@@ -132,6 +134,23 @@ class Session:
         with repository:
             self.explain(f"repository {repository.location}")
             yield repository
+
+    def start_ahead(self, kind: str, *, is_wanted: bool) -> AbstractContextManager[Spare | None]:
+        """Start a server beside this command, which finds out meanwhile what is to be served; it ends if not taken.
+
+        Not for a remote repository: what it needs is in the environment only when that has been opened.
+
+        Args:
+            kind: what it will serve: `repository` or `staging`.
+            is_wanted: whether to start one at all.
+        """
+        from artifactfs.blobstore.locations import is_remote
+
+        if not is_wanted or is_remote(self.places.repository):
+            return nullcontext()
+        from artifactfs.mount.spare import start_spare
+
+        return start_spare(kind)
 
     def note(self, text: str) -> None:
         """Print a line for people on standard error, unless --quiet."""

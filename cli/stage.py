@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,8 +17,12 @@ from .staged import note_quota, staging_fields
 
 if TYPE_CHECKING:
     from artifactfs.model import Version
+    from artifactfs.mount.spare import Spare
     from artifactfs.paths import Ref
     from artifactfs.repository.repository import Repository
+    from artifactfs.repository.staging import Staging
+
+    from .session import Session
 
 
 @click.command("stage", cls=Command)
@@ -38,11 +42,35 @@ def command(ref: str, *, name: str, driver: str, quota: str | None) -> None:
     A NAME that does not exist yet starts empty. The directory is shown as NAME/@STAGING in every mount of the
     repository; `commit` makes a version of it.
     """
+    session = current_session()
+    with session.start_ahead("staging", is_wanted=_may_be_shown()) as spare:
+        staging, version, path, fields = _stage(session, ref, name=name, driver=driver, quota=quota, spare=spare)
+    if session.json:
+        print_json(fields)
+    elif path is not None:
+        print_path(path)
+    shown = "nothing" if version is None else f"{staging.collection}:{version.name}"
+    session.note(f"{staging} starts with {shown}")
+    note_quota(session, fields)
+    if path is None:
+        session.note("mount the repository to see it: artifactfs mount MOUNTPOINT")
+
+
+def _may_be_shown() -> bool:
+    """Return whether there are mounts of artifactfs, of whichever repository."""
+    from artifactfs.mount.mountinfo import read_mounts
+
+    return any(line.is_ours for line in read_mounts())
+
+
+def _stage(
+    session: Session, ref: str, *, name: str, driver: str, quota: str | None, spare: Spare | None
+) -> tuple[Staging, Version | None, str | None, dict[str, Any]]:
+    """Make a staging directory and show it; return it, its version, where it is shown, and its members in JSON."""
     from artifactfs.mount.api import attach_staging, check_driver
     from artifactfs.places import parse_size
     from artifactfs.repository.staging import StagingArea
 
-    session = current_session()
     parsed = parse_ref(ref)
     check_staging_name(name)
     if parsed.path or parsed.staging is not None:
@@ -51,26 +79,16 @@ def command(ref: str, *, name: str, driver: str, quota: str | None) -> None:
     check_driver(driver)
     with session.open_repository(create=True) as repository:
         version = _find_version(repository, parsed)
-        followed = parsed.alias if parsed.selector is not None else LATEST
         staging = StagingArea(repository).create(
             parsed.collection,
             name=name,
             version=version,
-            followed=followed,
+            followed=parsed.alias if parsed.selector is not None else LATEST,
             driver=driver,
             quota=None if quota is None else parse_size(quota),
         )
-        path = attach_staging(session.places, repository, staging=staging, author=repository.author)
-        fields = staging_fields(session, repository, staging)
-    if session.json:
-        print_json(fields)
-    elif path is not None:
-        print_path(path)
-    shown = "nothing" if version is None else f"{parsed.collection}:{version.name}"
-    session.note(f"{staging} starts with {shown}")
-    note_quota(session, fields)
-    if path is None:
-        session.note("mount the repository to see it: artifactfs mount MOUNTPOINT")
+        path = attach_staging(session.places, repository, staging=staging, author=repository.author, spare=spare)
+        return staging, version, path, staging_fields(session, repository, staging)
 
 
 def _find_version(repository: Repository, ref: Ref) -> Version | None:

@@ -6,33 +6,25 @@ serves a mount: most of these look into mounts.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 
-from artifactfs.errors import MountError
 from artifactfs.mount import doctor, staging_mounts, unmounting
+from artifactfs.mount.beginning import mount
 from artifactfs.mount.freezing import MountFreezer
-from artifactfs.mount.launch import become_server, start_server
 from artifactfs.mount.mountinfo import find_mount
-from artifactfs.mount.mountpoint import check_mountpoint, clear_dead, make_mountpoint, resolve_mountpoint
 from artifactfs.mount.options import Finding, HasId, MountInfo, MountOptions, Places, StagingName
-from artifactfs.mount.orders import LOCKED, LOWER, REPOSITORY, VERSION, Order
+from artifactfs.mount.orders import LOWER, REPOSITORY, VERSION
 from artifactfs.mount.overlay.choice import check_overlay
 from artifactfs.mount.port.asking import Port, find_port, iter_ports
 from artifactfs.mount.port.messages import CommitAnswer
-from artifactfs.mount.port.place import show as show_port
 from artifactfs.mount.refreshing import refresh_name
 from artifactfs.mount.registry import iter_live
-from artifactfs.mount.service.kept import find_handover, without_kept
-from artifactfs.mount.sharing import share_parent
 from artifactfs.mount.shown import iter_shown
+from artifactfs.mount.spare import Spare
 from artifactfs.mount.staging_ending import end_staging
 from artifactfs.mount.staging_mounts import StagingKey
-from artifactfs.mount.syscalls import may_mount
 from artifactfs.staging.layout import OVERLAY
-
-_log = logging.getLogger(__name__)
 
 __all__ = [
     "CommitAnswer",
@@ -56,88 +48,6 @@ __all__ = [
     "refresh_name",
     "unmount",
 ]
-
-
-def mount(places: Places, mountpoint: str, *, options: MountOptions) -> MountInfo:
-    """Mount the repository of `places`, or one version of it, and return when a first listing answers.
-
-    With `options.foreground` this process becomes the server and the call does not return.
-
-    Raises:
-        MountError: the mount point is missing, no directory, not empty, taken or inside the repository;
-            `/dev/fuse` or libfuse is missing or forbidden; the server ended before it was ready.
-        NotFoundError: `options.artifact` names nothing.
-    """
-    path = resolve_mountpoint(mountpoint) if options.descriptor is None else os.path.abspath(mountpoint)
-    order = _order_for(places, path, options)
-    # What is mounted already and has nobody who answers yet must not be looked into.
-    if options.descriptor is None and find_handover(order) is None:
-        order = without_kept(order)
-        _check_place(places, path, options)
-    if options.foreground:
-        become_server(places, order)
-    info = start_server(places, order)
-    if info.kind == REPOSITORY:
-        show_port(places, info.mountpoint)
-        keys = staging_mounts.staging_keys(places, info.repository_id, info.repository)
-        for error in staging_mounts.attach_all(places, keys, author=options.author):
-            _log.warning("a staging directory cannot be shown: %s", error)
-    return info
-
-
-def _check_place(places: Places, path: str, options: MountOptions) -> None:
-    """Return when something can be mounted on `path`.
-
-    Raises:
-        MountError: as in `mount`.
-    """
-    clear_dead(path)
-    if options.make_directory:
-        make_mountpoint(path)
-    check_mountpoint(path, repository=places.repository)
-    device = doctor.look_at_device(doctor.DEVICE)
-    if not device.ok:
-        raise MountError(device.message, hint=device.mend, subject=doctor.DEVICE)
-    if options.share_parent:
-        share_parent(path)
-
-
-def _order_for(places: Places, path: str, options: MountOptions) -> Order:
-    return Order(
-        kind=_find_kind(options),
-        mountpoint=path,
-        repository=places.repository,
-        state=places.state,
-        cache=places.cache,
-        runtime=places.runtime,
-        author=options.author,
-        follow_references=options.follow_references,
-        poll_seconds=options.poll_seconds,
-        limits=options.limits,
-        artifact=options.artifact,
-        allow_other=options.allow_other,
-        uid=options.uid,
-        gid=options.gid,
-        staging_links=not may_mount(),
-        transport=options.transport,
-        passthrough=options.passthrough,
-        freeze_aliases=options.freeze_aliases,
-        locked=options.locked if options.artifact is None else None,
-        quick_wakeups=options.quick_wakeups,
-        workers=options.workers,
-        debug=options.debug,
-        metrics=options.metrics,
-        descriptor=options.descriptor,
-        keep=options.keep,
-        manager=options.manager,
-        kernel_options=options.kernel_options,
-    )
-
-
-def _find_kind(options: MountOptions) -> str:
-    if options.artifact is not None:
-        return VERSION
-    return REPOSITORY if options.locked is None else LOCKED
 
 
 def unmount(places: Places, mountpoint: str, *, lazy: bool = False) -> None:
@@ -211,10 +121,12 @@ def find_staging_path(places: Places, repository_id: str, *, collection: str, na
     return own if find_mount(own) is not None else None
 
 
-def attach_staging(places: Places, repository: HasId, *, staging: StagingName, author: str = "") -> str | None:
+def attach_staging(
+    places: Places, repository: HasId, *, staging: StagingName, author: str = "", spare: Spare | None = None
+) -> str | None:
     """Serve a staging directory and show it in every live mount of its repository.
 
-    Idempotent: what is already there stays, what was lost is made again.
+    Idempotent: what is already there stays, what was lost is made again. `spare` is a server that was started ahead.
 
     Returns:
         The path where it can be written; None when the repository is not mounted (nothing is started).
@@ -223,7 +135,7 @@ def attach_staging(places: Places, repository: HasId, *, staging: StagingName, a
         MountError: its server could not be started.
     """
     key = StagingKey(repository.id, staging.collection, staging.name)
-    return staging_mounts.attach(places, key, author=author)
+    return staging_mounts.attach(places, key, author=author, spare=spare)
 
 
 def check_driver(driver: str) -> None:

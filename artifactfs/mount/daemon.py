@@ -1,4 +1,4 @@
-"""The process that serves one mount: `python -m artifactfs.mount.daemon ORDER`.
+"""The process that serves one mount: `python -m artifactfs.mount.daemon ORDER`, or without an order yet (`spare`).
 
 It never touches its own mount: whoever started it makes the first listing.
 
@@ -10,6 +10,7 @@ Threading: the main thread waits in libfuse; libfuse's threads answer the kernel
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import os
@@ -30,6 +31,7 @@ from artifactfs.mount.orders import REPOSITORY, STAGING, Order
 from artifactfs.mount.port.place import remove as remove_port
 from artifactfs.mount.registry import Slot, held_slot, prepare_folders, slot_for, write_record
 from artifactfs.mount.service.manager import READY, tell
+from artifactfs.mount.spare import SPARE, wait_and_serve
 from artifactfs.mount.staging_mounts import end_all
 from artifactfs.mount.wakeups import Wakeups, should_hasten
 
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 FUSEPY: Final = "fusepy"
+_KERNEL_MODULES: Final = ("artifactfs.mount.kernel.daemon", "artifactfs.mount.kernel.index_source")
+_OVERLAY_MODULES: Final = ("artifactfs.mount.overlay.daemon", *_KERNEL_MODULES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +236,11 @@ def detach_from_caller() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Serve the order in the first argument; return the exit code."""
+    """Serve the order in the first argument, or the one that comes through a pipe; return the exit code."""
+    if arguments[0] == SPARE:
+        detach_from_caller()
+        kind, orders, ready = arguments[1:]
+        return wait_and_serve(int(orders), int(ready), load=lambda: load(kind), serve=serve)
     order = Order.decode(arguments[0])
     if not (order.foreground or order.minded):
         detach_from_caller()
@@ -261,6 +269,13 @@ def serve(order: Order) -> int:
     from artifactfs.mount.service.kept import find_handover  # noqa: PLC0415  (the kernel transport's)
 
     return KernelDaemon(order, build=build, handover=find_handover(order)).run()
+
+
+def load(kind: str) -> None:
+    """Import what the server of an order of a kind needs, as far as it is sure to be needed."""
+    if sys.platform == "linux":
+        for name in _OVERLAY_MODULES if kind == STAGING else _KERNEL_MODULES:
+            importlib.import_module(name)
 
 
 def build(stack: ExitStack, order: Order, on_ready: Callable[[], None]) -> Served:

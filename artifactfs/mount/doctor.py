@@ -7,7 +7,6 @@ Threading: functions without state.
 
 from __future__ import annotations
 
-import errno
 import importlib.util
 import os
 import platform
@@ -16,6 +15,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from artifactfs.mount.fusedevice import CONTAINER, DEVICE, look_at_device
 from artifactfs.mount.fusepy.library import MEND_FUSEPY, MEND_LIBRARY, find_libfuse
 from artifactfs.mount.mountinfo import read_mounts
 from artifactfs.mount.options import Finding, Places
@@ -24,11 +24,9 @@ from artifactfs.mount.syscalls import may_mount
 from artifactfs.mount.wakeups import should_hasten, wakes_slowly
 from artifactfs.paths import printable
 
-DEVICE = "/dev/fuse"
 MOUNT_TABLE = "/etc/mtab"
 FUSE_CONF = "/etc/fuse.conf"
 _OLDEST_KERNEL = (5, 10)
-_CONTAINER = "in a container, start it with --device /dev/fuse --cap-add SYS_ADMIN"
 
 
 def diagnose(places: Places, *, device: str = DEVICE, fuse_conf: str = FUSE_CONF) -> list[Finding]:
@@ -61,23 +59,6 @@ def _look_at_system() -> Finding:
     return Finding("system", ok=True, message=f"Linux {release}")
 
 
-def look_at_device(device: str = DEVICE) -> Finding:
-    """Return whether `/dev/fuse` is there and this user may open it."""
-    try:
-        os.close(os.open(device, os.O_RDWR | os.O_CLOEXEC))
-    except FileNotFoundError:
-        mend = f"run as root: modprobe fuse; {_CONTAINER}"
-        return Finding("device", ok=False, message=f"{device} does not exist", mend=mend)
-    except OSError as error:
-        reason = os.strerror(error.errno or errno.EIO)
-        if error.errno in (errno.ENODEV, errno.ENXIO):
-            mend = "the kernel has no FUSE; run as root: modprobe fuse"
-        else:
-            mend = f"run as root: chmod 666 {device}; {_CONTAINER}"
-        return Finding("device", ok=False, message=f"{device} cannot be opened: {reason}", mend=mend)
-    return Finding("device", ok=True, message=f"{device} can be opened")
-
-
 def _look_at_library() -> Finding:
     name = find_libfuse()
     if name is None:
@@ -96,7 +77,7 @@ def _look_at_right() -> Finding:
         return Finding("right", ok=True, message="this user may mount directly")
     if os.geteuid() == 0:
         message = "root without CAP_SYS_ADMIN may not mount"
-        return Finding("right", ok=False, message=message, mend=_CONTAINER)
+        return Finding("right", ok=False, message=message, mend=CONTAINER)
     helper = shutil.which("fusermount")
     if helper is None:
         message = "ordinary users mount through fusermount, which is not installed"

@@ -1,7 +1,7 @@
 """Starting servers: a fresh Python process of its own session, and waiting until it answers.
 
 A server is started by exec, not by fork alone: threads and LMDB environments of the caller would be dead in it. The one
-exception is forked before its maker has any (`spare`).
+exception is forked before its maker has any. Some are started before it is known what they will serve (`spare`).
 
 Used by `api` and `staging_mounts`.
 
@@ -24,10 +24,9 @@ from artifactfs.mount.control import decode_error
 from artifactfs.mount.options import MountInfo, Places
 from artifactfs.mount.orders import Order
 from artifactfs.mount.registry import Slot, prepare_folders, read_record, slot_for
-from artifactfs.mount.spare import Spare
+from artifactfs.mount.spare import MODULE, Spare
 from artifactfs.paths import printable
 
-_MODULE = "artifactfs.mount.daemon"
 _START_SECONDS = 60.0
 _FIRST_SECONDS = 2.0
 _PAUSE_SECONDS = 0.01
@@ -36,7 +35,7 @@ _LOG_TAIL = 2000
 
 def command_for(order: Order) -> list[str]:
     """Return the command line of a server. `-P`: nothing in the working directory is imported."""
-    return [sys.executable, "-P", "-m", _MODULE, order.encode()]
+    return [sys.executable, "-P", "-m", MODULE, order.encode()]
 
 
 def start_server(places: Places, order: Order, *, spare: Spare | None = None) -> MountInfo:
@@ -70,7 +69,7 @@ def _start_process(order: Order, path: str) -> int:
         # The log takes what Python says before the server has opened its own.
         with open(path, "ab", opener=_open_private) as log:
             process = subprocess.Popen(
-                command_for(dataclasses.replace(order, ready_descriptor=writing)),
+                command_for(order.with_ready(writing)),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -86,6 +86,10 @@ class Order:
     kernel_options: tuple[str, ...] = ()
     minded: bool = False
 
+    def with_ready(self, descriptor: int | None) -> Order:
+        """Return this order with another descriptor on which the server says that it is ready."""
+        return dataclasses.replace(self, ready_descriptor=descriptor)
+
     def encode(self) -> str:
         """Return the text that `decode` reads."""
         return json.dumps({key: value for key, value in dataclasses.asdict(self).items() if value is not None})

@@ -26,8 +26,9 @@ from artifactfs.mount.mountpoint import clear_dead, detach, is_dead
 from artifactfs.mount.options import MountInfo, Places
 from artifactfs.mount.orders import REPOSITORY, STAGING, Order
 from artifactfs.mount.registry import is_served, iter_live, prepare_folders, slot_for, staging_mountpoint
+from artifactfs.mount.spare import Spare
 from artifactfs.mount.syscalls import bind_mount, may_mount
-from artifactfs.repository.repository import find_state_directory
+from artifactfs.repository.statedirectory import find_state_directory
 from artifactfs.staging.layout import iter_infos
 
 _log = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ def _of_kind(places: Places, repository_id: str, kind: str) -> list[MountInfo]:
     return sorted(found, key=lambda info: info.started_ns)
 
 
-def attach(places: Places, key: StagingKey, *, author: str) -> str | None:
+def attach(places: Places, key: StagingKey, *, author: str, spare: Spare | None = None) -> str | None:
     """Serve and show a staging directory; see `api.attach_staging`."""
     with changing(places):
         shown_in = repository_mounts(places, key.repository_id)
@@ -112,7 +113,7 @@ def attach(places: Places, key: StagingKey, *, author: str) -> str | None:
         own = key.own_mountpoint(places)
         with suppress(FileNotFoundError):
             os.unlink(_released_mark(places, key))
-        _serve(places, key, own, shown_in=shown_in, author=author)
+        _serve(places, key, own, shown_in=shown_in, author=author, spare=spare)
         # Starting a server takes a while, in which a mount can be lost without anybody who would end what it showed.
         shown_in = repository_mounts(places, key.repository_id)
         if not shown_in:
@@ -122,7 +123,9 @@ def attach(places: Places, key: StagingKey, *, author: str) -> str | None:
         return paths[0]
 
 
-def _serve(places: Places, key: StagingKey, own: str, *, shown_in: list[MountInfo], author: str) -> None:
+def _serve(
+    places: Places, key: StagingKey, own: str, *, shown_in: list[MountInfo], author: str, spare: Spare | None
+) -> None:
     clear_dead(own)
     line = find_mount(own)
     # The kernel's overlay goes on when its server was killed: that is started again, and finds it.
@@ -145,7 +148,7 @@ def _serve(places: Places, key: StagingKey, own: str, *, shown_in: list[MountInf
         poll_seconds=shown_in[0].poll_seconds,
         limits=shown_in[0].limits,
     )
-    start_server(places, order)
+    start_server(places, order, spare=spare)
 
 
 def _show(key: StagingKey, own: str, mountpoint: str) -> str:

@@ -28,7 +28,7 @@ from artifactfs.blobstore.keys import (
 )
 from artifactfs.digest import CHUNK_SIZE, Digest
 from artifactfs.errors import ArtifactFSError, BlobMissingError, DigestMismatchError, MalformedError
-from artifactfs.repository.reach import PREFIXES, Reach, find_object, walk
+from artifactfs.repository.reach import PREFIXES, Reach, find_object, iter_files, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from artifactfs.blobstore.base import ObjectFile
-    from artifactfs.model import FileEntry, Placement, Root
+    from artifactfs.model import Placement, Root
     from artifactfs.repository.progress import Progress
     from artifactfs.repository.repository import Repository
     from artifactfs.storedpage import StoredPage
 
-BLOCK_SIZE: Final = 256 << 10
+BLOCK_SIZE: Final = 1 << 20
 """Read and hashed at once: it fits into a core's cache."""
 JOB_FILES: Final = 64
 JOB_SIZE: Final = 16 << 20
@@ -122,21 +122,22 @@ class ObjectAudit:
         self._progress.advance(files=1 if placement is None else 0)
         return page
 
-    def take_file(self, entry: FileEntry, placement: Placement | None) -> None:
-        """Look at a blob or its pack, and its sums, if they are met for the first time."""
-        objects = self.reach.objects
-        if entry.sums is not None and objects.add(SUMS_PREFIX, entry.sums):
-            self._check_sums(entry.sums, entry.size)
-        if placement is None:
-            if objects.add(BLOBS_PREFIX, entry.sha256):
-                self._take(BLOBS_PREFIX, entry.sha256, entry.size)
-            return
-        end = placement.offset + placement.size
-        known = self._ends.get(placement.pack)
-        if known is None and objects.add(PACKS_PREFIX, placement.pack):
-            self._take(PACKS_PREFIX, placement.pack, None)
-        if known is None or end > known:
-            self._ends[placement.pack] = end
+    def take_files(self, stored: StoredPage) -> None:
+        """Look at blobs or their packs, and their sums, if they are met for the first time."""
+        objects, ends = self.reach.objects, self._ends
+        for entry, placement in iter_files(stored):
+            if entry.sums is not None and objects.add(SUMS_PREFIX, entry.sums):
+                self._check_sums(entry.sums, entry.size)
+            if placement is None:
+                if objects.add(BLOBS_PREFIX, entry.sha256):
+                    self._take(BLOBS_PREFIX, entry.sha256, entry.size)
+                continue
+            pack, end = placement.pack, placement.offset + placement.size
+            known = ends.get(pack)
+            if known is None and objects.add(PACKS_PREFIX, pack):
+                self._take(PACKS_PREFIX, pack, None)
+            if known is None or end > known:
+                ends[pack] = end
 
     def check_ends(self) -> None:
         """Report packs that are shorter than what should lie in them."""

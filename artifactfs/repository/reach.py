@@ -10,7 +10,7 @@ Source: docs/format.md section 9.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from artifactfs.blobstore.keys import (
     BLOBS_PREFIX,
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 PREFIXES: Final = (TREES_PREFIX, TREEPACKS_PREFIX, SUMS_PREFIX, BLOBS_PREFIX, PACKS_PREFIX)
 """Where objects lie that are reached, in the order in which they are deleted: first what names others."""
+_FILES: Final = {FileEntry}
+"""Types of the items of most pages."""
 
 
 class Visitor(Protocol):
@@ -44,8 +46,8 @@ class Visitor(Protocol):
     def enter_page(self, tree: bytes, placement: Placement | None) -> StoredPage | None:
         """Return a stored page, or None if the walk shall not go below it: seen before, or not to be read."""
 
-    def take_file(self, entry: FileEntry, placement: Placement | None) -> None:
-        """Take a file of a page that was entered, and where it lies."""
+    def take_files(self, stored: StoredPage) -> None:
+        """Take the files of a page that was entered: all at once, because a call for each costs more than its work."""
 
 
 def walk(root: Root, visitor: Visitor) -> None:
@@ -55,11 +57,9 @@ def walk(root: Root, visitor: Visitor) -> None:
         stored = visitor.enter_page(*waiting.pop())
         if stored is None:
             continue
-        for item, place in zip(stored.page.items, stored.placements, strict=True):
-            if isinstance(item, FileEntry):
-                visitor.take_file(item, place)
-            elif isinstance(item, DirectoryEntry | PageRef):
-                waiting.append((item.tree, place))
+        visitor.take_files(stored)
+        if set(map(type, stored.page.items)) != _FILES:
+            waiting += _iter_trees(stored)
 
 
 class ObjectSet:
@@ -128,14 +128,29 @@ class Reach:
         self._placed.add(key)
         return is_new
 
-    def take_file(self, entry: FileEntry, placement: Placement | None) -> None:
-        """Add a file's blob or pack, and its sums."""
-        if placement is None:
-            self.objects.add(BLOBS_PREFIX, entry.sha256)
-        else:
-            self.objects.add(PACKS_PREFIX, placement.pack)
-        if entry.sums is not None:
-            self.objects.add(SUMS_PREFIX, entry.sums)
+    def take_files(self, stored: StoredPage) -> None:
+        """Add the blobs or packs of files, and their sums."""
+        for entry, placement in iter_files(stored):
+            if placement is None:
+                self.objects.add(BLOBS_PREFIX, entry.sha256)
+            else:
+                self.objects.add(PACKS_PREFIX, placement.pack)
+            if entry.sums is not None:
+                self.objects.add(SUMS_PREFIX, entry.sums)
+
+
+def _iter_trees(stored: StoredPage) -> Iterator[tuple[bytes, Placement | None]]:
+    for item, place in zip(stored.page.items, stored.placements, strict=True):
+        if isinstance(item, (DirectoryEntry, PageRef)):
+            yield item.tree, place
+
+
+def iter_files(stored: StoredPage) -> Iterator[tuple[FileEntry, Placement | None]]:
+    """Return the files of a page, and where they lie."""
+    pairs = zip(stored.page.items, stored.placements, strict=True)
+    if set(map(type, stored.page.items)) == _FILES:
+        return cast("Iterator[tuple[FileEntry, Placement | None]]", pairs)
+    return ((item, place) for item, place in pairs if isinstance(item, FileEntry))
 
 
 def check_present(store: ObjectReader, reader: PageReader, root: Root) -> None:

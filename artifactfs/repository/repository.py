@@ -8,7 +8,6 @@ Used by everything above. Threading: a Repository may be shared by threads, not 
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from contextlib import suppress
@@ -41,6 +40,7 @@ from artifactfs.repository.format import PACKS, add_reader_feature
 from artifactfs.repository.log import Log
 from artifactfs.repository.objects import ContentStore
 from artifactfs.repository.polling import Polling
+from artifactfs.repository.statedirectory import find_state_directory
 from artifactfs.repository.stores import DEFAULT_REMOTE, open_store
 from artifactfs.repository.survey import Survey
 from artifactfs.repository.witness import Witness
@@ -471,12 +471,6 @@ def open_repository(  # noqa: PLR0913 (all that a repository depends on)
     except BaseException:
         _close(store)
         raise
-
-
-def find_state_directory(state: str, *, repository_id: str, location: str) -> str:
-    """Return the directory under `state` for one repository at one place."""
-    name = hashlib.sha256(f"{repository_id}\0{location}".encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    return os.path.join(state, name)
 
 
 def _close(store: Store) -> None:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.blobstore.keys import PACKS_PREFIX, TREEPACKS_PREFIX, digest_key
-from artifactfs.repository.reach import Reach
+from artifactfs.repository.reach import Reach, iter_files
 
 if TYPE_CHECKING:
     from artifactfs.blobstore.base import ObjectReader
-    from artifactfs.model import FileEntry, Placement, Root
+    from artifactfs.model import Placement, Root
     from artifactfs.repository.trees import PageReader
     from artifactfs.storedpage import StoredPage
 
@@ -49,11 +49,12 @@ class PackUsage(Reach):
             self._note(TREEPACKS_PREFIX, placement)
         return super().enter_page(tree, placement)
 
-    def take_file(self, entry: FileEntry, placement: Placement | None) -> None:
-        """Add a file's blob or pack, its sums, and its part of the pack."""
-        if placement is not None:
-            self._note(PACKS_PREFIX, placement)
-        super().take_file(entry, placement)
+    def take_files(self, stored: StoredPage) -> None:
+        """Add the blobs or packs of files, their sums, and their parts of packs."""
+        for _, placement in iter_files(stored):
+            if placement is not None:
+                self._note(PACKS_PREFIX, placement)
+        super().take_files(stored)
 
     def live_sizes(self, prefix: str) -> dict[bytes, int]:
         """Return by pack how many of its bytes are reached."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from artifactfs.errors import AccessDeniedError, BusyError, MountError
-from artifactfs.mount import api, doctor, launch
+from artifactfs.mount import api, beginning, doctor, fusedevice, launch
 from artifactfs.mount.mountinfo import parse_mount
 from artifactfs.mount.mountpoint import check_mountpoint, detach
 from artifactfs.mount.options import Finding, MountInfo, MountOptions
@@ -70,7 +70,7 @@ def test_umount_of_what_is_not_ours(folders: Folders, mountpoint: Path) -> None:
 
 
 def test_no_device(folders: Folders, mountpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "DEVICE", "/dev/no-fuse-here")
+    monkeypatch.setattr(beginning, "DEVICE", "/dev/no-fuse-here")
     with pytest.raises(MountError, match="/dev/no-fuse-here does not exist") as caught:
         api.mount(folders, str(mountpoint), options=MountOptions())
     assert "modprobe fuse" in caught.value.hint
@@ -81,8 +81,8 @@ def test_a_forbidden_device(monkeypatch: pytest.MonkeyPatch) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
     # Root may open everything, so the refusal is made up.
-    monkeypatch.setattr("artifactfs.mount.doctor.os.open", refuse)
-    found = doctor.look_at_device()
+    monkeypatch.setattr("artifactfs.mount.fusedevice.os.open", refuse)
+    found = fusedevice.look_at_device()
     assert not found.ok
     assert "Permission denied" in found.message
     assert "chmod 666" in found.mend

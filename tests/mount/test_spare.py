@@ -1,4 +1,4 @@
-"""Servers that are forked ahead of their order: what they serve, where they speak, and that none is left over."""
+"""Servers that are made ahead of their order: what they serve, where they speak, and that none is left over."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from artifactfs.mount.orders import LOWER, Order
-from artifactfs.mount.spare import Spare, prepare_spare
+from artifactfs.mount import api
+from artifactfs.mount.options import MountOptions
+from artifactfs.mount.orders import LOWER, REPOSITORY, STAGING, Order
+from artifactfs.mount.spare import SPARE, Spare, fork_spare, start_spare
+from artifactfs.repository.repository import Repository
+from artifactfs.repository.staging import StagingArea
+from tests.mount.conftest import Folders
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only the overlay's server has one")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts need Linux")
 
 _SECONDS = 30
 
@@ -37,6 +42,52 @@ def test_a_spare_server_without_an_order_ends() -> None:
 def test_a_spare_server_that_cannot_start_is_not_waited_for(tmp_path: Path) -> None:
     """Whoever wants it is told that it is gone, and starts a fresh process."""
     assert _in_a_process(_take_from_a_dead_one(str(tmp_path / "log"))) == ["None", "None"]
+
+
+@pytest.mark.mounted
+@pytest.mark.parametrize("transport", ["kernel", "fusepy"])
+def test_a_mount_takes_the_server_that_was_started_ahead(
+    folders: Folders, repository: Repository, mountpoint: Path, transport: str
+) -> None:
+    """It serves as any other does, has left its starter, and a second order needs a process of its own."""
+    options = MountOptions(transport=transport)
+    other = mountpoint.with_name("other")
+    other.mkdir()
+    with start_spare(REPOSITORY) as spare:
+        first = api.mount(folders, str(mountpoint), options=options, spare=spare)
+        second = api.mount(folders, str(other), options=options, spare=spare)
+    assert [SPARE.encode() in _command_line(info.pid) for info in (first, second)] == [True, False]
+    assert [os.listdir(Path(info.mountpoint, "animals")) for info in (first, second)] == [["latest", "v0"]] * 2
+    assert os.getsid(first.pid) != os.getsid(0)
+    assert f"mounted {first.mountpoint}" in Path(first.log).read_text()
+
+
+@pytest.mark.mounted
+def test_a_staging_directory_takes_the_server_that_was_started_ahead(
+    folders: Folders, repository: Repository, mountpoint: Path
+) -> None:
+    """It is written through it, by whichever driver is used here."""
+    api.mount(folders, str(mountpoint), options=MountOptions())
+    staging = StagingArea(repository).create("animals", version=repository.get_collection("animals").versions[0])
+    with start_spare(STAGING) as spare:
+        path = Path(api.attach_staging(folders, repository, staging=staging, spare=spare) or "")
+    (path / "README").write_text("changed\n")
+    assert (path / "README").read_text() == "changed\n"
+    served = [info for info in api.iter_mounts(folders) if info.kind == STAGING]
+    assert [SPARE.encode() in _command_line(info.pid) for info in served] == [True]
+
+
+def test_a_server_that_was_started_ahead_ends_when_it_is_not_taken() -> None:
+    """Neither it nor the process that started it is left over."""
+    with start_spare(REPOSITORY) as spare:
+        watch = os.dup(spare._ready)
+    with os.fdopen(watch, "rb") as pipe:
+        assert select.select([pipe], [], [], _SECONDS)[0]
+        assert pipe.read() == b""
+
+
+def _command_line(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def _order(*, mountpoint: str = "/m", artifact: str | None = None) -> Order:
@@ -73,7 +124,7 @@ def _take_and_read(order: Order, log: str) -> Callable[[], list[str]]:
     maker = os.getpid()
 
     def steps() -> list[str]:
-        spare = prepare_spare(_order(), load=_load_nothing, serve=serve)
+        spare = fork_spare(_order(), load=_load_nothing, serve=serve)
         ready = spare.take(order, log=log)
         assert ready is not None
         with os.fdopen(ready, "rb") as pipe:
@@ -84,7 +135,7 @@ def _take_and_read(order: Order, log: str) -> Callable[[], list[str]]:
 
 def _close_and_await_the_end() -> list[str]:
     watch, held = os.pipe()
-    spare = prepare_spare(_order(), load=_load_nothing, serve=_serve_nothing)
+    spare = fork_spare(_order(), load=_load_nothing, serve=_serve_nothing)
     os.close(held)  # now the spare server alone has it
     spare.close()
     return ["ended" if select.select([watch], [], [], _SECONDS)[0] and not os.read(watch, 1) else "lives"]
@@ -95,7 +146,7 @@ def _take_from_a_dead_one(log: str) -> Callable[[], list[str]]:
         os._exit(1)
 
     def steps() -> list[str]:
-        spare = prepare_spare(_order(), load=fail, serve=_serve_nothing)
+        spare = fork_spare(_order(), load=fail, serve=_serve_nothing)
         _await_death(spare)
         return [repr(spare.take(_order(), log=log)), repr(spare.take(_order(), log=log))]
 

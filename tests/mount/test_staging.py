@@ -26,6 +26,7 @@ from artifactfs.mount.options import MountInfo, MountOptions
 from artifactfs.mount.orders import Order
 from artifactfs.mount.overlay.mounting import may_overlay
 from artifactfs.mount.registry import iter_live
+from artifactfs.mount.spare import Spare
 from artifactfs.mount.syscalls import may_mount, unmount_privileged
 from artifactfs.repository.repository import Repository
 from artifactfs.repository.staging import Staging, StagingArea
@@ -405,8 +406,8 @@ def test_nothing_is_left_of_what_is_shown_while_the_mount_is_lost(
     """As a keeper's helper that is still at work when the mount is swept away."""
     start = staging_mounts.start_server
 
-    def start_and_lose(places: Folders, order: Order) -> MountInfo:
-        info = start(places, order)
+    def start_and_lose(places: Folders, order: Order, *, spare: Spare | None) -> MountInfo:
+        info = start(places, order, spare=spare)
         os.kill(mounted.pid, signal.SIGKILL)
         wait_until(lambda: all(live.kind != "repository" for live in iter_live(folders)))
         return info

@@ -13,7 +13,6 @@ Threading: the main thread waits; the control socket has its own threads.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import select
 import signal
@@ -23,16 +22,17 @@ from typing import TYPE_CHECKING, Final
 
 from artifactfs.errors import ArtifactFSError
 from artifactfs.mount.control import ControlServer
-from artifactfs.mount.daemon import Daemon, Served, serve
+from artifactfs.mount.daemon import Daemon, Served, load, serve
 from artifactfs.mount.following import references_of, remote_of
 from artifactfs.mount.mountinfo import find_mount
+from artifactfs.mount.orders import LOWER
 from artifactfs.mount.overlay import mounted
 from artifactfs.mount.overlay.choice import choose_driver
 from artifactfs.mount.overlay.mounting import may_overlay
 from artifactfs.mount.overlay.session import Freeze, OverlaySession
 from artifactfs.mount.registry import held_slot
 from artifactfs.mount.renewing import renew
-from artifactfs.mount.spare import Spare, prepare_spare
+from artifactfs.mount.spare import Spare, fork_spare
 from artifactfs.repository.repository import open_repository
 from artifactfs.repository.staging import StagingArea
 from artifactfs.staging.layout import AUTO, OVERLAY, UNION, read_driver, serving
@@ -61,7 +61,7 @@ class OverlayDaemon(Daemon):
         """Serve until the mount is gone; return the process's exit code."""
         # An overlay whose server was killed has its lower mount already.
         if may_overlay() and find_mount(self._order.mountpoint) is None:
-            self._spare = prepare_spare(self._order, load=_load_server, serve=serve)
+            self._spare = fork_spare(self._order, load=lambda: load(LOWER), serve=serve)
         try:
             return super().run()
         finally:
@@ -167,12 +167,6 @@ class OverlayDaemon(Daemon):
         poll.register(lower.watch, select.POLLIN)
         poll.register(told, select.POLLIN)
         poll.poll(_LOWER_END_MILLISECONDS)
-
-
-def _load_server() -> None:
-    """Import what the server of a lower mount needs."""
-    importlib.import_module("artifactfs.mount.kernel.daemon")
-    importlib.import_module("artifactfs.mount.kernel.index_source")
 
 
 def _do_nothing(number: int, frame: object) -> None:

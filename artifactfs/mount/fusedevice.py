@@ -1,0 +1,32 @@
+"""Whether FUSE's device can be used on this machine, and the mend when it cannot.
+
+Used by `beginning` and `doctor`. Threading: functions without state.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Final
+
+from artifactfs.mount.options import Finding
+
+DEVICE: Final = "/dev/fuse"
+CONTAINER: Final = "in a container, start it with --device /dev/fuse --cap-add SYS_ADMIN"
+
+
+def look_at_device(device: str = DEVICE) -> Finding:
+    """Return whether `/dev/fuse` is there and this user may open it."""
+    try:
+        os.close(os.open(device, os.O_RDWR | os.O_CLOEXEC))
+    except FileNotFoundError:
+        mend = f"run as root: modprobe fuse; {CONTAINER}"
+        return Finding("device", ok=False, message=f"{device} does not exist", mend=mend)
+    except OSError as error:
+        reason = os.strerror(error.errno or errno.EIO)
+        if error.errno in (errno.ENODEV, errno.ENXIO):
+            mend = "the kernel has no FUSE; run as root: modprobe fuse"
+        else:
+            mend = f"run as root: chmod 666 {device}; {CONTAINER}"
+        return Finding("device", ok=False, message=f"{device} cannot be opened: {reason}", mend=mend)
+    return Finding("device", ok=True, message=f"{device} can be opened")
