@@ -30,8 +30,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vfs": VALUES | {"staging", "index", "repository", "reference"},
     "mount": VALUES | {"blobstore", "vfs", "index", "repository", "reference", "staging", "places", "_version"},
     "interop": VALUES | {"_version", "blobstore", "reference", "index", "repository", "runs"},
-    # The web page and the CSI plugin: they read the repository and its runs, and work with mounts.
-    "serve": VALUES | {"_version", "places", "blobstore", "reference", "staging", "repository", "runs", "mount"},
+    # The web page and the CSI plugin: they read the repository and its runs, send archives, and work with mounts.
+    "serve": VALUES
+    | {"_version", "places", "blobstore", "reference", "staging", "repository", "runs", "interop", "mount"},
     "sdk": VALUES
     | {"interop"}
     | {"places", "repository", "runs", "mount", "staging", "vfs", "_version"}

@@ -123,6 +123,7 @@ class Supervisor:
         if self._old:
             end_children(self._old, grace_seconds=GRACE_SECONDS)
             self._old.clear()
+            self._resumes = True  # what they had taken and not answered is lost with them
         if self._resumes:
             self._resend()
 
