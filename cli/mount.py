@@ -12,7 +12,7 @@ from artifactfs.mount.described import mount_fields
 
 from .options import BytesPath, Command, lock_option
 from .output import print_json, print_path
-from .session import current_session
+from .session import Session, current_session
 
 if TYPE_CHECKING:
     from artifactfs.blobstore.connecting import RemoteLimits
@@ -101,10 +101,7 @@ def command(  # noqa: PLR0913 - one argument for each option
 
     session = current_session()
     if upgrade:
-        from artifactfs.mount.kernel.asking import upgrade_mount
-
-        version = upgrade_mount(session.places, os.fsdecode(mountpoint))
-        session.note(f"{os.fsdecode(mountpoint)} is served by version {version}")
+        _upgrade(session, os.fsdecode(mountpoint))
         return
     check_words(words)
     is_ahead = not foreground and not keep and descriptor is None
@@ -175,3 +172,10 @@ def _limit(limits: RemoteLimits, cache_size: str | None) -> RemoteLimits:
     from artifactfs.places import parse_size
 
     return limits if cache_size is None else replace(limits, cache_size=parse_size(cache_size))
+
+
+def _upgrade(session: Session, mountpoint: str) -> None:
+    from artifactfs.mount.kernel.asking import upgrade_mount
+
+    version = upgrade_mount(session.places, mountpoint)
+    session.note(f"{mountpoint} is served by version {version}")

@@ -12,7 +12,7 @@ Source: docs/design/copies.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -114,30 +114,29 @@ def copy_version(
 
     def store() -> Root:
         known = _find_stored(target.load_state(name), version.root)
-        if known is not None:
-            target.announce(ORIGINS)
-            return known
-        with target.blobs.begin() as batch, Transfer(source, batch, progress) as transfer:
-            sent.append(transfer)
-            place = transfer.send(version.root)
-            if transfer.has_references:
-                target.announce(REFERENCES)
-            batch.flush()
+        root = known if known is not None else _send(source, target, version.root, sent=sent, progress=progress)
         target.announce(ORIGINS)
-        return msgspec.structs.replace(version.root, placement=_state_place(as_placement(place)))
+        return root
 
     result = commit_stored(target, name, store, commit)
     if result.created:
         target.survey.mark([result.version.root])
-    last = sent[-1] if sent else None
-    return CopyResult(
-        result.collection,
-        result.version,
-        result.created,
-        files=last.files if last else 0,
-        size=last.size if last else 0,
-        has_references=last.has_references if last else False,
-    )
+    copied = CopyResult(result.collection, result.version, result.created)
+    if not sent:
+        return copied
+    last = sent[-1]
+    return replace(copied, files=last.files, size=last.size, has_references=last.has_references)
+
+
+def _send(source: Repository, target: Repository, root: Root, *, sent: list[Transfer], progress: Progress) -> Root:
+    """Store what lies below a root that is not there, note the transfer, and return the root as it is there."""
+    with target.blobs.begin() as batch, Transfer(source, batch, progress) as transfer:
+        sent.append(transfer)
+        place = transfer.send(root)
+        if transfer.has_references:
+            target.announce(REFERENCES)
+        batch.flush()
+    return msgspec.structs.replace(root, placement=_state_place(as_placement(place)))
 
 
 def make_origin(repository: Repository, collection: Collection, version: Version) -> Origin:

@@ -1,6 +1,6 @@
 """When a collection of a remote repository is looked at again.
 
-Used by `repository.py`. Threading: may be shared by threads: each operation is one on a dict.
+Used by `states.py`. Threading: may be shared by threads: each operation is one on a dict.
 """
 
 from __future__ import annotations

@@ -8,13 +8,11 @@ Used by everything above. Threading: a Repository may be shared by threads, not 
 
 from __future__ import annotations
 
-import logging
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from artifactfs.blobstore.fetching import FetchingBlobs
-from artifactfs.blobstore.keys import COLLECTIONS_PREFIX
 from artifactfs.blobstore.local import LOCK
 from artifactfs.blobstore.locations import is_remote
 from artifactfs.blobstore.places import FILES, SEEN
@@ -25,35 +23,31 @@ from artifactfs.errors import (
     BlobMissingError,
     CollectionNotFoundError,
     DigestMismatchError,
-    IntegrityError,
-    InvalidNameError,
     MalformedError,
     NewerFormatError,
-    StorageFullError,
     UsageError,
 )
-from artifactfs.paths import check_collection_name
 from artifactfs.repository import changes
 from artifactfs.repository.condemning import ListExclusion
 from artifactfs.repository.exclusion import LockExclusion
 from artifactfs.repository.format import PACKS, add_reader_feature
+from artifactfs.repository.indexing import open_repository_index
 from artifactfs.repository.log import Log
 from artifactfs.repository.objects import ContentStore
-from artifactfs.repository.polling import Polling
 from artifactfs.repository.statedirectory import find_state_directory
+from artifactfs.repository.states import States
 from artifactfs.repository.stores import DEFAULT_REMOTE, open_store
 from artifactfs.repository.survey import Survey
 from artifactfs.repository.witness import Witness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
     from artifactfs.blobstore.base import Store
     from artifactfs.blobstore.blobs import BlobName
     from artifactfs.blobstore.connecting import RemoteOptions
     from artifactfs.blobstore.packs import PackPlace
-    from artifactfs.blobstore.places import PlaceLog
     from artifactfs.blobstore.verifying import ReadableFile as ReadableFile  # noqa: PLC0414 (handed on to vfs)
     from artifactfs.clock import Clock
     from artifactfs.model import Collection, Placement, Version
@@ -61,13 +55,10 @@ if TYPE_CHECKING:
     from artifactfs.reference.references import References
     from artifactfs.repository.exclusion import Exclusion
     from artifactfs.repository.format import Format
+    from artifactfs.repository.indexing import RepositoryIndex
     from artifactfs.repository.records import Body, Record
-    from artifactfs.repository.unchanged import SourceLog
 
 
-_log = logging.getLogger(__name__)
-
-COLLECTIONS_AT_ONCE: Final = 16
 PACKED_BELOW: Final = 1 << 20
 """Files below this size are put into packs."""
 
@@ -82,33 +73,6 @@ class BlobOpener(Protocol):
         self, blob: BlobName, place: PackPlace | None = None, *, known: Mapping[bytes, PackPlace] | None = None
     ) -> ReadableFile:
         """Return the content that an entry names."""
-
-
-class RepositoryIndex(Protocol):
-    """What a repository asks of its index. Anything may be forgotten at any time."""
-
-    @property
-    def places(self) -> PlaceLog:
-        """Where content lies in packs."""
-
-    @property
-    def sources(self) -> SourceLog:
-        """Local files that were put."""
-
-    def find_collection(self, name: str) -> Collection | None:
-        """Return a state that was put earlier."""
-
-    def put_collection(self, collection: Collection) -> None:
-        """Remember a state."""
-
-    def has_verified(self, sha256: bytes, signature: bytes) -> bool:
-        """Return whether the file with this signature was recorded with this digest."""
-
-    def add_verified(self, items: Iterable[tuple[bytes, bytes]]) -> None:
-        """Record pairs of raw digest and signature."""
-
-    def close(self) -> None:
-        """Release it."""
 
 
 class Repository:
@@ -126,7 +90,6 @@ class Repository:
         index: what is remembered; None when it is not used.
         clock: the time.
         exclusion: keeps commits and prunes apart.
-        polling: when collections are looked at again.
     """
 
     def __init__(  # noqa: PLR0913 (all that it is made of)
@@ -143,6 +106,7 @@ class Repository:
         exclusion: Exclusion | None = None,
         packed_below: int = PACKED_BELOW,
         references: Callable[[], References] | None = None,
+        poll_seconds: float = 0.0,
     ) -> None:
         self.id = repository_format.repository
         self.location = location
@@ -157,20 +121,25 @@ class Repository:
         self.blobs = ContentStore(
             store, verified, places=places, packed_below=packed_below, announce=lambda: self.announce(PACKS)
         )
-        self.survey = Survey(self.blobs, self._load_all)
-        self.blobs.finder = self.survey
         self.log = Log(store, clock=clock, author=author, random=random)
+        self.witness = Witness(state_directory)
+        self._states = States(
+            store,
+            self.log,
+            witness=self.witness,
+            index=index,
+            poll_seconds=poll_seconds if self.is_remote else None,
+        )
+        self.survey = Survey(self.blobs, self._states.load_all)
+        self.blobs.finder = self.survey
         self.exclusion = exclusion or ListExclusion(
             store, self.blobs.in_place, clock=clock, random=random, author=author
         )
-        self.witness = Witness(state_directory)
         self._verifying: BlobOpener = (
             FetchingBlobs(store, self.blobs) if isinstance(store, RangeReader) else VerifyingBlobs(self.blobs, verified)
         )
-        self.polling = Polling(0.0)
         self._find_references = references
         self._references: References | None = None
-        self._states: dict[str, Collection] = {}
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -196,8 +165,7 @@ class Repository:
 
         One whose log is damaged is among them: `get_collection` then says what is wrong.
         """
-        names = sorted(self.store.iter_children(COLLECTIONS_PREFIX))
-        return [name for name, is_listed in zip(names, self._map(self._is_listed, names), strict=True) if is_listed]
+        return self._states.names()
 
     def find_collection(self, name: str) -> Collection | None:
         """Return the present state of a collection, or None when it does not exist.
@@ -231,23 +199,11 @@ class Repository:
             InvalidNameError: no collection can have this name.
             MalformedError, DigestMismatchError: its log is damaged.
         """
-        if self.polling.is_fresh(name):
-            return self._states[name]
-        known = self._find_known(name)
-        if known is not None and known.seq and self.polling.is_compared(name):
-            state = self.log.advance(known)  # compared with the log before; records never change
-        else:
-            state = self.log.load(name, known)
-        if state is not known:
-            self._remember(state)
-        if self.is_remote:
-            self._states[name] = state
-            self.polling.note(name)
-        return state
+        return self._states.load(name)
 
     def refresh(self) -> None:
         """Ask the store again for whatever is looked at next, also where the poll interval has not passed."""
-        self.polling.clear()
+        self._states.refresh()
 
     def resolve(self, ref: Ref) -> tuple[Collection, Version]:
         """Return the collection and the version that a reference names.
@@ -289,11 +245,7 @@ class Repository:
             ArtifactFSError: see `Log.append`, and whatever `change` raises.
         """
         self.check_writable()
-        known = self._find_known(name)
-        state, record = self.log.append(name, change, message=message, run=run, known=known, change_id=change_id)
-        self._remember(state)
-        self.polling.note(name)
-        return state, record
+        return self._states.append(name, change, message=message, run=run, change_id=change_id)
 
     def find_known_places(self, entries: Iterable[BlobName]) -> Mapping[bytes, PackPlace]:
         """Return where files of packs are known to lie, by raw digest: for `open_file` of many, looked up at once."""
@@ -354,11 +306,6 @@ class Repository:
                         return self._verifying.open_file(entry, other)
         return None
 
-    def _load_all(self) -> Iterator[Collection]:
-        for name in self.store.iter_children(COLLECTIONS_PREFIX):
-            with suppress(InvalidNameError, IntegrityError):
-                yield self.load_state(name)
-
     def check_writable(self) -> None:
         """Return if this release may write to the repository.
 
@@ -379,38 +326,6 @@ class Repository:
     def local_directory(self) -> str:
         """A directory on the disk that holds what it stores, or what this machine keeps of it."""
         return self.state_directory if self.is_remote else self.location
-
-    def _map(self, function: Callable[[str], bool], names: list[str]) -> list[bool]:
-        if not self.is_remote or len(names) < 2:
-            return [function(name) for name in names]
-        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 (costs local commands 8 ms)
-
-        with ThreadPoolExecutor(COLLECTIONS_AT_ONCE, "look") as threads:
-            return list(threads.map(function, names))
-
-    def _is_listed(self, name: str) -> bool:
-        try:
-            return self.load_state(name).exists
-        except InvalidNameError:
-            return False
-        except IntegrityError:
-            return True
-
-    def _find_known(self, name: str) -> Collection | None:
-        known = self._states.get(name)
-        if known is None and self.index is not None:
-            known = self.index.find_collection(check_collection_name(name))
-            if known is not None:
-                self._states[name] = known
-        return known
-
-    def _remember(self, state: Collection) -> None:
-        if not state.seq:
-            return
-        self._states[state.name] = state
-        self.witness.note(state, self.log.find_digest)
-        if self.index is not None:
-            self.index.put_collection(state)
 
 
 def open_repository(  # noqa: PLR0913 (all that a repository depends on)
@@ -452,7 +367,7 @@ def open_repository(  # noqa: PLR0913 (all that a repository depends on)
     store, spelled, found = open_store(location, create=create, clock=clock, random=random, remote=remote, like=like)
     try:
         directory = find_state_directory(state, repository_id=found.repository, location=spelled)
-        repository = Repository(
+        return Repository(
             store,
             repository_format=found,
             location=spelled,
@@ -460,14 +375,12 @@ def open_repository(  # noqa: PLR0913 (all that a repository depends on)
             author=author,
             clock=clock,
             random=random,
-            index=_open_index(directory, found.repository) if use_index else None,
+            index=open_repository_index(directory, found.repository) if use_index else None,
             exclusion=None if is_remote(spelled) else LockExclusion(os.path.join(spelled, LOCK), clock=clock),
             packed_below=packed_below,
             references=references,
+            poll_seconds=remote.poll_seconds,
         )
-        if repository.is_remote:
-            repository.polling = Polling(remote.poll_seconds)
-        return repository
     except BaseException:
         _close(store)
         raise
@@ -477,14 +390,3 @@ def _close(store: Store) -> None:
     close = getattr(store, "close", None)
     if close is not None:
         close()
-
-
-def _open_index(directory: str, repository_id: str) -> RepositoryIndex | None:
-    # LMDB is loaded only by commands that use the index.
-    from artifactfs.index.index import open_index  # noqa: PLC0415
-
-    try:
-        return open_index(directory, repository_id=repository_id)
-    except StorageFullError as error:
-        _log.warning("going on without an index, which takes longer: %s", error)
-        return None

@@ -17,7 +17,6 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -25,7 +24,6 @@ import msgspec
 from artifactfs.errors import (
     AlreadyExistsError,
     ArtifactFSError,
-    BlobMissingError,
     BusyError,
     ConflictError,
     SourceChangedError,
@@ -34,19 +32,16 @@ from artifactfs.errors import (
     translate_os_error,
 )
 from artifactfs.paths import DEFAULT_STAGING, printable
-from artifactfs.repository import changes
 from artifactfs.repository.commit import DEFAULT_OPTIONS, CommitOptions, CommitResult, check_options, commit_stored
 from artifactfs.repository.diff import Change, diff_trees
 from artifactfs.repository.format import REFERENCES
-from artifactfs.repository.lower import Lower
-from artifactfs.repository.reach import check_present
 from artifactfs.repository.staged import Freezer, Limits, NoFreezer, Staging, StagingCommit
-from artifactfs.repository.taking import Taking
+from artifactfs.repository.staged_tree import build_staged
+from artifactfs.repository.staging_pins import StagingPins
 from artifactfs.repository.treebuilder import make_root
 from artifactfs.repository.trees import Trees
 from artifactfs.repository.upper import Comparison, Storing, UpperTree
 from artifactfs.staging.files import remove_tree, sync_directory
-from artifactfs.staging.hashes import load_hashes
 from artifactfs.staging.layout import (
     AUTO,
     UNION,
@@ -69,7 +64,6 @@ from artifactfs.staging.lifecycle import (
     sweep_uppers,
     write_unpin,
 )
-from artifactfs.staging.links import StagedReferences
 from artifactfs.staging.marks import supports_marks
 from artifactfs.staging.projectquota import begin_project, end_project
 from artifactfs.staging.quota import check_quota
@@ -83,7 +77,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Freezer", "NoFreezer", "Staging", "StagingArea", "StagingCommit"]
 
-PIN_SIZE = 16
 LOOKS = 5
 """How often `changes` looks again when something changes while it looks."""
 
@@ -93,6 +86,7 @@ class StagingArea:
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
+        self._pins = StagingPins(repository)
 
     def create(
         self,
@@ -175,7 +169,7 @@ class StagingArea:
     def _look(self, staging: Staging) -> tuple[StoredDirectory, Trees]:
         for look in range(LOOKS):
             try:
-                return self._build(staging, staging.info.root, Comparison(self._repository))[:2]
+                return build_staged(self._repository, staging, staging.info.root, Comparison(self._repository))[:2]
             except (SourceChangedError, SourceNotFoundError):
                 if look == LOOKS - 1:
                     raise
@@ -215,9 +209,9 @@ class StagingArea:
             built: list[UpperTree] = []
 
             def store() -> Root:
-                base = self._find_base(staging)
+                base = self._pins.find_base(staging)
                 with repository.blobs.begin() as batch:
-                    stored, _, tree = self._build(staging, base, Storing(batch))
+                    stored, _, tree = build_staged(self._repository, staging, base, Storing(batch))
                     if tree.has_references:
                         repository.announce(REFERENCES)
                     batch.flush()
@@ -267,7 +261,7 @@ class StagingArea:
             try:
                 os.unlink(layout.info)
                 sync_directory(layout.directory)
-                self._give_up_base(staging)
+                self._pins.give_up_base(staging)
                 if staging.info.project is not None:
                     end_project(layout.directory, staging.info.project)
                 remove_all(layout)
@@ -281,15 +275,15 @@ class StagingArea:
             info = self._make(layout, version, followed, limits)
         except BaseException:
             with suppress(ArtifactFSError, OSError):  # or the next one finishes it
-                self._take_away_pins(layout, None)
+                self._pins.take_away(layout, None)
                 remove_all(layout)
             raise
-        self._take_away_pins(layout, info)
+        self._pins.take_away(layout, info)
         remove_tree(layout.unpin)
         return info
 
     def _make(self, layout: Layout, version: Version | None, followed: str | None, limits: Limits) -> StagingInfo:
-        pin = self._pin(layout, version) if version is not None else ""
+        pin = self._pins.pin(layout, version) if version is not None else ""
         write_driver(layout, UNION)
         quota = limits.quota
         project = None if quota is None else begin_project(layout.directory, quota)
@@ -314,7 +308,7 @@ class StagingArea:
 
     def _put_over(self, staging: Staging, version: Version) -> Staging:
         layout, old = staging.layout, staging.info
-        pin = self._pin(layout, version)
+        pin = self._pins.pin(layout, version)
         info = msgspec.structs.replace(
             old,
             upper=new_upper(layout, version.root),
@@ -326,7 +320,7 @@ class StagingArea:
         )
         write_unpin(layout, [*read_unpin(layout), old.pin])
         write_info(layout, info)
-        self._take_away_pins(layout, info)
+        self._pins.take_away(layout, info)
         remove_tree(layout.unpin)
         sweep_uppers(layout, info)
         return Staging(info, layout)
@@ -354,81 +348,13 @@ class StagingArea:
             return info.committed, info.committed_root
         return info.base, info.root
 
-    def _pin(self, layout: Layout, version: Version) -> str:
-        """Pin a version; a crash before `staging.json` names the pin leaves a note of it."""
-        pin = os.urandom(PIN_SIZE).hex()
-        purpose = f"staging directory @{layout.name}"
-        write_unpin(layout, [*read_unpin(layout), pin])
-        self._repository.append(
-            layout.collection, partial(changes.pin, pin=pin, version=version.number, purpose=purpose)
-        )
-        return pin
-
-    def _take_away_pins(self, layout: Layout, info: StagingInfo | None) -> None:
-        """Take away the pins that were noted, but for the one that is in use."""
-        known = self._repository.load_state(layout.collection).pins
-        for pin in read_unpin(layout):
-            if pin in known and (info is None or info.pin != pin):
-                self._repository.append(layout.collection, partial(changes.unpin, pin=pin))
-
-    def _give_up_base(self, staging: Staging) -> None:
-        try:
-            self._take_away_pins(staging.layout, None)
-        except ArtifactFSError:
-            write_info(staging.layout, staging.info)  # its base is still pinned: it goes on
-            raise
-
     def _finish_ended(self, collection: str) -> None:
         """Finish what was interrupted while it began or ended."""
         for layout in iter_ended(self._repository.state_directory, collection):
             with suppress(BusyError, StagingNotFoundError), serving(layout):
                 if layout.is_ended:
-                    self._take_away_pins(layout, None)
+                    self._pins.take_away(layout, None)
                     remove_all(layout)
-
-    def _build(
-        self, staging: Staging, base: Root | None, target: Storing | Comparison
-    ) -> tuple[StoredDirectory, Trees, UpperTree]:
-        repository = self._repository
-        hashes = load_hashes(staging.layout, now_ns=repository.clock.now_ns())
-        trees = Trees(target) if isinstance(target, Comparison) else Trees(repository.blobs)
-        tree = UpperTree(
-            staging.upper,
-            Lower(repository, base),
-            prefix=staging.prefix,
-            target=target,
-            trees=trees,
-            hashes=hashes,
-            references=StagedReferences(staging.layout),
-            taking=Taking(repository.survey),
-        )
-        stored = tree.build()
-        hashes.save(staging.layout)
-        return stored, trees, tree
-
-    def _find_base(self, staging: Staging) -> Root | None:
-        """Return the root of the base, with its place as the log says it now: a prune may have moved it.
-
-        What did not change is taken from it without being read, so a commit must know that it is there whole.
-
-        Raises:
-            BlobMissingError: its pin was broken, and it was pruned.
-        """
-        info, repository = staging.info, self._repository
-        if info.root is None or info.base is None:
-            return info.root
-        state = repository.load_state(info.collection)
-        version = state.versions.get(info.base)
-        root = version.root if version is not None else state.deleted.get(info.base, (0, info.root))[1]
-        if version is not None or info.pin in state.pins:
-            return root
-        try:
-            check_present(repository.store, repository.blobs.in_place, root)
-        except BlobMissingError as error:
-            msg = f"the pin of {staging} was broken, and v{info.base}, which it is based on, was pruned"
-            hint = f"what was changed is in {printable(staging.upper)}: copy it to a new staging directory"
-            raise BlobMissingError(msg, hint=hint, subject=str(staging)) from error
-        return root
 
     def _record(self, staging: Staging, result: CommitResult) -> Staging:
         version, followed = result.version, staging.info.followed

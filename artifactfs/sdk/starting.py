@@ -83,17 +83,13 @@ def init(  # noqa: PLR0913 (what users know)
     joined = os.environ.get(RUN_VARIABLE)
     if joined and id is None:
         return _join(workspace, joined, values)
-    runs = workspace.runs
-    settle_marked(runs, workspace.repository.state_directory)
-    circumstances = describe_circumstances(runs, masker, command=sys.orig_argv, path=sys.path)
-    found = None if id is None else _find(runs, check_run_id(id), wanted)
+    settle_marked(workspace.runs, workspace.repository.state_directory)
+    circumstances = describe_circumstances(workspace.runs, masker, command=sys.orig_argv, path=sys.path)
+    found = None if id is None else _find(workspace.runs, check_run_id(id), wanted)
     if found is not None:
-        lease_ns = runs.resume(found, author=workspace.author, circumstances=circumstances)
-        if values:
-            runs.configure(found.id, values)
-        number = found.id
+        number, lease_ns = found.id, _resume(workspace, found, circumstances, values)
     else:
-        started = runs.start(
+        started = workspace.runs.start(
             author=workspace.author,
             run=id,
             name=name or "",
@@ -105,8 +101,21 @@ def init(  # noqa: PLR0913 (what users know)
             circumstances=circumstances,
         )
         number, lease_ns = started.run, started.lease_ns
+    return _take(workspace, number, lease_ns)
+
+
+def _resume(workspace: Workspace, found: RunState, circumstances: Circumstances, values: dict[str, Any]) -> int:
+    """Go on with a run, and return for how long it counts as running without another sign of life."""
+    lease_ns = workspace.runs.resume(found, author=workspace.author, circumstances=circumstances)
+    if values:
+        workspace.runs.configure(found.id, values)
+    return lease_ns
+
+
+def _take(workspace: Workspace, number: str, lease_ns: int) -> Run:
+    """Return a run that began just now, as this process's own: it ends with it at the latest."""
     add_marker(workspace.repository.state_directory, number)
-    run = Run(workspace, runs.get_run(number), lease_ns=lease_ns)
+    run = Run(workspace, workspace.runs.get_run(number), lease_ns=lease_ns)
     run.at_exit = _finish_at_exit(run)
     return run
 

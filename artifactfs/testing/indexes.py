@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from artifactfs.blobstore.places import MemoryPlaces
 from artifactfs.model import Collection
-from artifactfs.repository.repository import RepositoryIndex
+from artifactfs.repository.indexing import RepositoryIndex
 from artifactfs.testing.checks import require_equal
 
 if TYPE_CHECKING:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -61,3 +63,22 @@ def timed(limit: float) -> Iterator[None]:
     start = time.monotonic()
     yield
     assert time.monotonic() - start < limit
+
+
+def resident(path: Path) -> int:
+    """Return how many bytes of a file are in the page cache. Source: mincore(2)."""
+    library = ctypes.CDLL(None, use_errno=True)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as mapped:
+        pages = (len(mapped) + mmap.PAGESIZE - 1) // mmap.PAGESIZE
+        found = (ctypes.c_ubyte * pages)()
+        address = ctypes.c_char.from_buffer(mapped)
+        assert library.mincore(ctypes.byref(address), ctypes.c_size_t(len(mapped)), found) == 0
+        del address
+    return sum(page & 1 for page in found) * mmap.PAGESIZE
+
+
+def forget(path: Path) -> None:
+    """Give up what the page cache has of a file."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())  # what is dirty cannot be dropped
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

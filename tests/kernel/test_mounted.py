@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import mmap
 import os
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import Server
+from .support import forget, resident
 from .waiting import wait_until
 
 pytestmark = pytest.mark.mounted
@@ -180,20 +180,9 @@ def test_sigterm_ends_workers(serve: Serve, tree: Path) -> None:
     assert server.process.returncode == 0
 
 
-def resident(path: Path) -> int:
-    """Return how many bytes of a file are in the page cache. Source: mincore(2)."""
-    library = ctypes.CDLL(None, use_errno=True)
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as mapped:
-        pages = (len(mapped) + mmap.PAGESIZE - 1) // mmap.PAGESIZE
-        found = (ctypes.c_ubyte * pages)()
-        address = ctypes.c_char.from_buffer(mapped)
-        assert library.mincore(ctypes.byref(address), ctypes.c_size_t(len(mapped)), found) == 0
-        del address
-    return sum(page & 1 for page in found) * mmap.PAGESIZE
-
-
 @pytest.mark.parametrize("workers", ["1", "4"])
-def test_a_large_file_is_not_cached_twice(serve: Serve, tmp_path: Path, workers: str) -> None:
+@pytest.mark.parametrize("is_cached", [False, True], ids=["cold", "stored just now"])
+def test_a_large_file_is_not_cached_twice(serve: Serve, tmp_path: Path, workers: str, *, is_cached: bool) -> None:
     root = tmp_path / "one"
     root.mkdir()
     (root / "file").write_bytes(os.urandom(64 << 20))
@@ -201,8 +190,8 @@ def test_a_large_file_is_not_cached_twice(serve: Serve, tmp_path: Path, workers:
     if kind in {"tmpfs", "ramfs"}:
         pytest.skip(f"files on {kind} are nowhere but in memory")
     os.sync()  # what is dirty cannot be dropped
-    with (root / "file").open("rb") as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    if not is_cached:
+        forget(root / "file")
     server = serve(root, "--workers", workers)
     assert len(slurp(server.path / "file")) == 64 << 20
     assert resident(root / "file") <= 16 << 20

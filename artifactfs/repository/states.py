@@ -1,0 +1,142 @@
+"""The present states of a repository's collections, found with the least reading of their logs.
+
+Used by `repository.py`. What the index and this process remember only saves work: a newer record is looked for first.
+
+Threading: may be shared by threads, not by forked processes.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Protocol
+
+from artifactfs.blobstore.keys import COLLECTIONS_PREFIX
+from artifactfs.errors import IntegrityError, InvalidNameError
+from artifactfs.paths import check_collection_name
+from artifactfs.repository.polling import Polling
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from artifactfs.blobstore.base import Store
+    from artifactfs.model import Collection
+    from artifactfs.repository.log import Log
+    from artifactfs.repository.records import Body, Record
+    from artifactfs.repository.witness import Witness
+
+COLLECTIONS_AT_ONCE: Final = 16
+"""How many are looked at together where each look waits for a network."""
+
+
+class StateIndex(Protocol):
+    """What remembers states between processes. Anything may be forgotten at any time."""
+
+    def find_collection(self, name: str) -> Collection | None:
+        """Return a state that was put earlier."""
+
+    def put_collection(self, collection: Collection) -> None:
+        """Remember a state."""
+
+
+class States:
+    """States by collection. May be shared by threads."""
+
+    def __init__(
+        self,
+        store: Store,
+        log: Log,
+        *,
+        witness: Witness,
+        index: StateIndex | None,
+        poll_seconds: float | None = None,
+    ) -> None:
+        """Store where the logs are and who remembers.
+
+        Args:
+            store: holds the logs.
+            log: reads and writes them.
+            witness: is told of each state that is seen.
+            index: remembers states; None remembers them in this process alone.
+            poll_seconds: for how long a state is taken to be the present one, where looking costs a round trip; None
+                where it costs next to nothing.
+        """
+        self._store = store
+        self._log = log
+        self._witness = witness
+        self._index = index
+        self._is_remote = poll_seconds is not None
+        self._polling = Polling(poll_seconds or 0.0)
+        self._known: dict[str, Collection] = {}
+
+    def names(self) -> list[str]:
+        """Return the names of all collections that exist or cannot be read, in order."""
+        names = sorted(self._store.iter_children(COLLECTIONS_PREFIX))
+        return [name for name, is_listed in zip(names, self._map(self._is_listed, names), strict=True) if is_listed]
+
+    def load(self, name: str) -> Collection:
+        """Return the present state of a collection; see `Repository.load_state`."""
+        if self._polling.is_fresh(name):
+            return self._known[name]
+        known = self._find_known(name)
+        if known is not None and known.seq and self._polling.is_compared(name):
+            state = self._log.advance(known)  # compared with the log before; records never change
+        else:
+            state = self._log.load(name, known)
+        if state is not known:
+            self._remember(state)
+        if self._is_remote:
+            self._known[name] = state
+            self._polling.note(name)
+        return state
+
+    def load_all(self) -> Iterator[Collection]:
+        """Yield the present state of each collection that can be read."""
+        for name in self._store.iter_children(COLLECTIONS_PREFIX):
+            with suppress(InvalidNameError, IntegrityError):
+                yield self.load(name)
+
+    def append(
+        self, name: str, change: Callable[[Collection], Body], *, message: str, run: str | None, change_id: str | None
+    ) -> tuple[Collection, Record]:
+        """Record a change durably, and return the state after it and the record; see `Log.append`."""
+        known = self._find_known(name)
+        state, record = self._log.append(name, change, message=message, run=run, known=known, change_id=change_id)
+        self._remember(state)
+        self._polling.note(name)
+        return state, record
+
+    def refresh(self) -> None:
+        """Look again at whatever is asked for next, also where the poll interval has not passed."""
+        self._polling.clear()
+
+    def _map(self, function: Callable[[str], bool], names: list[str]) -> list[bool]:
+        if not self._is_remote or len(names) < 2:
+            return [function(name) for name in names]
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 (costs local commands 8 ms)
+
+        with ThreadPoolExecutor(COLLECTIONS_AT_ONCE, "look") as threads:
+            return list(threads.map(function, names))
+
+    def _is_listed(self, name: str) -> bool:
+        try:
+            return self.load(name).exists
+        except InvalidNameError:
+            return False
+        except IntegrityError:
+            return True
+
+    def _find_known(self, name: str) -> Collection | None:
+        known = self._known.get(name)
+        if known is None and self._index is not None:
+            known = self._index.find_collection(check_collection_name(name))
+            if known is not None:
+                self._known[name] = known
+        return known
+
+    def _remember(self, state: Collection) -> None:
+        if not state.seq:
+            return
+        self._known[state.name] = state
+        self._witness.note(state, self._log.find_digest)
+        if self._index is not None:
+            self._index.put_collection(state)
