@@ -97,8 +97,6 @@ class RunLog:
         self._host = host
         self._last: dict[str, int] = {}
 
-    # Recording.
-
     def start(  # noqa: PLR0913 (what a run is given)
         self,
         *,
@@ -183,9 +181,8 @@ class RunLog:
 
     def use_late(self, run: str, artifact: str) -> None:
         """Record that a run read a version after it had ended: a process of it goes on. Leaves a note as `resume`."""
-        now_ns = self._clock.now_ns()
-        self._append(Used(run, now_ns, artifact), first=2)
-        self._note(run, now_ns)
+        self.use(run, artifact)
+        self._note(run, self._clock.now_ns())
 
     def log(self, run: str, artifact: str, *, is_new: bool) -> None:
         """Record that a run made a version, `NAME:vN`, or found that it exists."""
@@ -193,9 +190,8 @@ class RunLog:
 
     def log_late(self, run: str, artifact: str) -> None:
         """Record that a run, which may have ended, took part in making a version, and leave a note as `resume` does."""
-        now_ns = self._clock.now_ns()
-        self._append(Logged(run, now_ns, artifact), first=2)
-        self._note(run, now_ns)
+        self.log(run, artifact, is_new=True)
+        self._note(run, self._clock.now_ns())
 
     def finish(self, run: str, *, exit_code: int) -> None:
         """Record that a run ended."""
@@ -222,8 +218,6 @@ class RunLog:
         number = 1
         while not self._store.create(run_files_key(run_day(run), run, number), data):
             number += 1
-
-    # Reading.
 
     def iter_files(self, run: str) -> Iterator[LookedUpFile]:
         """Yield the files that a run looked up, in order; none when that is not recorded.

@@ -1,4 +1,4 @@
-"""Staging directories in a mount: real tools that write, commits under use, servers that die."""
+"""Staging directories in a mount: real tools that write."""
 
 from __future__ import annotations
 
@@ -7,88 +7,37 @@ import fcntl
 import mmap
 import os
 import shutil
-import signal
 import stat
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from artifactfs.errors import BusyError, UsageError
-from artifactfs.mount import api, staging_mounts, unmounting
-from artifactfs.mount.mountinfo import find_mount, read_mounts
-from artifactfs.mount.options import MountInfo, MountOptions
-from artifactfs.mount.orders import Order
-from artifactfs.mount.overlay.mounting import may_overlay
-from artifactfs.mount.registry import iter_live
-from artifactfs.mount.spare import Spare
-from artifactfs.mount.syscalls import may_mount, unmount_privileged
+from artifactfs.errors import UsageError
+from artifactfs.mount import api
+from artifactfs.mount.mountinfo import find_mount
+from artifactfs.mount.options import MountInfo
 from artifactfs.repository.repository import Repository
-from artifactfs.repository.staging import Staging, StagingArea
-from artifactfs.staging.layout import OVERLAY, UNION
+from artifactfs.repository.staging import Staging
+from artifactfs.staging.layout import OVERLAY
 from tests.mount.conftest import TIME_NS, Folders, errno_of, wait_until
+from tests.mount.staging_support import (
+    area,
+    commit,
+    driver,
+    needs_binding,
+    staged,
+    staging,
+    transport,
+)
 from tests.mount.test_versions import run
 
+__all__ = ["area", "commit", "driver", "staged", "staging", "transport"]
+
 pytestmark = pytest.mark.mounted
-
-needs_binding = pytest.mark.skipif(not may_mount(), reason="binding needs CAP_SYS_ADMIN")
-
-
-@pytest.fixture
-def transport() -> str:
-    """Staging directories are served alike, whichever transport serves the versions."""
-    return "auto"
-
-
-@pytest.fixture
-def area(repository: Repository) -> StagingArea:
-    return StagingArea(repository)
-
-
-@pytest.fixture(params=[OVERLAY, UNION])
-def driver(request: pytest.FixtureRequest) -> str:
-    """Return the driver that serves staging directories: both keep one contract."""
-    if request.param == OVERLAY and not may_overlay():
-        pytest.skip("the overlay driver needs CAP_SYS_ADMIN in the initial user namespace")
-    return str(request.param)
-
-
-def stage(area: StagingArea, repository: Repository, driver: str, *, name: str = "staging") -> Staging:
-    version = repository.get_collection("animals").versions[0]
-    return area.create("animals", name=name, version=version, driver=driver)
-
-
-@pytest.fixture
-def staging(area: StagingArea, repository: Repository, driver: str) -> Staging:
-    return stage(area, repository, driver)
-
-
-@pytest.fixture
-def staged(folders: Folders, mounted: MountInfo, repository: Repository, staging: Staging) -> Path:
-    """Return `animals/@staging` in the mount."""
-    path = api.attach_staging(folders, repository, staging=staging)
-    assert path is not None
-    return Path(path)
-
-
-@pytest.fixture
-def commit(folders: Folders, repository: Repository, area: StagingArea) -> Callable[[Staging], int]:
-    """Return a function that commits a staging directory and returns the version's number."""
-
-    def commit(staging: Staging) -> int:
-        freezer = api.MountFreezer(folders, repository.id)
-        return area.commit(staging, freezer=freezer).result.version.number
-
-    return commit
-
-
-def server_of(folders: Folders) -> MountInfo:
-    return next(info for info in api.iter_mounts(folders) if info.kind == "staging")
 
 
 @needs_binding
@@ -319,299 +268,3 @@ def test_git(staged: Path, tmp_path: Path) -> None:
 def test_removing_everything(staged: Path) -> None:
     run("sh", "-c", "rm -rf ./* ", cwd=staged)
     assert os.listdir(staged) == []
-
-
-def test_commit_while_mounted(
-    staged: Path, staging: Staging, repository: Repository, commit: Callable[[Staging], int], area: StagingArea
-) -> None:
-    (staged / "new").write_text("new\n")
-    os.rename(staged / "images", staged / "pictures")
-    assert commit(staging) == 1
-    top = staged.parent
-    assert os.readlink(top / "latest") == "v1"
-    assert run("diff", "-r", "--no-dereference", f"{staged}/.", top / "v1") == ""
-    assert area.changes(area.get("animals")) == []
-    (staged / "more").write_text("more\n")
-    assert commit(staging) == 2
-    assert sorted(os.listdir(top)) == ["@staging", "latest", "v0", "v1", "v2"]
-    assert run("diff", "-r", "--no-dereference", f"{staged}/.", top / "v2") == ""
-
-
-def test_open_writers_stop_a_commit_and_are_named(
-    staged: Path, staging: Staging, commit: Callable[[Staging], int]
-) -> None:
-    script = "import sys; file = open(sys.argv[1], 'w'); print('open', flush=True); sys.stdin.read()"
-    command = [sys.executable, "-c", script, str(staged / "images" / "written")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        with pytest.raises(BusyError, match=rf"images/written by process {process.pid} \(python"):
-            commit(staging)
-        assert not (staged.parent / "v1").exists()
-        process.communicate()
-    assert commit(staging) == 1
-
-
-@pytest.mark.parametrize("driver", [UNION])
-def test_changes_wait_while_frozen_and_go_on_when_the_committer_dies(
-    folders: Folders, staged: Path, staging: Staging, repository: Repository
-) -> None:
-    freezer = api.MountFreezer(folders, repository.id)
-    # Looked up before: while a file is being made, the kernel lets nobody look up a new name in its directory.
-    assert (staged / "README").exists()
-    with freezer.freeze(staging):
-        writer = subprocess.Popen(["sh", "-c", f"echo late > '{staged}/late'"])
-        assert (staged / "README").read_text() == "hello\n"
-        with pytest.raises(BusyError, match="committed already"), freezer.freeze(staging):
-            pass
-        with pytest.raises(subprocess.TimeoutExpired):
-            writer.wait(0.3)
-    assert writer.wait(20) == 0
-    assert (staged / "late").read_text() == "late\n"
-
-
-def test_while_changes_are_held_others_are_answered(
-    folders: Folders, staged: Path, staging: Staging, repository: Repository, driver: str
-) -> None:
-    if driver == OVERLAY:
-        pytest.skip("the kernel refuses changes, and answers the rest itself")
-    writers: list[subprocess.Popen[bytes]] = []
-    with api.MountFreezer(folders, repository.id).freeze(staging):
-        # More of them than there are spare threads: each is held, and none holds up who only reads.
-        for number in range(12):
-            writers.append(subprocess.Popen(["sh", "-c", f"echo {number} > {staged}/images/held-{number}"]))
-            assert run("cat", staged / "README") == "hello\n"
-        assert "images" in run("ls", staged)
-        assert all(writer.poll() is None for writer in writers)
-    assert [writer.wait(timeout=20) for writer in writers] == [0] * 12
-    assert [(staged / "images" / f"held-{number}").read_text() for number in range(12)] == [
-        f"{number}\n" for number in range(12)
-    ]
-
-
-def test_sigterm_of_the_server_leaves_what_was_written(folders: Folders, staged: Path, driver: str) -> None:
-    before = server_of(folders)
-    descriptor = os.open(staged / "written", os.O_WRONLY | os.O_CREAT)
-    os.write(descriptor, b"written\n")
-    os.kill(before.pid, signal.SIGTERM)
-    wait_until(lambda: any(info.kind == "staging" and info.pid != before.pid for info in iter_live(folders)))
-    errno_of(lambda: os.close(descriptor))  # ENOTCONN, of the union
-    wait_until(lambda: errno_of((staged / "written").read_text) is None)
-    assert (staged / "written").read_text() == "written\n"
-
-
-def test_nothing_is_left_of_what_is_shown_while_the_mount_is_lost(
-    folders: Folders, mounted: MountInfo, repository: Repository, staging: Staging, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As a keeper's helper that is still at work when the mount is swept away."""
-    start = staging_mounts.start_server
-
-    def start_and_lose(places: Folders, order: Order, *, spare: Spare | None) -> MountInfo:
-        info = start(places, order, spare=spare)
-        os.kill(mounted.pid, signal.SIGKILL)
-        wait_until(lambda: all(live.kind != "repository" for live in iter_live(folders)))
-        return info
-
-    monkeypatch.setattr(staging_mounts, "start_server", start_and_lose)
-    assert api.attach_staging(folders, repository, staging=staging) is None
-    wait_until(lambda: not list(iter_live(folders)))
-    assert [line for line in read_mounts() if line.mountpoint.startswith(f"{folders.runtime}/s/")] == []
-
-
-@needs_binding
-def test_what_is_unmounted_is_not_brought_back_in_between(
-    folders: Folders,
-    mounted: MountInfo,
-    repository: Repository,
-    staging: Staging,
-    staged: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    helper = threading.Thread(target=lambda: api.attach_staging(folders, repository, staging=staging))
-    take_away = unmounting.detach
-
-    def detach_and_be_followed(path: str, *, lazy: bool) -> None:
-        take_away(path, lazy=lazy)
-        if path == str(staged):  # a keeper looks now, and would show it again
-            helper.start()
-            helper.join(1.0)
-
-    monkeypatch.setattr(unmounting, "detach", detach_and_be_followed)
-    api.unmount(folders, mounted.mountpoint)
-    helper.join(20)
-    assert not helper.is_alive()
-    wait_until(lambda: not list(iter_live(folders)))
-    assert find_mount(str(staged)) is None
-
-
-def test_a_killed_committer_leaves_nothing_frozen(folders: Folders, staged: Path, driver: str) -> None:
-    script = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from artifactfs.mount.control import find_client\n"
-        "client = find_client(sys.argv[2]); client.ask('freeze')\n"
-        "print('frozen', flush=True); sys.stdin.read()\n"
-    )
-    top = str(Path(__file__).parent.parent.parent)
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, top, server_of(folders).socket], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"frozen\n"
-    process.kill()
-    process.communicate()
-    if driver == OVERLAY:  # the union lets who writes wait; the kernel answers EROFS until the server has thawed
-        wait_until(lambda: _is_written(staged / "after", "after\n"))
-    else:
-        (staged / "after").write_text("after\n")
-    assert (staged / "after").read_text() == "after\n"
-
-
-def _is_written(path: Path, text: str) -> bool:
-    try:
-        path.write_text(text)
-    except OSError as error:
-        if error.errno != errno.EROFS:
-            raise
-        return False
-    return True
-
-
-def test_several_at_once(
-    folders: Folders,
-    staged: Path,
-    repository: Repository,
-    area: StagingArea,
-    driver: str,
-    commit: Callable[[Staging], int],
-) -> None:
-    other = stage(area, repository, driver, name="other")
-    path = api.attach_staging(folders, repository, staging=other)
-    assert path is not None
-    Path(path, "mine").write_text("mine\n")
-    assert not (staged / "mine").exists()
-    assert commit(other) == 1
-
-
-@needs_binding
-def test_a_lost_bind_comes_back(staged: Path) -> None:
-    unmount_privileged(str(staged))
-    wait_until(lambda: find_mount(str(staged)) is not None)
-    assert (staged / "README").read_text() == "hello\n"
-
-
-def test_a_killed_server_comes_back_with_what_was_written(
-    folders: Folders, staged: Path, staging: Staging, repository: Repository
-) -> None:
-    (staged / "kept").write_text("kept\n")
-    before = server_of(folders).pid
-    os.kill(before, signal.SIGKILL)
-    wait_until(lambda: before not in [info.pid for info in iter_live(folders)])  # until then it holds its lock
-    path = api.attach_staging(folders, repository, staging=staging)
-    assert path == str(staged)
-    assert server_of(folders).pid != before
-    assert (staged / "kept").read_text() == "kept\n"
-
-
-def test_a_killed_server_is_brought_back_by_the_mount(folders: Folders, staged: Path) -> None:
-    (staged / "kept").write_text("kept\n")
-    before = server_of(folders).pid
-    os.kill(before, signal.SIGKILL)
-    wait_until(lambda: any(info.kind == "staging" and info.pid != before for info in api.iter_mounts(folders)))
-    wait_until(lambda: errno_of((staged / "kept").read_text) is None)
-    assert (staged / "kept").read_text() == "kept\n"
-
-
-def test_a_killed_mount_shows_it_again(folders: Folders, mounted: MountInfo, staged: Path) -> None:
-    (staged / "kept").write_text("kept\n")
-    os.kill(mounted.pid, signal.SIGKILL)
-    wait_until(lambda: not [info for info in api.iter_mounts(folders) if info.kind == "repository"])
-    api.mount(folders, mounted.mountpoint, options=MountOptions())
-    assert (staged / "kept").read_text() == "kept\n"
-
-
-def test_it_ends_with_the_last_mount(folders: Folders, mounted: MountInfo, staged: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    other.mkdir()
-    api.mount(folders, str(other), options=MountOptions())
-    (staged / "kept").write_text("kept\n")
-    assert (other / "animals" / "@staging" / "kept").read_text() == "kept\n"
-    api.unmount(folders, mounted.mountpoint)
-    assert (other / "animals" / "@staging" / "kept").read_text() == "kept\n"
-    api.unmount(folders, str(other))
-    assert list(api.iter_mounts(folders)) == []
-    assert not [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(tmp_path) in line]
-
-
-def test_sigterm_of_the_mount_ends_it_too(folders: Folders, mounted: MountInfo, staged: Path) -> None:
-    server = server_of(folders).pid
-    os.kill(mounted.pid, signal.SIGTERM)
-    wait_until(lambda: not os.path.exists(f"/proc/{server}"))
-    wait_until(lambda: not list(api.iter_mounts(folders)))
-
-
-def test_umount_stops_at_who_stands_in_it(folders: Folders, mounted: MountInfo, staged: Path) -> None:
-    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, cwd=staged) as process:
-        with pytest.raises(BusyError, match=f"process {process.pid}"):
-            api.unmount(folders, mounted.mountpoint)
-        assert (staged / "README").read_text() == "hello\n"
-        process.communicate()
-
-
-def test_what_is_being_committed_is_not_discarded(
-    folders: Folders, staged: Path, staging: Staging, repository: Repository, area: StagingArea
-) -> None:
-    class Freezer(api.MountFreezer):
-        @contextmanager
-        def freeze(self, staging: Staging) -> Iterator[bool]:
-            with super().freeze(staging) as served:
-                with pytest.raises(BusyError, match="being committed"):
-                    api.end_staging(folders, repository, staging, area)
-                yield served
-
-    (staged / "added").write_text("added\n")
-    version = area.commit(staging, freezer=Freezer(folders, repository.id)).result.version
-    assert version.number == 1
-    assert (staged / "added").read_text() == "added\n"
-    api.end_staging(folders, repository, staging, area)
-    assert not os.path.lexists(staged)
-
-
-def test_discarding(
-    folders: Folders,
-    mounted: MountInfo,
-    staged: Path,
-    staging: Staging,
-    repository: Repository,
-    area: StagingArea,
-    driver: str,
-) -> None:
-    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, cwd=staged) as process:
-        with pytest.raises(BusyError, match=f"process {process.pid}"):
-            api.detach_staging(folders, repository, staging=staging)
-        assert (staged / "README").read_text() == "hello\n"
-        process.communicate()
-    api.detach_staging(folders, repository, staging=staging)
-    area.remove(staging)
-    api.refresh_name(folders, repository.id, collection="animals", name="@staging")
-    assert not os.path.lexists(staged)
-    assert "@staging" not in os.listdir(staged.parent)
-    again = stage(area, repository, driver)
-    assert api.attach_staging(folders, repository, staging=again) == str(staged)
-    assert (staged / "README").read_text() == "hello\n"
-
-
-def test_a_new_collection_starts_empty(
-    folders: Folders,
-    mounted: MountInfo,
-    repository: Repository,
-    area: StagingArea,
-    driver: str,
-    commit: Callable[[Staging], int],
-) -> None:
-    staging = area.create("fresh", version=None, driver=driver)
-    path = api.attach_staging(folders, repository, staging=staging)
-    assert path is not None
-    assert os.listdir(path) == []
-    Path(path, "first").write_text("first\n")
-    assert commit(staging) == 0
-    assert Path(mounted.mountpoint, "fresh", "latest", "first").read_text() == "first\n"

@@ -1,0 +1,157 @@
+"""Staging directories whose servers and mounts come, die, and go."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from artifactfs.errors import BusyError
+from artifactfs.mount import api, staging_mounts, unmounting
+from artifactfs.mount.mountinfo import find_mount, read_mounts
+from artifactfs.mount.options import MountInfo, MountOptions
+from artifactfs.mount.orders import Order
+from artifactfs.mount.registry import iter_live
+from artifactfs.mount.spare import Spare
+from artifactfs.mount.syscalls import unmount_privileged
+from artifactfs.repository.repository import Repository
+from artifactfs.repository.staging import Staging
+from tests.mount.conftest import Folders, errno_of, wait_until
+from tests.mount.staging_support import (
+    area,
+    commit,
+    driver,
+    needs_binding,
+    server_of,
+    staged,
+    staging,
+    transport,
+)
+
+__all__ = ["area", "commit", "driver", "staged", "staging", "transport"]
+
+pytestmark = pytest.mark.mounted
+
+
+def test_sigterm_of_the_server_leaves_what_was_written(folders: Folders, staged: Path, driver: str) -> None:
+    before = server_of(folders)
+    descriptor = os.open(staged / "written", os.O_WRONLY | os.O_CREAT)
+    os.write(descriptor, b"written\n")
+    os.kill(before.pid, signal.SIGTERM)
+    wait_until(lambda: any(info.kind == "staging" and info.pid != before.pid for info in iter_live(folders)))
+    errno_of(lambda: os.close(descriptor))  # ENOTCONN, of the union
+    wait_until(lambda: errno_of((staged / "written").read_text) is None)
+    assert (staged / "written").read_text() == "written\n"
+
+
+def test_nothing_is_left_of_what_is_shown_while_the_mount_is_lost(
+    folders: Folders, mounted: MountInfo, repository: Repository, staging: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a keeper's helper that is still at work when the mount is swept away."""
+    start = staging_mounts.start_server
+
+    def start_and_lose(places: Folders, order: Order, *, spare: Spare | None) -> MountInfo:
+        info = start(places, order, spare=spare)
+        os.kill(mounted.pid, signal.SIGKILL)
+        wait_until(lambda: all(live.kind != "repository" for live in iter_live(folders)))
+        return info
+
+    monkeypatch.setattr(staging_mounts, "start_server", start_and_lose)
+    assert api.attach_staging(folders, repository, staging=staging) is None
+    wait_until(lambda: not list(iter_live(folders)))
+    assert [line for line in read_mounts() if line.mountpoint.startswith(f"{folders.runtime}/s/")] == []
+
+
+@needs_binding
+def test_what_is_unmounted_is_not_brought_back_in_between(
+    folders: Folders,
+    mounted: MountInfo,
+    repository: Repository,
+    staging: Staging,
+    staged: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    helper = threading.Thread(target=lambda: api.attach_staging(folders, repository, staging=staging))
+    take_away = unmounting.detach
+
+    def detach_and_be_followed(path: str, *, lazy: bool) -> None:
+        take_away(path, lazy=lazy)
+        if path == str(staged):  # a keeper looks now, and would show it again
+            helper.start()
+            helper.join(1.0)
+
+    monkeypatch.setattr(unmounting, "detach", detach_and_be_followed)
+    api.unmount(folders, mounted.mountpoint)
+    helper.join(20)
+    assert not helper.is_alive()
+    wait_until(lambda: not list(iter_live(folders)))
+    assert find_mount(str(staged)) is None
+
+
+@needs_binding
+def test_a_lost_bind_comes_back(staged: Path) -> None:
+    unmount_privileged(str(staged))
+    wait_until(lambda: find_mount(str(staged)) is not None)
+    assert (staged / "README").read_text() == "hello\n"
+
+
+def test_a_killed_server_comes_back_with_what_was_written(
+    folders: Folders, staged: Path, staging: Staging, repository: Repository
+) -> None:
+    (staged / "kept").write_text("kept\n")
+    before = server_of(folders).pid
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: before not in [info.pid for info in iter_live(folders)])  # until then it holds its lock
+    path = api.attach_staging(folders, repository, staging=staging)
+    assert path == str(staged)
+    assert server_of(folders).pid != before
+    assert (staged / "kept").read_text() == "kept\n"
+
+
+def test_a_killed_server_is_brought_back_by_the_mount(folders: Folders, staged: Path) -> None:
+    (staged / "kept").write_text("kept\n")
+    before = server_of(folders).pid
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: any(info.kind == "staging" and info.pid != before for info in api.iter_mounts(folders)))
+    wait_until(lambda: errno_of((staged / "kept").read_text) is None)
+    assert (staged / "kept").read_text() == "kept\n"
+
+
+def test_a_killed_mount_shows_it_again(folders: Folders, mounted: MountInfo, staged: Path) -> None:
+    (staged / "kept").write_text("kept\n")
+    os.kill(mounted.pid, signal.SIGKILL)
+    wait_until(lambda: not [info for info in api.iter_mounts(folders) if info.kind == "repository"])
+    api.mount(folders, mounted.mountpoint, options=MountOptions())
+    assert (staged / "kept").read_text() == "kept\n"
+
+
+def test_it_ends_with_the_last_mount(folders: Folders, mounted: MountInfo, staged: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    api.mount(folders, str(other), options=MountOptions())
+    (staged / "kept").write_text("kept\n")
+    assert (other / "animals" / "@staging" / "kept").read_text() == "kept\n"
+    api.unmount(folders, mounted.mountpoint)
+    assert (other / "animals" / "@staging" / "kept").read_text() == "kept\n"
+    api.unmount(folders, str(other))
+    assert list(api.iter_mounts(folders)) == []
+    assert not [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(tmp_path) in line]
+
+
+def test_sigterm_of_the_mount_ends_it_too(folders: Folders, mounted: MountInfo, staged: Path) -> None:
+    server = server_of(folders).pid
+    os.kill(mounted.pid, signal.SIGTERM)
+    wait_until(lambda: not os.path.exists(f"/proc/{server}"))
+    wait_until(lambda: not list(api.iter_mounts(folders)))
+
+
+def test_umount_stops_at_who_stands_in_it(folders: Folders, mounted: MountInfo, staged: Path) -> None:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, cwd=staged) as process:
+        with pytest.raises(BusyError, match=f"process {process.pid}"):
+            api.unmount(folders, mounted.mountpoint)
+        assert (staged / "README").read_text() == "hello\n"
+        process.communicate()
