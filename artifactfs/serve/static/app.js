@@ -2,20 +2,14 @@
 
 import { getServer } from "./api.js";
 import { h, put, say, showError } from "./dom.js";
-import { catalogue, collection } from "./pages/catalogue.js";
-import { diff } from "./pages/diff.js";
-import { history } from "./pages/history.js";
-import { lineage } from "./pages/lineage.js";
-import { machine } from "./pages/machine.js";
-import { run, runs } from "./pages/runs.js";
-import { version } from "./pages/version.js";
 
 const KEYS = [["/", "search"], ["g c", "catalogue"], ["g r", "runs"], ["g m", "this machine"], ["j k", "next and previous line"],
   ["Enter", "open"], ["h Backspace", "up"], ["t", "light, dark, as the system"], ["+ - 0", "lineage: nearer, farther, all"], ["?", "this list"]];
+// Addresses, the module of their page, and its function there. Modules are loaded when they are first shown.
 const ROUTES = [
-  [/^\/$/, catalogue], [/^\/c\/([^/]+)$/, collection], [/^\/v\/([^/]+)(?:\/(.*))?$/, version],
-  [/^\/diff\/(?:([^/]+)\/)?([^/]+)$/, diff], [/^\/lineage\/(.+)$/, lineage], [/^\/history(?:\/([^/]+))?$/, history],
-  [/^\/runs$/, runs], [/^\/runs\/([^/]+)$/, run], [/^\/machine$/, machine],
+  [/^\/$/, "catalogue", "catalogue"], [/^\/c\/([^/]+)$/, "catalogue", "collection"], [/^\/v\/([^/]+)(?:\/(.*))?$/, "version", "version"],
+  [/^\/diff\/(?:([^/]+)\/)?([^/]+)$/, "diff", "diff"], [/^\/lineage\/(.+)$/, "lineage", "lineage"], [/^\/history(?:\/([^/]+))?$/, "history", "history"],
+  [/^\/runs$/, "runs", "runs"], [/^\/runs\/([^/]+)$/, "runs", "run"], [/^\/machine$/, "machine", "machine"],
 ];
 const main = document.getElementById("main");
 let leave = null, shown = "", turn = 0;
@@ -26,25 +20,34 @@ export function go(address, { isReplaced = false } = {}) {
   return show();
 }
 
+async function load(module) {
+  try {
+    return await import(`./pages/${module}.js`);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error; // a module that came, but is wrong
+    throw Object.assign(new Error("The server does not answer."), { hint: "Is `artifactfs ui` still running?" });
+  }
+}
+
 async function show() {
   const mine = ++turn, { pathname, search } = location;
-  const found = ROUTES.map(([pattern, page]) => [pattern.exec(pathname), page]).find(([match]) => match);
-  const raw = found ? found[0].slice(1) : [];
+  const [match, module, name] = ROUTES.map(([pattern, ...rest]) => [pattern.exec(pathname), ...rest]).find(([each]) => each) || [];
+  const raw = match?.slice(1) || [];
   // A page may follow a change of the address by itself.
-  if (found && leave?.follow && shown === found[1].name && leave.follow(raw, new URLSearchParams(search))) return;
+  if (match && leave?.follow && shown === name && leave.follow(raw, new URLSearchParams(search))) return;
   leave?.();
   leave = null;
   main.setAttribute("aria-busy", "true");
-  document.body.dataset.page = found ? found[1].name : "";
+  document.body.dataset.page = name || "";
   try {
-    const server = await getServer();
-    if (!found) throw Object.assign(new Error(`There is no page ${pathname}`), { hint: "The catalogue has links to all there is." });
+    if (!match) throw Object.assign(new Error(`There is no page ${pathname}`), { hint: "The catalogue has links to all there is." });
     const page = h("div", { class: "page" });
-    const left = await found[1](page, raw, new URLSearchParams(search), server);
+    const { [name]: draw } = await load(module);
+    const left = await draw(page, raw, new URLSearchParams(search));
     if (mine !== turn) { left?.(); return; }
     put(main, page);
     leave = left || null;
-    shown = found[1].name;
+    shown = name;
     page.dispatchEvent(new Event("shown"));
   } catch (error) {
     if (mine !== turn) return;

@@ -1,6 +1,6 @@
 // What this machine does with the repository: mounts while they work, the cache, and staging directories.
 
-import { encode, encodePath, get, versionAddress } from "../api.js";
+import { encode, encodePath, get, getServer, versionAddress } from "../api.js";
 import { commitStaging, discardStaging } from "../actions.js";
 import { h, put, showError } from "../dom.js";
 import { count, plural, size, time, visible } from "../format.js";
@@ -8,10 +8,10 @@ import { chip, facts, table } from "../table.js";
 
 const EVERY = 2000;
 
-export async function machine(page, _raw, _parameters, server) {
+export async function machine(page) {
   document.title = "This machine · artifactfs";
   const mounts = h("section"), cache = h("section"), staging = h("section");
-  const [found, cached, areas] = await Promise.all([get("mounts"), get("cache"), get("staging")]);
+  const [found, cached, areas, server] = await Promise.all([get("mounts"), get("cache"), get("staging"), getServer()]);
   put(page, h("h1", {}, "This machine"), h("h2", {}, "Mounts"), mounts, h("h2", {}, "Staging directories"), staging, h("h2", {}, "Cache"), cache);
   put(mounts, drawMounts(found, null));
   put(cache, drawCache(cached));

@@ -1,6 +1,6 @@
 // A version: its files, a preview of one, and what is known of both.
 
-import { canonicalPath, encode, encodePath, get, versionAddress } from "../api.js";
+import { canonicalPath, encode, encodePath, get, getServer, versionAddress } from "../api.js";
 import { editVersion, setAlias } from "../actions.js";
 import { copyButton, h, put, showError } from "../dom.js";
 import { count, duration, plural, size, time, value, visible } from "../format.js";
@@ -13,10 +13,9 @@ const PRESENCE = { local: "here", cached: "here, in the cache", partial: "partly
 const parentOf = (path) => path.split("/").slice(0, -1).join("/");
 const lastOf = (path) => path.split("/").pop();
 
-export async function version(page, [rawRef, rawPath = ""], parameters, server) {
+export async function version(page, [rawRef, rawPath = ""], parameters) {
   const ref = decodeURIComponent(rawRef), isStaging = ref.includes(":@"), path = canonicalPath(rawPath.replace(/\/$/, ""));
-  const detail = isStaging ? null : await get(`versions/${encode(ref)}`);
-  const entry = await get("entry", { ref, path_raw: path });
+  const [detail, entry, server] = await Promise.all([isStaging ? null : get(`versions/${encode(ref)}`), get("entry", { ref, path_raw: path }), getServer()]);
   const isDirectory = entry.entry.kind === "directory", directory = isDirectory ? path : parentOf(path);
   document.title = `${entry.ref}${path ? `/${visible(entry.entry.path)}` : ""} · artifactfs`;
   const side = h("section", { class: "side", "aria-label": "What is chosen" }), where = h("div"), isGrid = parameters.get("view") === "grid";
