@@ -11,6 +11,7 @@ Threading: functions without state; a lock in the runtime directory lets one pro
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -161,17 +162,46 @@ def _show(key: StagingKey, own: str, mountpoint: str) -> str:
         _clear_former(target, own)
     if find_mount(target) is None:
         try:
-            bind_mount(own, target)
+            _bind_mount_of(own, target)
         except OSError as error:
             _log.warning("%s cannot be bound over %s: %s", own, target, error.strerror)
             return own
     return target
 
 
+def _bind_mount_of(own: str, target: str) -> None:
+    """Bind what is mounted on `own`, never the directory below it, in which what is written would be lost.
+
+    Raises:
+        MountError: nothing is mounted there; its server may end at any moment.
+        OSError: it cannot be bound.
+    """
+    try:
+        descriptor = os.open(own, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            line = find_mount(own)
+            if line is None or line.mount_id != _mount_id_of(descriptor):
+                raise OSError(errno.EINVAL, "no mount", own)
+            bind_mount(f"/proc/self/fd/{descriptor}", target)  # EINVAL when it has been unmounted since
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTCONN):
+            raise
+        msg = f"the server of {target} has just ended"
+        raise MountError(msg, hint="it is started again in a few seconds", subject=target) from error
+
+
+def _mount_id_of(descriptor: int) -> int:
+    """Return the id of the mount that a descriptor is on. Source: proc_pid_fdinfo(5), since Linux 3.15."""
+    with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("mnt_id:"))
+
+
 def _clear_former(target: str, own: str) -> None:
-    """Take away an overlay that is not the staging directory's any more."""
+    """Take away what is shown of an earlier server's mount."""
     bound, line = find_mount(target), find_mount(own)
-    if bound is not None and line is not None and bound.is_overlay and bound.device != line.device:
+    if bound is not None and line is not None and bound.is_ours and bound.device != line.device:
         detach(target, lazy=True)
 
 
@@ -191,7 +221,7 @@ def release(places: Places, key: StagingKey) -> None:
                 pass
         except BusyError:
             for path in removed:
-                bind_mount(own, path)
+                _bind_mount_of(own, path)
             raise
 
 

@@ -7,10 +7,11 @@ import signal
 import subprocess
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from artifactfs.errors import BusyError
+from artifactfs.errors import BusyError, MountError
 from artifactfs.mount import api, staging_mounts, unmounting
 from artifactfs.mount.mountinfo import find_mount, read_mounts
 from artifactfs.mount.options import MountInfo, MountOptions
@@ -46,6 +47,26 @@ def test_sigterm_of_the_server_leaves_what_was_written(folders: Folders, staged:
     errno_of(lambda: os.close(descriptor))  # ENOTCONN, of the union
     wait_until(lambda: errno_of((staged / "written").read_text) is None)
     assert (staged / "written").read_text() == "written\n"
+
+
+@needs_binding
+def test_a_server_that_ends_meanwhile_is_not_replaced_by_an_empty_directory(
+    folders: Folders, mounted: MountInfo, repository: Repository, staging: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def serve_and_end(*args: Any, **options: Any) -> None:
+        start(*args, **options)
+        own = args[2]
+        unmount_privileged(own, lazy=True)
+
+    start = staging_mounts._serve
+    monkeypatch.setattr(staging_mounts, "_serve", serve_and_end)
+    with pytest.raises(MountError, match="has just ended"):
+        api.attach_staging(folders, repository, staging=staging)
+    monkeypatch.undo()
+    shown = f"{mounted.mountpoint}/animals/@staging"
+    # The keeper may show it by now; but then it shows what is served.
+    assert all(line.is_ours for line in read_mounts() if line.mountpoint == shown)
+    wait_until(lambda: errno_of(lambda: os.listdir(shown)) is None and "README" in os.listdir(shown))
 
 
 def test_nothing_is_left_of_what_is_shown_while_the_mount_is_lost(
@@ -94,7 +115,7 @@ def test_what_is_unmounted_is_not_brought_back_in_between(
 
 @needs_binding
 def test_a_lost_bind_comes_back(staged: Path) -> None:
-    unmount_privileged(str(staged))
+    wait_until(lambda: errno_of(lambda: unmount_privileged(str(staged))) is None)  # EBUSY while the keeper looks at it
     wait_until(lambda: find_mount(str(staged)) is not None)
     assert (staged / "README").read_text() == "hello\n"
 
