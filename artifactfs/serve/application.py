@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from artifactfs.errors import ArtifactFSError
+from artifactfs.serve.ahead import find_links
 from artifactfs.serve.answers import answer, fail, refuse
 from artifactfs.serve.api import OPERATIONS
 from artifactfs.serve.content import Sent, read_content
@@ -106,6 +107,8 @@ async def _answer_rest(scope: Scope, receive: Receive, send: Send) -> None:
     elif scope["method"] not in ("GET", "HEAD"):
         response = refuse(405, f"{scope['method']} is for addresses below /api", kind="UsageError")
         response.headers["Allow"] = "GET, HEAD"
+    elif links := find_links(path.split("/")[1], has_query=bool(scope["query_string"])):
+        response.headers["Link"] = links
     await response(scope, receive, send)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from artifactfs.serve.ahead import MODULES
 from artifactfs.serve.application import TYPES
 from tests.serve.support import Client
 
@@ -55,3 +56,22 @@ def test_the_page_and_its_files_are_served(client: Client) -> None:
     ):
         assert client.http.get(address).status_code == 404
     assert client.http.post("/anything", headers={"x-csrf-token": "x"}).status_code in (403, 405, 415)
+
+
+def test_a_page_comes_with_the_names_of_all_that_it_imports(client: Client) -> None:
+    routes = re.findall(r"\[/\^\\/(\w*)[^\s]*, \"(\w+)\", \"\w+\"\]", (STATIC / "app.js").read_text())
+    assert dict(routes) == MODULES
+    links = client.http.get("/v/animals:v0/some/where").headers["link"]
+    named = re.findall(r"</static/([^>]+)>; rel=modulepreload", links)
+    for name in named:
+        for other in re.findall(r"^import .* from \"(\.[^\"]+)\"", (STATIC / name).read_text(), re.MULTILINE):
+            assert str((STATIC / name).parent.joinpath(other).resolve().relative_to(STATIC)) in named
+    assert {"app.js", "pages/version.js", "tree.js", "virtual.js"} <= set(named)
+    assert "pages/lineage.js" not in named
+
+
+def test_a_page_names_what_it_will_ask_of_the_api(client: Client) -> None:
+    asked = "</api/collections?limit=1000>; rel=preload; as=fetch; crossorigin"
+    assert asked in client.http.get("/").headers["link"]
+    assert asked not in client.http.get("/?q=type%3Dmodel").headers["link"]
+    assert "link" not in client.http.get("/nothing/of/the/kind").headers

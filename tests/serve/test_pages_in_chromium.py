@@ -86,6 +86,15 @@ def test_pages_in_the_dark_and_in_a_narrow_window(browser: Browser, address: str
     assert colour == ("rgb(13, 17, 23)" if way == "dark" else "rgb(255, 255, 255)")
 
 
+def test_what_was_asked_for_ahead_is_not_asked_for_again(seen: Look) -> None:
+    for address in ("/", SHOWN["image"][0], SHOWN["lineage"][0], SHOWN["machine"][0]):
+        page = seen.open(address)
+        names = page.evaluate("performance.getEntriesByType('resource').map((one) => one.name)")
+        again = {name for name in names if names.count(name) > 1 and not name.endswith("icon.svg")}
+        assert again <= {f"{seen.address}/api/mounts"}, address  # looked at every two seconds
+        assert sum("/api/server" in name for name in names) == 1
+
+
 def test_images_sound_and_code_are_really_there(seen: Look) -> None:
     page = seen.open(SHOWN["image"][0])
     expect(page.locator("img.shown")).to_be_visible()
