@@ -31,6 +31,7 @@ CHUNK: Final = 1 << 20
 POLICY: Final = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
 """For what is served as it is: nothing in it runs or loads anything, also when it is opened by itself. SVG images have
 inline styles."""
+UNSATISFIABLE: Final = (0, 0)
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
@@ -65,12 +66,12 @@ def read_content(context: Context, wanted: ContentParameters, sent: Sent | None 
     headers = _find_headers(place, tag, is_download=wanted.download)
     if tag and tag in [each.strip() for each in sent.if_none_match.split(",")]:
         return Response(status_code=304, headers=headers)
-    bounds = parse_range(sent.range, size) if sent.range and sent.if_range in ("", tag) else (0, size)
-    if bounds is None:
+    found = parse_range(sent.range, size) if sent.range and sent.if_range in ("", tag) else None
+    if found == UNSATISFIABLE:
         return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{size}"})
-    start, end = bounds
-    status = 206 if sent.range and sent.if_range in ("", tag) and (start, end) != (0, size) else 200
-    if status == 206:
+    start, end = found or (0, size)
+    status = 206 if found else 200
+    if found:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     headers["Content-Length"] = str(end - start)
     if sent.is_head:
@@ -80,24 +81,27 @@ def read_content(context: Context, wanted: ContentParameters, sent: Sent | None 
 
 
 def parse_range(text: str, size: int) -> tuple[int, int] | None:
-    """Return the first byte wanted and the one after the last; the whole for ranges that are not understood.
+    """Return the first byte wanted and the one after the last.
 
     Returns:
-        None when nothing of what is wanted is there.
+        None for what is not understood: a server then answers the whole. So it may with several ranges. UNSATISFIABLE
+        when nothing of what is wanted is there.
 
-    >>> [parse_range(f"bytes={text}", 10) for text in ("2-4", "7-", "-3", "5-99", "0-1,5-6", "10-", "-0")]
-    [(2, 5), (7, 10), (7, 10), (5, 10), (0, 10), None, None]
+    Source: RFC 9110, 14.1 and 14.2.
+
+    >>> [parse_range(f"bytes={text}", 10) for text in ("2-4", "7-", "-3", "5-99", "0-", "0-1,5-6", "10-", "-0")]
+    [(2, 5), (7, 10), (7, 10), (5, 10), (0, 10), None, (0, 0), (0, 0)]
     """
     match = _RANGE.fullmatch(text.strip())
     if match is None or match.group() == "bytes=-":
-        return 0, size  # also several ranges: a server may answer the whole
+        return None
     first, last = match.groups()
     if not first:
-        return (max(0, size - int(last)), size) if int(last) and size else None
+        return (max(0, size - int(last)), size) if int(last) and size else UNSATISFIABLE
     if last and int(last) < int(first):
-        return 0, size
+        return None
     start, end = int(first), min(size, int(last) + 1) if last else size
-    return (start, end) if start < size else None
+    return (start, end) if start < size else UNSATISFIABLE
 
 
 def _find_tag(place: Place) -> str:

@@ -33,10 +33,9 @@ ARGUMENTS = [
 PROGRAM = [sys.executable, "-c", "from artifactfs_cli.main import main; main()"]
 
 
-@contextmanager
-def serve(folder: Path, *arguments: str) -> Iterator[str]:
-    """Yield the address of a server that shows the repository in a folder."""
-    environment = {
+def environment_of(folder: Path) -> dict[str, str]:
+    """Return the environment of programs that work with the repository in a folder."""
+    return {
         **os.environ,
         "ARTIFACTFS_REPO": str(folder / "repository"),
         "ARTIFACTFS_STATE": str(folder / "state"),
@@ -44,8 +43,15 @@ def serve(folder: Path, *arguments: str) -> Iterator[str]:
         "ARTIFACTFS_RUNTIME": str(folder / "run"),
         "ARTIFACTFS_AUTHOR": AUTHOR,
     }
+
+
+@contextmanager
+def serve(folder: Path, *arguments: str) -> Iterator[str]:
+    """Yield the address of a server that shows the repository in a folder."""
     command = [*PROGRAM, "ui", "--port", "0", "--json", *arguments]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, env=environment_of(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         try:
             assert process.stdout is not None
             text = b""

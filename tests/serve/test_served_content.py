@@ -25,6 +25,7 @@ def test_a_whole_file_with_its_validator(client: Client) -> None:
         ("bytes=250-", 206, 250, 256),
         ("bytes=-3", 206, 253, 256),
         ("bytes=9-999", 206, 9, 256),
+        ("bytes=0-", 206, 0, 256),
     ],
 )
 def test_ranges(client: Client, wanted: str, status: int, first: int, last: int) -> None:
