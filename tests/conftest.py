@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,12 @@ def missing_for_mounts() -> str:
     if not shutil.which("fusermount3") and not shutil.which("fusermount"):
         return "fusermount is missing"
     return ""
+
+
+def pytest_configure() -> None:
+    """Let the programs of the tests be interrupted: what a shell starts in the background ignores SIGINT, inherited."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> list[str]:
