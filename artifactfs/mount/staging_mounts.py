@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from artifactfs.errors import ArtifactFSError, BusyError, MountError
 from artifactfs.mount.launch import start_server
-from artifactfs.mount.mountinfo import find_mount
+from artifactfs.mount.mountinfo import find_mount, read_mounts
 from artifactfs.mount.mountpoint import clear_dead, detach, is_dead
 from artifactfs.mount.options import MountInfo, Places
 from artifactfs.mount.orders import REPOSITORY, STAGING, Order
@@ -179,8 +179,9 @@ def _bind_mount_of(own: str, target: str) -> None:
     try:
         descriptor = os.open(own, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            line = find_mount(own)
-            if line is None or line.mount_id != _mount_id_of(descriptor):
+            # Several may be listed at one path: copies that propagation made below another mount are hidden.
+            here = {line.mount_id for line in read_mounts() if line.mountpoint == own}
+            if _mount_id_of(descriptor) not in here:
                 raise OSError(errno.EINVAL, "no mount", own)
             bind_mount(f"/proc/self/fd/{descriptor}", target)  # EINVAL when it has been unmounted since
         finally:
