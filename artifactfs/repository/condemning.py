@@ -48,6 +48,8 @@ class Timing:
         wait_seconds: from the list to the verdict. A commit's record comes in half of it after its look.
         delete_seconds: from the verdict to the last delete.
         slack_seconds: in which a delete that was sent arrives.
+        skew_seconds: by which clocks of two machines may differ: object stores refuse requests whose time is more than
+            15 minutes off.
         forget_seconds: from the end of a prune until its steps may be deleted.
         poll_seconds: between looks of a commit that waits.
         grace_seconds: for which deleted versions are kept.
@@ -56,6 +58,7 @@ class Timing:
     wait_seconds: float = 3600
     delete_seconds: float = 3600
     slack_seconds: float = 300
+    skew_seconds: float = 1800
     forget_seconds: float = 14 * 86400
     poll_seconds: float = 10
     grace_seconds: float = 14 * 86400
@@ -67,7 +70,7 @@ class ListExclusion:
     Args:
         store: where the repository lies.
         reader: reads its pages.
-        clock: the store's clock.
+        clock: the time of this machine.
         random: makes ids of prunes.
         author: who prunes and commits.
         timing: how long things may take.
@@ -156,8 +159,8 @@ class ListExclusion:
         return self.store.find_size(prune_key(prune, DONE)) is not None
 
     def is_ended_by(self, verdict: Verdict) -> bool:
-        """Return whether a prune with this verdict deletes nothing (any more)."""
-        return not verdict.delete or self.clock.now_ns() > verdict.until_ns
+        """Return whether a prune with this verdict deletes nothing (any more), whatever time its machine has."""
+        return not verdict.delete or self.clock.now_ns() > verdict.until_ns + int(self.timing.skew_seconds * 1e9)
 
     def find_verdict(self, prune: str) -> Verdict | None:
         """Return the verdict of a prune, or None before it is taken."""

@@ -29,7 +29,7 @@ class Condemned(Struct, frozen=True):
     Attributes:
         prune: its id.
         author: who prunes.
-        created_ns: when, by the store's clock.
+        created_ns: when, by the writer's clock.
         objects: by folder (without slash), the hex digests of objects in order.
     """
 
@@ -45,9 +45,9 @@ class Verdict(Struct, frozen=True, omit_defaults=True):
     Attributes:
         prune: its id.
         author: who decided.
-        created_ns: when, by the store's clock.
+        created_ns: when, by the writer's clock.
         delete: False when it was cancelled.
-        until_ns: after this time, by the store's clock, it deletes nothing any more.
+        until_ns: after this time, by the writer's clock, it deletes nothing any more.
     """
 
     prune: PruneId
@@ -62,7 +62,7 @@ class Done(Struct, frozen=True):
 
     Attributes:
         prune: its id.
-        created_ns: when, by the store's clock.
+        created_ns: when, by the writer's clock.
         deleted: how many objects it deleted.
     """
 

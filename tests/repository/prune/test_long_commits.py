@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,7 @@ from artifactfs.repository.commit import commit_stored
 from artifactfs.repository.condemning import ListExclusion, forget_prunes
 from artifactfs.repository.looking import Look
 from artifactfs.repository.prune import delete_garbage, find_garbage
-from artifactfs.repository.reach import Reach, check_present, find_object
+from artifactfs.repository.reach import ObjectSet, Reach, check_present, find_object
 from artifactfs.repository.repository import Repository
 from artifactfs.testing.repositories import commit_files, store_files
 from tests.repository.prune.support import StoppedClock, delete_version, object_keys, open_listed, prune, read_all
@@ -140,3 +141,21 @@ def test_a_clone_looks_once_for_all_that_its_records_name(monkeypatch: pytest.Mo
     monkeypatch.setattr(Look, "look", lambda _self, *roots: looked.append(len(roots)))
     clone(source, target)
     assert looked == [2]
+
+
+def test_a_machine_whose_clock_is_ahead_does_not_take_a_prune_for_dead() -> None:
+    clock, ahead, store = StoppedClock(), StoppedClock(), MemoryStore()
+    pruning, committing = open_without_grace(store, clock), open_without_grace(store, ahead, 2)
+    assert isinstance(pruning.exclusion, ListExclusion)
+    assert isinstance(committing.exclusion, ListExclusion)
+    commit_files(pruning, "animals", FIRST)
+    delete_version(pruning, 0)
+    abandoned = ExitStack()  # as by a machine that lost its power
+    abandoned.enter_context(pruning.exclusion.deleting(ObjectSet()))
+    (dead,) = committing.exclusion.iter_prunes()
+    verdict = committing.exclusion.find_verdict(dead)
+    assert verdict is not None
+    ahead.time_ns = verdict.until_ns - 10**9 + 29 * 60 * 10**9  # the other has a second left
+    assert not committing.exclusion.is_over(dead)
+    ahead.time_ns += 2 * 60 * 10**9
+    assert committing.exclusion.is_over(dead)
