@@ -92,7 +92,8 @@ function aboutVersion(detail, entry) {
 }
 
 function use(entry) {
-  return [h("h3", {}, "Use it"), h("div", { class: "snippet" }, h("pre", {}, entry.command), copyButton(entry.command)), h("div", { class: "snippet" }, h("pre", {}, entry.code), copyButton(entry.code))];
+  const found = [entry.command, entry.code].filter(Boolean);
+  return found.length ? [h("h3", {}, "Use it"), found.map((text) => h("div", { class: "snippet" }, h("pre", {}, text), copyButton(text)))] : null;
 }
 
 const digest = (text) => text && h("span", { class: "digest", title: text }, text.slice(0, 23), "… ", copyButton(text));
