@@ -218,6 +218,18 @@ def test_the_policy_refuses_what_the_page_itself_would_do_wrong(browser: Browser
             page.evaluate("() => { const one = new Image(); one.src = 'http://evil.example/y' }")
 
 
+def test_a_link_of_another_site_leads_to_a_page(browser: Browser, shown: Path) -> None:
+    with serve(shown, "--write") as url, browser.new_context() as context:
+        page, base = context.new_page(), url.partition("?")[0].rstrip("/")
+        link = f"<a href='{base}/c/animals'>look</a>"
+        page.route("http://other.example/", lambda route: route.fulfill(body=link, content_type="text/html"))
+        for address, text in (("http://other.example/", "A token is required"), (url, "animals")):
+            page.goto(address)
+            page.goto("http://other.example/")
+            page.get_by_role("link", name="look").click()
+            expect(page.locator("h1").first).to_contain_text(text)
+
+
 class TestWriting:
     """The write actions, each with its question."""
 
