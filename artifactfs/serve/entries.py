@@ -20,11 +20,13 @@ from artifactfs.repository.past import find_origin
 from artifactfs.repository.presence import find_presence
 from artifactfs.serve.kinds import find_kind
 from artifactfs.serve.looking import look
+from artifactfs.serve.machine import find_path
 from artifactfs.serve.operations import Limit, Offset, Path, Ref
 
 if TYPE_CHECKING:
     from artifactfs.model import Entry, Placement
     from artifactfs.serve.context import Context
+    from artifactfs.serve.looking import Place
 
 READMES = (b"README.md", b"readme.md", b"README.txt", b"README")
 
@@ -57,7 +59,7 @@ class EntryDetail(TypedDict):
     """An entry.
 
     `changed_in` is the version that last changed it, None for staging directories; `drift` says how what a reference
-    names is another by now, if it was asked for and is.
+    names is another by now, if it was asked for and is. `command` and `code` get it; empty where nothing does.
     """
 
     ref: str
@@ -120,14 +122,18 @@ def get_entry(context: Context, wanted: EntryDetailParameters) -> EntryDetail:
     drift, entry = None, place.entry
     if wanted.check and isinstance(entry, ReferenceEntry):
         drift = context.repository.references.find_drift(entry)
-    ref, shown = place.viewed.ref, name_fields("path", place.path)["path"]
+    ref, is_directory = place.viewed.ref, isinstance(place.entry, DirectoryEntry)
+    command, code = _find_on_disk(context, place), ""
+    if place.viewed.staging is None:
+        command = _format_command(ref, place.path, is_directory=is_directory)
+        code = _format_code(ref, place.path, is_directory=is_directory)
     return {
         "ref": ref,
         "entry": list_fields(context, place.path, place.entry, place.placement),
         "changed_in": _find_changer(context, ref, place.path) if place.viewed.staging is None else None,
         "drift": drift,
-        "command": _format_command(ref, shown),
-        "code": _format_code(ref, shown, is_directory=isinstance(place.entry, DirectoryEntry)),
+        "command": command,
+        "code": code,
     }
 
 
@@ -154,13 +160,45 @@ def _find_changer(context: Context, ref: str, path: bytes) -> str | None:
         return None  # an older version is damaged: this one can be shown all the same
 
 
-def _format_command(ref: str, path: str) -> str:
-    whole = f"{ref}/{path}" if path else ref
-    return f"artifactfs get {shlex.quote(whole)} ."
+def _find_on_disk(context: Context, place: Place) -> str:
+    """Return where something in a staging directory can be seen, for a shell; "" when it is not mounted."""
+    staging = place.viewed.staging
+    found = None if staging is None else find_path(context, staging)
+    return "" if found is None else _quote(os.path.join(os.fsencode(found), place.path) if place.path else found)
 
 
-def _format_code(ref: str, path: str, *, is_directory: bool) -> str:
-    first = f"import artifactfs\n\nrun = artifactfs.init()\nartifact = run.use_artifact({ref!r})\n"
+def _format_command(ref: str, path: bytes, *, is_directory: bool) -> str:
+    # A directory is copied to ./artifacts unless its place is new or empty, which this one seldom is.
+    return f"artifactfs get {_quote(join_path(ref.encode(), path) if path else ref)}{'' if is_directory else ' .'}"
+
+
+def _quote(word: str | bytes) -> str:
+    r"""Return a word for bash or zsh; bytes that are not UTF-8, and what would not be seen, as escapes.
+
+    >>> print(_quote("a b"), _quote(b"it's \xff"))
+    'a b' $'it\'s \xff'
+    """
+    data = os.fsencode(word)
+    text = data.decode("utf-8", "surrogateescape")
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + "".join(map(_escape, text)) + "'"
+
+
+def _escape(letter: str) -> str:
+    if letter in "\\'":
+        return "\\" + letter
+    if letter.isprintable():
+        return letter
+    return "".join(f"\\x{byte:02x}" for byte in letter.encode("utf-8", "surrogateescape"))
+
+
+def _format_code(ref: str, path: bytes, *, is_directory: bool) -> str:
+    try:
+        imports, named = "import artifactfs", repr(path.decode())
+    except UnicodeDecodeError:
+        imports, named = "import os\n\nimport artifactfs", f"os.fsdecode({path!r})"
+    first = f"{imports}\n\nrun = artifactfs.init()\nartifact = run.use_artifact({ref!r})\n"
     if is_directory:
-        return first + f"directory = artifact.download({f'path_prefix={path!r}' if path else ''})"
-    return first + f"path = artifact.get_entry({path!r}).download()"
+        return first + f"directory = artifact.download({f'path_prefix={named}' if path else ''})"
+    return first + f"path = artifact.get_entry({named}).download()"

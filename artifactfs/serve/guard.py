@@ -23,6 +23,16 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 CSRF_HEADER: Final = "x-csrf-token"
+LOCKED: Final = """\
+<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>artifactfs</title></head>
+<body>
+<h1>A token is required</h1>
+<p>Open the address that <code>artifactfs ui</code> printed: it has the token, which this browser then keeps.</p>
+</body>
+</html>
+"""
 SAFE: Final = ("GET", "HEAD", "OPTIONS")
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; "
@@ -130,9 +140,7 @@ class Guard:
                 421, f"{headers.get('host', '')!r} is no name of this server", hint="artifactfs ui --allow-host NAME"
             )
         if not self._access.has_token(headers):
-            return self._take_token(scope) or refuse(
-                401, "a token is required", hint="open the address that `artifactfs ui` printed"
-            )
+            return self._take_token(scope) or _ask_for_token(scope)
         moved = None if scope["path"].startswith("/api/") else self._take_token(scope)
         return moved or self._access.find_refusal(scope["method"], headers)
 
@@ -145,8 +153,16 @@ class Guard:
         rest = urlencode([(name, value) for name, value in query if name != "token"])
         path = "/" + scope["raw_path"].decode("latin-1").lstrip("/")  # two slashes would lead to another host
         response = RedirectResponse(path + (f"?{rest}" if rest else ""), 303)
-        response.set_cookie(self._access.cookie, self._access.token, httponly=True, samesite="strict", path="/")
+        # Lax: a link of another site may lead to a page; what changes something carries more than the cookie.
+        response.set_cookie(self._access.cookie, self._access.token, httponly=True, samesite="lax", path="/")
         return response
+
+
+def _ask_for_token(scope: Scope) -> Response:
+    """Return the refusal of who has no token: a page where pages are, else JSON."""
+    if scope["method"] in ("GET", "HEAD") and not scope["path"].startswith(("/api/", "/static/")):
+        return Response(LOCKED, 401, {"Cache-Control": "no-store"}, "text/html")
+    return refuse(401, "a token is required", hint="open the address that `artifactfs ui` printed")
 
 
 def _is_same(given: str, wanted: str) -> bool:

@@ -181,11 +181,7 @@ def get_staging(context: Context, wanted: StagingParameters) -> StagingChanges:
 
 def staging_fields(context: Context, staging: Staging) -> StagingFields:
     """Return a staging directory as members of a JSON object."""
-    path = None
-    if os.path.isdir(context.places.runtime):
-        path = api.find_staging_path(
-            context.places, context.repository.id, collection=staging.collection, name=staging.name
-        )
+    path = find_path(context, staging)
     known: dict[str, Any] = describe(staging)
     wanted = ("staging", "base", "committed", "followed", "driver", "quota", "quota_used")
     fields: dict[str, Any] = {
@@ -195,6 +191,15 @@ def staging_fields(context: Context, staging: Staging) -> StagingFields:
         **name_fields("upper", staging.upper),
     }
     return cast("StagingFields", fields)
+
+
+def find_path(context: Context, staging: Staging) -> str | None:
+    """Return where a staging directory can be seen; None when it is not mounted."""
+    if not os.path.isdir(context.places.runtime):
+        return None
+    return api.find_staging_path(
+        context.places, context.repository.id, collection=staging.collection, name=staging.name
+    )
 
 
 def find_staging(area: StagingArea, ref: str) -> Staging:

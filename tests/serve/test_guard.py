@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from artifactfs.serve.guard import POLICY, Access
-from tests.serve.support import Client, open_client
+from artifactfs.serve.api import WRITING
+from artifactfs.serve.guard import POLICY, SAFE, Access
+from tests.serve.support import Client, fill, open_client
 
 ALIAS = {"ref": "animals:v0", "aliases": ["new"]}
 
@@ -37,8 +38,29 @@ def test_a_token_is_asked_for_and_kept_in_a_cookie(shown: Path) -> None:
         moved = client.http.get("http://127.0.0.1:8265//evil.example/x?a=1&token=secret", follow_redirects=False)
         assert (moved.status_code, moved.headers["location"]) == (303, "/evil.example/x?a=1")
         cookie = moved.headers["set-cookie"]
-        assert all(word in cookie for word in ("artifactfs=secret", "HttpOnly", "SameSite=strict"))
+        assert all(word in cookie for word in ("artifactfs=secret", "HttpOnly", "SameSite=lax"))
         assert client.http.get("/api/server").status_code == 200
+
+
+def test_a_page_without_a_token_says_what_to_do(shown: Path) -> None:
+    with open_client(shown, token="secret") as client:
+        for path in ("/", "/v/animals:v0/images?view=grid", "/apian"):
+            page = client.http.get(path)
+            assert (page.status_code, page.headers["content-type"]) == (401, "text/html; charset=utf-8")
+            assert "<code>artifactfs ui</code>" in page.text
+        for path in ("/api/server", "/static/app.js"):
+            assert client.http.get(path).json()["error"]["kind"] == "AccessDeniedError"
+        assert client.http.post("/").json()["error"]["kind"] == "AccessDeniedError"
+
+
+def test_with_the_cookie_alone_another_site_changes_nothing(tmp_path: Path) -> None:
+    assert not {operation.method for operation in WRITING} & set(SAFE)
+    fill(tmp_path)
+    with open_client(tmp_path, may_write=True, token="secret") as client:
+        client.http.cookies.set("artifactfs", "secret")
+        for headers in ({"X-CSRF-Token": ""}, {"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+            client.send("POST", "aliases/set", ALIAS, 403, **headers)
+        assert client.send("POST", "aliases/set", ALIAS)["aliases"]
 
 
 def test_nothing_is_changed_without_write(client: Client) -> None:

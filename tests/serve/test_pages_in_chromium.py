@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.serve.browser import MISSING, Look, look, open_browser, serve, until
 from tests.serve.support import HOSTILE_NAMES, Client, fill, open_client
@@ -183,6 +183,83 @@ def test_tables_are_copied_and_times_say_when_exactly(browser: Browser, address:
         seen.check()
 
 
+def test_a_previewed_table_is_copied_with_its_head(browser: Browser, address: str) -> None:
+    with look(browser, address) as seen:
+        seen.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page = seen.open("/v/animals:v0/rows.csv")
+        page.get_by_role("button", name="copy table").click()
+        expect(page.locator("#status")).to_contain_text("table copied")
+        assert page.evaluate("navigator.clipboard.readText()") == "name\tage\tgood\ncat\t3\ttrue\ndog\t4.5\tfalse"
+        seen.check()
+
+
+def test_a_preview_that_comes_late_is_not_shown(seen: Look) -> None:
+    page = seen.open("/v/animals:v0")
+    waiting: list[Route] = []
+    page.route("**/api/preview?*path=notes.txt", lambda route: waiting.append(route))  # noqa: PLW0108
+    page.locator(".row", has_text="notes.txt").click()
+    page.locator(".row", has_text="code.py").click()
+    expect(page.locator(".side h2")).to_have_text("code.py")
+    with page.expect_response("**/api/preview?*path=notes.txt"):
+        waiting[0].continue_()
+    page.wait_for_timeout(200)
+    expect(page.locator(".side h2")).to_have_text("code.py")
+
+
+def test_the_way_up_by_keys(seen: Look) -> None:
+    page = seen.open("/v/animals:v0")
+    page.locator(".row", has_text="images").click()
+    page.locator(".row", has_text="dog.png").click()
+    expect(page.locator(".side h2")).to_have_text("dog.png")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(".row.current")).to_contain_text("images")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(".row", has_text="dog.png")).to_have_count(0)
+    page = seen.open("/v/animals:v0/images/dog.png?view=grid")
+    for key, address in (("h", "/v/animals:v0/images?view=grid"), ("Backspace", "/v/animals:v0?view=grid")):
+        page.keyboard.press(key)
+        page.wait_for_url(seen.address + address)
+        page.wait_for_selector("main:not([aria-busy])")
+    page.keyboard.press("h")
+    page.wait_for_url(f"{seen.address}/c/animals")
+    page.keyboard.press("?")
+    expect(page.locator("dialog")).to_contain_text("to the directory that it is in")
+
+
+def test_the_search_box_has_the_query_of_the_address(seen: Look) -> None:
+    page = seen.open("/?q=type%3Dmodel")
+    box = page.locator("#search")
+    expect(box).to_have_value("type=model")
+    box.fill("name=animals")
+    box.press("Enter")
+    expect(page.locator("main")).to_contain_text("animals:v0")
+    page.go_back()
+    expect(box).to_have_value("type=model")
+    page.get_by_role("link", name="Runs").click()
+    expect(box).to_have_value("")
+
+
+def test_a_click_on_a_difference_asks_once(seen: Look) -> None:
+    page = seen.open("/diff/animals:v0/animals:v1")
+    expect(page.locator(".pair img")).to_have_count(2)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/diff/file" in request.url else None)
+    page.locator(".row", has_text="notes.txt").click()
+    expect(page.locator(".line.added")).to_have_text("+three\n")
+    page.wait_for_timeout(200)
+    assert len(asked) == 1
+
+
+def test_the_lineage_follows_the_theme(seen: Look) -> None:
+    page = seen.open("/lineage/model:v0")
+    fill_of = "getComputedStyle(document.querySelector('.graph').shadowRoot.querySelector('rect.v')).fill"
+    light = page.evaluate(fill_of)
+    page.keyboard.press("t")
+    assert page.evaluate(fill_of) == light
+    page.keyboard.press("t")
+    assert (light, page.evaluate(fill_of)) == ("rgb(221, 244, 255)", "rgb(12, 45, 107)")
+
+
 def test_nothing_of_a_hostile_version_runs(browser: Browser, address: str) -> None:
     with look(browser, address) as seen:
         for name in (*HOSTILE_NAMES, "script.svg", "page.html", "evil.md", "evil.csv"):
@@ -216,6 +293,18 @@ def test_the_policy_refuses_what_the_page_itself_would_do_wrong(browser: Browser
         page.evaluate("() => { const one = new Image(); one.src = 'http://evil.example/x'; document.body.append(one) }")
         with page.expect_console_message(lambda message: "evil.example" in message.text):
             page.evaluate("() => { const one = new Image(); one.src = 'http://evil.example/y' }")
+
+
+def test_a_link_of_another_site_leads_to_a_page(browser: Browser, shown: Path) -> None:
+    with serve(shown, "--write") as url, browser.new_context() as context:
+        page, base = context.new_page(), url.partition("?")[0].rstrip("/")
+        link = f"<a href='{base}/c/animals'>look</a>"
+        page.route("http://other.example/", lambda route: route.fulfill(body=link, content_type="text/html"))
+        for address, text in (("http://other.example/", "A token is required"), (url, "animals")):
+            page.goto(address)
+            page.goto("http://other.example/")
+            page.get_by_role("link", name="look").click()
+            expect(page.locator("h1").first).to_contain_text(text)
 
 
 class TestWriting:

@@ -10,7 +10,7 @@ import pytest
 from artifactfs.errors import UsageError
 from artifactfs.serve.previews.arrays import read_arrays
 from artifactfs.serve.previews.markdown import DEPTH, parse_markdown
-from artifactfs.serve.previews.tables import COUNTED_BYTES, read_table
+from artifactfs.serve.previews.tables import COUNTED_BYTES, PARSED_BYTES, read_table
 from artifactfs.serve.previews.text import decode_text, split_lines
 from tests.serve.support import Client
 
@@ -109,6 +109,25 @@ def test_rows_of_a_long_table_are_counted_or_estimated() -> None:
     assert (counted["row_count"], counted["is_exact"], len(counted["rows"])) == (300_000, True, 100)
     estimated = read_table(Bytes(head, COUNTED_BYTES + 4), "csv")
     assert (estimated["is_exact"], estimated["row_count"]) == (False, pytest.approx(COUNTED_BYTES / 4, rel=0.01))
+
+
+def test_rows_are_counted_where_line_ends_are_not_those_of_rows() -> None:
+    quoted = read_table(Bytes(b"a,b\n" + b'"x\n\ny",2\n' * 200_000), "csv")
+    assert (quoted["row_count"], quoted["is_exact"]) == (200_000, True)
+    blank = read_table(Bytes(b"a,b\r\n" + b"1,2\r\n\r\n" * 200_000 + b"3,4"), "csv")
+    assert (blank["row_count"], blank["is_exact"]) == (200_001, True)
+    blank = read_table(Bytes(b'{"a": "\\""}\n \n' * 200_000), "jsonl")
+    assert (blank["row_count"], blank["is_exact"]) == (200_000, True)
+    short = read_table(Bytes(b"a\n" + b'"1\n2"\n' * 150), "csv")
+    assert (short["row_count"], len(short["rows"]), short["is_exact"]) == (150, 100, True)
+    many = read_table(Bytes(b"a,b\n" + b'"x\ny",2\n' * (PARSED_BYTES // 8 + 100)), "csv")
+    assert (many["row_count"], many["is_exact"]) == (pytest.approx(PARSED_BYTES / 8, rel=0.01), False)
+
+
+def test_lines_of_json_end_at_line_feeds_only() -> None:
+    text = "one\x85two\u2028three\u2029four"
+    table = read_table(Bytes(f'{{"a": "{text}"}}\r\n{{"a": "b"}}\n'.encode()), "jsonl")
+    assert (table["rows"], table["row_count"]) == ([[text], ["b"]], 2)
 
 
 def test_tables_of_odd_shapes() -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import subprocess
 import tarfile
 from pathlib import Path
 from urllib.parse import quote
 
+import pytest
+
 from artifactfs.repository.put import put_paths
 from artifactfs.repository.referring import Referred
+from tests.serve.browser import PROGRAM, environment_of
 from tests.serve.support import AUTHOR, HOSTILE_NAMES, Client, open_client, open_one
 
 
@@ -98,6 +102,39 @@ def test_an_entry_says_what_changed_it_last_and_how_to_use_it(client: Client) ->
     )
     assert found["command"] == "artifactfs get animals:v2/notes.txt ."
     compile(found["code"], "code", "exec")
+
+
+def test_how_to_use_an_entry_works_whatever_its_name_is(writable: Client, tmp_path: Path) -> None:
+    client = writable  # the code makes runs
+    environment = {**environment_of(client.folder), "PYTHONPATH": str(Path(__file__).parents[2])}
+    entries = client.get("entries", ref="hostile")["entries"]
+    places = [("animals", ""), ("animals", "images"), ("animals", "notes.txt"), ("animals", "link")]
+    places += [("hostile", base64.b64decode(each["path_base64"])) for each in entries if "path_base64" in each]
+    places += [("hostile", "a\nb\tc.txt"), ("hostile", HOSTILE_NAMES[1]), ("hostile", HOSTILE_NAMES[4])]
+    for number, (ref, path) in enumerate(places):
+        folder = tmp_path / "used" / str(number)
+        (folder / "other").mkdir(parents=True)
+        found = client.http.get(f"/api/entry?ref={ref}&path={quote(path)}").json()
+        script = f'artifactfs() {{ "$PYTHON" -c "$MAIN" "$@"; }}\n{found["command"]}'
+        variables = {**environment, "PYTHON": PROGRAM[0], "MAIN": PROGRAM[2]}
+        subprocess.run(["bash", "-ec", script], env=variables, cwd=folder, check=True)
+        copied = {each.relative_to(folder) for each in folder.rglob("*") if not each.is_dir()}
+        assert copied
+        subprocess.run([PROGRAM[0], "-c", found["code"]], env=environment, cwd=folder / "other", check=True)
+        assert [each for each in (folder / "other").rglob("*") if not each.is_dir()]
+
+
+def test_of_a_staging_directory_only_its_place_on_disk_is_offered(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def use(path: str) -> tuple[str, str]:
+        found = client.get("entry", ref="animals:@staging", path=path)
+        return found["command"], found["code"]
+
+    assert use("notes.txt") == use("") == ("", "")
+    monkeypatch.setattr("artifactfs.serve.entries.find_path", lambda *_: "/mnt/a b")
+    assert use("notes.txt") == ("'/mnt/a b/notes.txt'", "")
+    assert use("") == ("'/mnt/a b'", "")
 
 
 def test_hostile_names_are_found_by_what_they_are(client: Client) -> None:

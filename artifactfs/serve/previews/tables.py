@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import IO, TYPE_CHECKING, Any, Final, TypedDict
 
 import msgspec
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 HEAD_BYTES: Final = 512 << 10
 COUNTED_BYTES: Final = 64 << 20
 """Rows of larger texts are estimated."""
+PARSED_BYTES: Final = 16 << 20
+"""So are those of larger ones with quotes, in which a line's end need not be a row's."""
 ROWS: Final = 100
 COLUMNS: Final = 200
 CELL_CHARACTERS: Final = 500
@@ -63,13 +65,14 @@ def read_table(file: ReadableFile, suffix: str) -> Table:
     text = head.decode("utf-8-sig", "replace")
     if not is_whole:
         text = text[: text.rfind("\n") + 1] or text
-    table = _read_json_lines(text) if suffix in ("jsonl", "ndjson") else _read_csv(text, suffix)
-    _count(table, file, head, header=0 if suffix in ("jsonl", "ndjson") else 1)
+    delimiter = "" if suffix in ("jsonl", "ndjson") else "\t" if suffix == "tsv" else _guess_delimiter(text)
+    table = _read_csv(text, delimiter) if delimiter else _read_json_lines(text)
+    if not is_whole or len(table["rows"]) >= ROWS:
+        _count(table, file, head, delimiter)
     return table
 
 
-def _read_csv(text: str, suffix: str) -> Table:
-    delimiter = "\t" if suffix == "tsv" else _guess_delimiter(text)
+def _read_csv(text: str, delimiter: str) -> Table:
     rows: list[list[str]] = []
     try:
         for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
@@ -95,7 +98,7 @@ def _guess_delimiter(text: str) -> str:
 
 def _read_json_lines(text: str) -> Table:
     found: list[dict[str, Any]] = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # not splitlines: JSON may have other ends of lines in its texts
         if not line.strip():
             continue
         try:
@@ -196,16 +199,40 @@ def _format(value: Any) -> str | None:
     return str(value)
 
 
-def _count(table: Table, file: ReadableFile, head: bytes, *, header: int) -> None:
-    """Count the lines of a text; of a long one, estimate them by those at its beginning."""
-    lines, ends = head.count(b"\n"), head.endswith(b"\n")
-    if len(head) < file.size <= COUNTED_BYTES:
-        for at in range(len(head), file.size, _STEP):
-            data = file.read_at(at, _STEP)
-            lines, ends = lines + data.count(b"\n"), data.endswith(b"\n")
-    elif len(head) < file.size:
-        table["row_count"] = max(0, round(lines * file.size / len(head)) - header)
-        table["is_exact"] = False
-        return
-    if len(head) < file.size or len(table["rows"]) >= ROWS:
-        table["row_count"] = max(0, lines + (not ends) - header)
+def _count(table: Table, file: ReadableFile, head: bytes, delimiter: str) -> None:
+    """Count the rows of a text; of a long one, estimate them by those at its beginning."""
+    header = 1 if delimiter else 0
+    rows = None
+    if file.size <= COUNTED_BYTES:
+        parts = (file.read_at(at, _STEP) for at in range(0, file.size, _STEP))
+        rows = _count_lines(parts, delimiter)
+        if rows is None and file.size <= PARSED_BYTES:
+            rows = _count_parsed(io.BufferedReader(VersionFile(file), _STEP), delimiter)
+    table["is_exact"] = rows is not None
+    if rows is None:
+        at_first = _count_lines([head], delimiter) or _count_parsed(io.BytesIO(head), delimiter) or len(table["rows"])
+        rows = round(at_first * file.size / len(head))
+    table["row_count"] = max(0, rows - header)
+
+
+def _count_lines(parts: Iterable[bytes], delimiter: str) -> int | None:
+    """Return how many lines hold anything; None when there are quotes, which may hold a line's end."""
+    rows, last = 0, b"\n"
+    for part in parts:
+        if delimiter and b'"' in part:
+            return None
+        data = last + (part.replace(b"\r", b"\n") if delimiter else part.translate(None, b" \t\r"))
+        while b"\n\n" in data:
+            data = data.replace(b"\n\n", b"\n")
+        rows += data.count(b"\n") - data.endswith(b"\n")
+        last = data[-1:]
+    return rows
+
+
+def _count_parsed(data: IO[bytes], delimiter: str) -> int | None:
+    """Return how many rows there are; None when they cannot be told."""
+    text = io.TextIOWrapper(data, "utf-8-sig", "replace", newline="")
+    try:
+        return sum(1 for row in csv.reader(text, delimiter=delimiter) if row)
+    except csv.Error:
+        return None

@@ -4,7 +4,7 @@ import { getServer } from "./api.js";
 import { h, put, say, showError } from "./dom.js";
 
 const KEYS = [["/", "search"], ["g c", "catalogue"], ["g r", "runs"], ["g m", "this machine"], ["j k", "next and previous line"],
-  ["Enter", "open"], ["h Backspace", "up"], ["t", "light, dark, as the system"], ["+ - 0", "lineage: nearer, farther, all"], ["?", "this list"]];
+  ["Enter", "open"], ["h Backspace", "to the directory that it is in; on other pages back"], ["t", "light, dark, as the system"], ["+ - 0", "lineage: nearer, farther, all"], ["?", "this list"]];
 // Addresses, the module of their page, and its function there. Modules are loaded when they are first shown.
 const ROUTES = [
   [/^\/$/, "catalogue", "catalogue"], [/^\/c\/([^/]+)$/, "catalogue", "collection"], [/^\/v\/([^/]+)(?:\/(.*))?$/, "version", "version"],
@@ -37,6 +37,7 @@ async function show() {
   if (match && leave?.follow && shown === name && leave.follow(raw, new URLSearchParams(search))) return;
   leave?.();
   leave = null;
+  putQuery();
   main.setAttribute("aria-busy", "true");
   document.body.dataset.page = name || "";
   try {
@@ -58,6 +59,12 @@ async function show() {
   }
 }
 
+/** Show the query of the address in the search box. */
+function putQuery() {
+  const field = document.getElementById("search");
+  if (field) field.value = new URLSearchParams(location.search).get("q") || "";
+}
+
 function applyTheme(theme) {
   if (theme) document.documentElement.dataset.theme = theme;
   else delete document.documentElement.dataset.theme;
@@ -67,6 +74,7 @@ function turnTheme() {
   const next = { "": "light", light: "dark", dark: "" }[localStorage.getItem("theme") || ""];
   localStorage.setItem("theme", next);
   applyTheme(next);
+  dispatchEvent(new Event("theme"));
   say(next ? `${next} mode` : "as the system has it");
 }
 
@@ -76,6 +84,13 @@ function showKeys() {
     h("button", { onclick: () => dialog.close(), autofocus: true }, "close"));
   document.body.append(dialog);
   dialog.showModal();
+}
+
+/** Go to what holds what is shown, as the page says; without that, back. */
+function goUp() {
+  const up = main.querySelector("a[rel=up]");
+  if (up) go(up.pathname + up.search);
+  else window.history.back();
 }
 
 function moveRow(step) {
@@ -98,7 +113,7 @@ function onKey(event) {
   else if (["j", "ArrowDown"].includes(event.key) && moveRow(1)) { /* moved */ }
   else if (["k", "ArrowUp"].includes(event.key) && moveRow(-1)) { /* moved */ }
   else if (event.key === "Enter" && document.activeElement.dataset?.href) go(document.activeElement.dataset.href);
-  else if (["h", "Backspace"].includes(event.key)) window.history.back();
+  else if (["h", "Backspace"].includes(event.key)) goUp();
   else { isAfterG = event.key === "g"; return; }
   isAfterG = false;
   event.preventDefault();
@@ -118,7 +133,6 @@ function onClick(event) {
 
 function makeTop(server) {
   const search = h("input", { id: "search", type: "search", placeholder: "type=model and metadata.accuracy > 0.9", "aria-label": "Search, in the language of artifactfs find", autocomplete: "off", spellcheck: "false" });
-  search.value = new URLSearchParams(location.search).get("q") || "";
   const form = h("form", { role: "search", onsubmit: (event) => { event.preventDefault(); go(search.value.trim() ? `/?q=${encodeURIComponent(search.value.trim())}` : "/"); } }, search);
   put(document.getElementById("top"),
     h("a", { href: "/", class: "brand" }, h("img", { src: "/static/icon.svg", alt: "", width: 22, height: 22 }), "artifactfs"),
@@ -127,6 +141,7 @@ function makeTop(server) {
     h("span", { class: "where", title: `${server.repository}\nartifactfs ${server.version}` }, server.repository.split("/").pop() || server.repository, server.may_write ? h("span", { class: "chip warn" }, "write") : null),
     h("button", { class: "small", type: "button", title: "Light or dark (t)", "aria-label": "Light or dark", onclick: turnTheme }, "◐"),
     h("button", { class: "small", type: "button", title: "Keys (?)", "aria-label": "Keys", onclick: showKeys }, "?"));
+  putQuery();
 }
 
 applyTheme(localStorage.getItem("theme") || "");

@@ -45,7 +45,7 @@ function elements(nodes, ref) {
 
 export function tableOf(found) {
   const rows = found.rows.map((cells) => ({ cells: cells.map((cell) => (cell === null ? h("span", { class: "quiet" }, "null") : cell)), text: cells.map((cell) => cell ?? "") }));
-  const named = found.columns.map(({ name, type }) => ({ name: h("span", {}, name, h("span", { class: "type" }, type)), right: /^(u?int|integer|number|float|double)/.test(type) }));
+  const named = found.columns.map(({ name, type }) => ({ name: h("span", {}, name, h("span", { class: "type" }, type)), text: name, right: /^(u?int|integer|number|float|double)/.test(type) }));
   return [h("p", { class: "quiet" }, `${found.is_exact ? "" : "about "}${plural(found.row_count, "row")}, ${plural(found.columns.length + found.more_columns, "column")}${found.row_count > rows.length ? `; the first ${rows.length} rows are shown` : ""}`), table(named, rows)];
 }
 

@@ -4,13 +4,13 @@ import { copyText, h } from "./dom.js";
 
 /**
  * Return a table.
- * columns: [{name, right}]; rows: [{cells: [element or text], href, text: [strings to copy]}].
+ * columns: [{name, right, text: name to copy}]; rows: [{cells: [element or text], href, text: [strings to copy]}].
  */
 export function table(columns, rows, { caption } = {}) {
   const body = h("tbody", {}, rows.map((row) => h("tr", row.href ? { class: "link", tabindex: "0", data: { href: row.href } } : {},
     row.cells.map((cell, at) => h("td", { class: columns[at].right ? "right" : null }, cell)))));
   const copy = () => copyText(
-    [columns.map((column) => column.name), ...rows.map((row) => row.text || row.cells.map(textOf))]
+    [columns.map((column) => column.text ?? column.name), ...rows.map((row) => row.text || row.cells.map(textOf))]
       .map((cells) => cells.map((cell) => String(cell).replaceAll(/[\t\n]/g, " ")).join("\t")).join("\n"), "table copied");
   return h("div", { class: "table" },
     h("div", { class: "tablehead" }, caption ? h("h2", {}, caption) : h("span"), h("button", { class: "small", type: "button", onclick: copy }, "copy table")),

@@ -8,8 +8,8 @@ import { Pages, VirtualList } from "./virtual.js";
 const SIGNS = { image: "▣", table: "▦", audio: "♪", video: "▶", arrays: "▤", markdown: "¶", link: "↪", file: "·" };
 
 class Directory {
-  constructor(tree, path, depth, window) {
-    Object.assign(this, { path, depth, total: window.total, readme: window.readme });
+  constructor(tree, path, depth, window, { parent = null, number = 0 } = {}) {
+    Object.assign(this, { path, depth, parent, number, total: window.total, readme: window.readme });
     this.open = new Map(); // Directories inside that are open, by their number here.
     this.pages = new Pages(async (offset, limit) => (await get("entries", { ref: tree.ref, path_raw: path, offset, limit })).entries, { onload: () => tree.list.draw() });
     if (!window.offset) this.pages.seed(window.entries);
@@ -19,6 +19,15 @@ class Directory {
     let length = this.total;
     for (const inner of this.open.values()) length += inner.length;
     return length;
+  }
+
+  /** Return the line that shows this directory, or an entry of it: -1 for the first directory of all. */
+  line() { return this.parent ? this.parent.lineOf(this.number) : -1; }
+
+  lineOf(number) {
+    let line = this.line() + 1 + number;
+    for (const [at, inner] of this.open) if (at < number) line += inner.length;
+    return line;
   }
 
   /** Return directory and number of what the line shows, counted from this directory's first. */
@@ -89,7 +98,7 @@ export class Tree {
       return;
     }
     const path = encodePath(entry), window = await get("entries", { ref: this.ref, path_raw: path, limit: 200 });
-    directory.open.set(number, new Directory(this, path, directory.depth + 1, window));
+    directory.open.set(number, new Directory(this, path, directory.depth + 1, window, { parent: directory, number }));
     this.list.setTotal(this.root.length);
   }
 
@@ -99,6 +108,7 @@ export class Tree {
     const isOpen = directory.open.has(number);
     if (["ArrowRight", "l"].includes(key) && entry.kind === "directory" && !isOpen) this.turn(directory, number, entry);
     else if (key === "ArrowLeft" && isOpen) this.turn(directory, number, entry);
+    else if (key === "ArrowLeft" && directory.parent) this.list.moveTo(directory.line());
     else if (key === " ") this.activate(line);
     else return false;
     return true;

@@ -10,7 +10,6 @@ const PAGE = 200;
 
 export async function catalogue(page, _raw, parameters) {
   const query = parameters.get("q");
-  document.getElementById("search")?.setAttribute("value", query || "");
   if (query) return find(page, query);
   document.title = "Catalogue · artifactfs";
   const found = await get("collections", { limit: 1000 });

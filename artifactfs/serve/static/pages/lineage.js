@@ -6,6 +6,7 @@ import { count, plural, time } from "../format.js";
 import { table } from "../table.js";
 
 const CHOICES = { direction: ["both", "up", "down"], show: ["all", "versions", "runs"], clusters: ["auto", "always", "never"] };
+const LOOKS = "svg{position:absolute;inset:0;width:100%;height:100%}g{cursor:pointer}g:focus-visible rect,g:hover rect{filter:brightness(1.1);stroke-width:3}";
 const TITLES = { direction: "direction", show: "nodes", clusters: "draw what is alike as one" };
 
 export async function lineage(page, [raw], parameters) {
@@ -27,6 +28,9 @@ export async function lineage(page, [raw], parameters) {
     h("p", { class: "quiet" }, `${plural(graph.node_count, "node")}${graph.is_clustered ? `, drawn as ${count(graph.nodes.length)}: a thick frame stands for several; choose it to open it` : ""}${graph.is_cut ? "; there is more than is shown: choose a node at the edge, or more steps" : ""}.`),
     view.element, h("details", {}, h("summary", {}, "The same as a table"), list(graph)));
   page.addEventListener("shown", () => { view.fit(); view.element.focus({ preventScroll: true }); }, { once: true });
+  const paint = () => view.paint();
+  addEventListener("theme", paint);
+  return () => removeEventListener("theme", paint);
 }
 
 function open(found, wanted, turn) {
@@ -64,11 +68,11 @@ class View {
     this.whole = this.svg.viewBox.baseVal;
     [this.width, this.height] = [this.whole.width, this.whole.height];
     this.element = h("div", { class: "graph", tabindex: "0", role: "application", "aria-label": "Lineage; the same is in the table below", onwheel: (event) => this.wheel(event), onpointerdown: (event) => this.grab(event), onkeydown: (event) => this.key(event) });
-    const root = this.element.attachShadow({ mode: "open" }), sheet = new CSSStyleSheet();
-    const dark = document.documentElement.dataset.theme, text = graph.style;
-    // Its style goes where the policy allows it; a theme that was chosen goes before that of the system.
-    sheet.replaceSync((dark ? text.replace("(prefers-color-scheme:dark)", dark === "dark" ? "all" : "not all") : text) + "svg{position:absolute;inset:0;width:100%;height:100%}g{cursor:pointer}g:focus-visible rect,g:hover rect{filter:brightness(1.1);stroke-width:3}");
-    root.adoptedStyleSheets = [sheet];
+    const root = this.element.attachShadow({ mode: "open" });
+    this.style = graph.style;
+    this.sheet = new CSSStyleSheet();
+    this.paint();
+    root.adoptedStyleSheets = [this.sheet];
     root.append(this.svg);
     for (const group of this.svg.querySelectorAll("g[data-node]")) {
       const found = this.nodes.get(group.getAttribute("data-node"));
@@ -79,6 +83,12 @@ class View {
       group.addEventListener("click", choose);
       group.addEventListener("keydown", (event) => { if (event.key === "Enter") { this.hasMoved = false; choose(); event.stopPropagation(); } });
     }
+  }
+
+  /** Set the style sheet, where the policy allows it; a theme that was chosen goes before that of the system. */
+  paint() {
+    const { theme } = document.documentElement.dataset;
+    this.sheet.replaceSync((theme ? this.style.replace("(prefers-color-scheme:dark)", theme === "dark" ? " all" : " not all") : this.style) + LOOKS);
   }
 
   set([x, y, width, height]) {

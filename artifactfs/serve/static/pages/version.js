@@ -19,20 +19,30 @@ export async function version(page, [rawRef, rawPath = ""], parameters) {
   const isDirectory = entry.entry.kind === "directory", directory = isDirectory ? path : parentOf(path);
   document.title = `${entry.ref}${path ? `/${visible(entry.entry.path)}` : ""} · artifactfs`;
   const side = h("section", { class: "side", "aria-label": "What is chosen" }), where = h("div"), isGrid = parameters.get("view") === "grid";
+  let turn = 0;
+  const up = h("span");
+  const place = (at) => {
+    put(where, crumbs(versionAddress, ref, at));
+    const above = at ? versionAddress(ref, parentOf(at)) + (isGrid ? "?view=grid" : "") : `/c/${encode(ref.split(":")[0])}`;
+    put(up, h("a", { href: above, rel: "up" }, "up"));
+  };
   const select = (chosen, at) => {
     const address = versionAddress(ref, at) + (isGrid ? "?view=grid" : "");
     if (isGrid && chosen.kind === "directory") { dispatchEvent(new CustomEvent("go", { detail: { address } })); return; }
     window.history.replaceState(null, "", address);
-    fill(side, ref, at, detail).catch((error) => put(side, showError(error)));
-    put(where, crumbs(versionAddress, ref, at));
+    // What was asked for earlier may come later: it is not shown any more.
+    const mine = ++turn;
+    about(ref, at, detail).catch(showError).then((found) => { if (mine === turn) put(side, found); });
+    place(at);
   };
   const list = isGrid ? new Grid(ref, { onselect: select }) : new Tree(ref, { onselect: select });
   const toggle = versionAddress(ref, path) + (isGrid ? "" : "?view=grid");
-  put(where, crumbs(versionAddress, ref, path));
+  place(path);
   put(page, head(detail, entry, server), h("div", { class: "toolbar" }, where, h("span", { class: "links" },
-    directory ? h("a", { href: versionAddress(ref, parentOf(directory)) + (isGrid ? "?view=grid" : "") }, "up") : null, h("a", { href: toggle }, isGrid ? "as a tree" : "as a grid"))),
+    up, h("a", { href: toggle }, isGrid ? "as a tree" : "as a grid"))),
     h("div", { class: "split" }, h("section", { class: "files", "aria-label": "Files" }, list.element), side));
-  const [window_] = await Promise.all([list.load(directory, isDirectory ? "" : lastOf(path)), fill(side, ref, path, detail, entry)]);
+  const [window_, found] = await Promise.all([list.load(directory, isDirectory ? "" : lastOf(path)), about(ref, path, detail, entry)]);
+  put(side, found);
   if (isDirectory && window_.readme && !isGrid) showReadme(side, ref, directory, window_.readme);
   page.addEventListener("shown", () => { list.measure?.(); list.list.draw(); list.element.focus({ preventScroll: true }); }, { once: true });
 }
@@ -49,13 +59,14 @@ function head(detail, entry, server) {
     found.description ? h("p", { class: "description" }, found.description) : null);
 }
 
-async function fill(side, ref, path, detail, known = null) {
+/** Return what is known of a path of a version. */
+async function about(ref, path, detail, known = null) {
   const entry = known || (await get("entry", { ref, path_raw: path }));
   const found = entry.entry, isDirectory = found.kind === "directory";
   const preview = path && !isDirectory ? await get("preview", { ref, path_raw: path }).catch((error) => error) : null;
   const shown = preview instanceof Error ? showError(preview) : preview ? showPreview(preview, entry.ref, path) : null;
-  put(side, path ? h("h2", {}, visible(found.name)) : null, shown ? h("div", { class: "preview" }, shown) : null, h("div", { class: "readme" }),
-    path ? aboutEntry(entry, path) : aboutVersion(detail, entry));
+  return [path ? h("h2", {}, visible(found.name)) : null, shown ? h("div", { class: "preview" }, shown) : null, h("div", { class: "readme" }),
+    path ? aboutEntry(entry, path) : aboutVersion(detail, entry)];
 }
 
 /** Return a button that asks whether what a reference names is still the same. */
@@ -92,13 +103,14 @@ function aboutVersion(detail, entry) {
 }
 
 function use(entry) {
-  return [h("h3", {}, "Use it"), h("div", { class: "snippet" }, h("pre", {}, entry.command), copyButton(entry.command)), h("div", { class: "snippet" }, h("pre", {}, entry.code), copyButton(entry.code))];
+  const found = [entry.command, entry.code].filter(Boolean);
+  return found.length ? [h("h3", {}, "Use it"), found.map((text) => h("div", { class: "snippet" }, h("pre", {}, text), copyButton(text)))] : null;
 }
 
 const digest = (text) => text && h("span", { class: "digest", title: text }, text.slice(0, 23), "… ", copyButton(text));
 
 async function showReadme(side, ref, directory, name) {
-  const path = encodePath({ path: name });
-  const preview = await get("preview", { ref, path_raw: path }).catch(() => null), place = side.querySelector(".readme");
-  if (preview && place && ["markdown", "text"].includes(preview.kind)) put(place, h("h3", {}, name), showPreview(preview, ref, path));
+  const path = encodePath({ path: name }), place = side.querySelector(".readme");
+  const preview = await get("preview", { ref, path_raw: path }).catch(() => null);
+  if (preview && ["markdown", "text"].includes(preview.kind)) put(place, h("h3", {}, name), showPreview(preview, ref, path));
 }
