@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,6 +35,9 @@ def command(*, dry_run: bool, no_repack: bool) -> None:
     or removed but still mounted by this user are kept whole. Commits may go on meanwhile; where they cannot, it says so
     and deletes nothing.
 
+    In an object store it waits an hour for commits under way before it deletes, and says until when. It may be ended at
+    any time.
+
     Packs of which less than half is needed, and small packs once there are eight of them, are repacked: what is needed
     is written again, which takes as much free space for a time, and the old packs are deleted.
     """
@@ -61,7 +66,8 @@ def command(*, dry_run: bool, no_repack: bool) -> None:
                 moved = _repack(session, repository, garbage, repacking)
                 garbage = find_garbage(repository, shown)
             with show_progress(session, "prune") as progress:
-                deleted = delete_garbage(repository, garbage, shown, progress=progress)
+                waiting = partial(_say_wait, session)
+                deleted = delete_garbage(repository, garbage, shown, progress=progress, waiting=waiting)
     if session.json:
         fields = {"packs": len(repacking.packs), "size": repacking.size, "live": repacking.live, "versions": moved}
         answer = {"dry_run": dry_run, **_garbage_fields(garbage), "deleted": _amount_fields(deleted)}
@@ -81,6 +87,11 @@ def _drop(session: Session, repository: Repository, expired: list[Draft]) -> lis
     for draft in dropped:
         session.note(f"dropped {draft}")
     return dropped
+
+
+def _say_wait(session: Session, until_ns: int) -> None:
+    until = time.strftime("%H:%M", time.localtime(until_ns // 10**9))
+    session.note(f"waiting until {until} for commits under way; ending this is safe, and deletes nothing")
 
 
 def _question(drafts: int, total: Amount, repacking: Repacking) -> str:

@@ -21,6 +21,7 @@ from artifactfs.errors import IntegrityError, InvalidNameError, NewerFormatError
 from artifactfs.paths import check_collection_name
 from artifactfs.repository.condemning import ListExclusion, forget_prunes
 from artifactfs.repository.drafts import Drafts
+from artifactfs.repository.exclusion import wait_silently
 from artifactfs.repository.format import find_format
 from artifactfs.repository.progress import NoProgress
 from artifactfs.repository.reach import PREFIXES, ObjectSet, find_object
@@ -132,6 +133,7 @@ def delete_garbage(
     shown: Callable[[], Shown] = show_nothing,
     *,
     progress: Progress | None = None,
+    waiting: Callable[[int], None] = wait_silently,
 ) -> Amount:
     """Delete what was found, but for what is reached by now, and return how much it was.
 
@@ -142,6 +144,7 @@ def delete_garbage(
         garbage: what `find_garbage` found.
         shown: says which versions somebody looks at; asked again.
         progress: is told of objects and bytes.
+        waiting: is told before a wait for commits under way when that ends, nanoseconds since 1970 UTC.
 
     Raises:
         BusyError: another process is writing; nothing was deleted.
@@ -159,7 +162,7 @@ def delete_garbage(
     deleted = Amount()
     if not total.count:
         return deleted
-    with exclusion.deleting(garbage.objects) as may_delete:
+    with exclusion.deleting(garbage.objects, waiting=waiting) as may_delete:
         _check_known(repository)
         states = _read_logs(repository, garbage._states)  # noqa: SLF001 (one module, one concern)
         _make_durable(repository, states.values())
