@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from artifactfs.blobstore.keys import COLLECTIONS_PREFIX, digest_key, log_key
 from artifactfs.errors import IntegrityError, InvalidNameError, NewerFormatError, translate_os_error
+from artifactfs.model import Collection as State
 from artifactfs.paths import check_collection_name
 from artifactfs.repository.condemning import ListExclusion, forget_prunes
 from artifactfs.repository.drafts import Drafts
@@ -31,7 +32,6 @@ from artifactfs.repository.usage import PackUsage
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from artifactfs.model import Collection as State
     from artifactfs.repository.drafts import Draft
     from artifactfs.repository.progress import Progress
     from artifactfs.repository.repack import KeptRoot
@@ -103,8 +103,8 @@ def find_garbage(
     Raises:
         NewerFormatError: the repository has something that this release does not know, so that it cannot know either
             what that reaches.
-        BlobMissingError, DigestMismatchError, MalformedError: a record or page is damaged, so that what it reaches is
-            not known.
+        BlobMissingError, DigestMismatchError, MalformedError: a record or page is damaged or missing, so that what it
+            reaches is not known.
     """
     progress = progress or NoProgress()
     _check_known(repository)
@@ -213,6 +213,8 @@ def _check_known(repository: Repository) -> None:
 def _read_logs(repository: Repository, known: dict[str, State]) -> dict[str, State]:
     """Return the state of every collection, deleted ones too: from their records alone, or from a state known so."""
     states = {}
+    witness = repository.witness
+    seen = {name: witness.find_last(name) for name in witness.names()}
     for name in repository.store.iter_children(COLLECTIONS_PREFIX):
         try:
             check_collection_name(name)
@@ -223,6 +225,8 @@ def _read_logs(repository: Repository, known: dict[str, State]) -> dict[str, Sta
         except IntegrityError as error:
             hint = "nothing was deleted; `artifactfs check` says more"
             raise type(error)(error.message, hint=hint, subject=error.subject) from error
+    for name, last in seen.items():
+        witness.check_not_cut(states.get(name) or State(name), last)
     return states
 
 
