@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--verify", is_flag=True, help="Check the log instead, also against what this machine has seen.")
 @click.option("--accept", is_flag=True, help="Take the log as it is from now on, though this machine has seen another.")
 def command(name: str, *, globs: tuple[str, ...], verify: bool, accept: bool) -> None:
-    """List the changes of a collection, the newest first: who, when, why, and in which run.
+    """List the changes of a collection, also of a deleted one, the newest first: who, when, why, and in which run.
 
     --path takes patterns as gitignore(5) has them. --verify prints what is wrong, one record a line, and exits
     with 30.
@@ -48,9 +48,11 @@ def command(name: str, *, globs: tuple[str, ...], verify: bool, accept: bool) ->
         if verify or accept:
             (_verify if verify else _accept)(repository, parse_ref(name).collection)
             return
-        collection = repository.get_collection(parse_ref(name).collection)
+        collection = _load(repository, parse_ref(name).collection)
         found = list(repository.log.iter_records(collection.name))[::-1]
         changed = _find_changed(repository, collection, globs) if globs else {}
+    if not collection.exists:
+        session.note(f"{collection.name} was deleted; its log stays")
     if globs:
         found = [record for record in found if record.seq in changed]
     if session.json:
@@ -59,6 +61,12 @@ def command(name: str, *, globs: tuple[str, ...], verify: bool, accept: bool) ->
         return
     for record in found:
         _print_record(record, changed.get(record.seq, ()))
+
+
+def _load(repository: Repository, name: str) -> Collection:
+    """Return the state of a collection, also of a deleted one: its log stays."""
+    state = repository.load_state(name)
+    return state if state.seq else repository.get_collection(name)
 
 
 def _print_record(record: Record, changed: Sequence[Change]) -> None:

@@ -70,6 +70,18 @@ def test_log_verify(cli: Cli, history: str, tmp_path: Path) -> None:
     cli("log", "data", "--verify", "--path", "a", code=2)
 
 
+def test_the_log_of_a_deleted_collection(cli: Cli, history: str) -> None:
+    before = cli("log", "data").stdout
+    cli("rm", "--collection", "data", "--yes")
+    result = cli("log", "data")
+    assert result.stdout.endswith(before)
+    assert "delete" in result.stdout.removesuffix(before)
+    assert "data was deleted" in result.stderr
+    assert [record["seq"] for record in cli.json("log", "data")["records"]] == [5, 4, 3, 2, 1]
+    assert cli("log", "data", "--path", "a").stdout == ""
+    cli("log", "none", code=10)
+
+
 def test_a_log_that_was_cut_is_not_gone_on_with_until_it_is_accepted(cli: Cli, history: str, tmp_path: Path) -> None:
     log = tmp_path / "repository" / "collections" / "data" / "log"
     last = log / f"{4:020}"
