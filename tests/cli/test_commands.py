@@ -95,6 +95,14 @@ def test_get_only_what_matches(animals: Cli, work: Path) -> None:
     assert [path.name for path in (work / "out").rglob("*")] == ["sub", "dog.txt"]
 
 
+def test_get_says_what_it_linked(cli: Cli, work: Path) -> None:
+    (work / "images" / "large").write_bytes(b"large" * (1 << 18))
+    cli("put", "a", "images/")
+    result = cli("get", "a", "out", "--link", "hard")
+    assert "1 file of it linked" in result.stderr
+    assert "linked" not in cli("get", "a", "copied").stderr
+
+
 def test_get_replaces_when_told(animals: Cli, work: Path) -> None:
     animals("get", "animals:v0", "out")
     animals("get", "animals:v1", "out", code=14)
