@@ -37,8 +37,8 @@ def command(*, read_data: str | None, is_repair: bool) -> None:
 
     Without --read-data only the sizes of files are compared. The exit code is 30 when something is damaged.
 
-    --repair deletes nothing: it moves damaged content and checkpoints to a directory in the repository, and begins a
-    new index. Packs and log records stay.
+    --repair deletes nothing: it moves damaged content and checkpoints to a directory in the repository, and in any case
+    begins a new index. Packs and log records stay.
     """
     from artifactfs.repository.check import check_repository
 
@@ -47,7 +47,7 @@ def command(*, read_data: str | None, is_repair: bool) -> None:
     with session.open_repository(keeps=False) as repository:
         with show_progress(session, "check") as progress:
             report = check_repository(repository, share=share, progress=progress)
-        repaired = _repair(session, repository, report) if is_repair and report.damage else None
+        repaired = _repair(session, repository, report) if is_repair else None
     if session.json:
         print_json({"ok": not report.damage, **_report_fields(report), **_repaired_fields(repaired)})
     else:
@@ -76,14 +76,15 @@ def _repair(session: Session, repository: Repository, report: CheckReport) -> Re
 
     from .index import drop_index
 
-    session.confirm(f"Set aside what is damaged ({format_count(len(report.damage), 'object')})?")
+    if report.damage:
+        session.confirm(f"Set aside what is damaged ({format_count(len(report.damage), 'object')})?")
     repaired = repair(repository, report.damage)
     drop_index(repository)
     return repaired
 
 
 def _print_damage(damage: Damage) -> None:
-    click.echo(f"{damage.key}: {damage.what}")
+    click.echo(f"{damage.key}: {damage.what.removeprefix(damage.key).lstrip()}")
     for version, path in damage.places.listed[:_SHOWN]:
         click.echo(f"  {version} {printable(path) or '.'}")
     if damage.places.count > _SHOWN:
@@ -103,9 +104,11 @@ def _print_notes(session: Session, report: CheckReport, repaired: Repaired | Non
         session.note(f"moved {format_count(len(repaired.set_aside), 'object')} to {repaired.directory}")
     for key in repaired.left:
         session.note(f"left {key}")
-    session.note(
-        "store the same files again (artifactfs put), or restore what is damaged from a copy of the repository"
-    )
+    session.note("began a new index")
+    if report.damage:
+        session.note(
+            "store the same files again (artifactfs put), or restore what is damaged from a copy of the repository"
+        )
 
 
 def _report_fields(report: CheckReport) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def command(ref: str | None, *, wait: bool, expect_base: bool, close: bool, **mo
         options = in_run(repository, options)
         done = _commit(session, repository, area, staging, options, wait=wait)
         note_output(repository, options, done.result)
-        print_result(session, done.result, name=collection, location=repository.location)
+        print_result(session, done.result, name=collection, location=repository.location, options=options)
         _warn_of_move(session, done)
         if close:
             _close(session, repository, area, done)
@@ -93,7 +93,7 @@ def _commit_inside(
         return port.commit(inside.collection, inside.name, options, expect_base=expect_base, close=close)
 
     answer = _repeat(session, ask, wait=wait)
-    print_result(session, answer.result, name=inside.collection, location=answer.location)
+    print_result(session, answer.result, name=inside.collection, location=answer.location, options=options)
     _warn_of_move(session, answer)
     if answer.closed:
         session.note(f"removed {inside}")

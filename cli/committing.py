@@ -137,8 +137,18 @@ def _parse_value(text: str) -> Any:
         return text
 
 
-def print_result(session: Session, result: CommitResult, *, name: str, location: str) -> None:
-    """Print the version's name on standard output, and what there is to know about it on standard error."""
+def print_result(
+    session: Session, result: CommitResult, *, name: str, location: str, options: CommitOptions | None = None
+) -> None:
+    """Print the version's name on standard output, and what there is to know about it on standard error.
+
+    Args:
+        session: of the command.
+        result: what was made.
+        name: of the collection.
+        location: of the repository.
+        options: what was asked for, to say what of it an unchanged version did not get.
+    """
     reference = f"{name}:{result.version.name}"
     if session.json:
         fields = version_fields(result.collection, result.version)
@@ -147,6 +157,8 @@ def print_result(session: Session, result: CommitResult, *, name: str, location:
     else:
         click.echo(reference)
     _print_notes(session, result, location=location)
+    if options is not None and options.expires_ns is not None and not result.created:
+        session.note(f"the time to live was not applied: {reference} was there before")
 
 
 def _print_notes(session: Session, result: CommitResult, *, location: str) -> None:

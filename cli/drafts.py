@@ -129,7 +129,7 @@ def finish(name: str, id_: str, **more: Any) -> None:
         result = contributing.finish(Drafts(repository), name, id_, options)
         note_output(repository, options, result)
         _note_outputs(repository, options, Drafts(repository).get(name, id_), f"{name}:{result.version.name}")
-    print_result(session, result, name=name, location=repository.location)
+    print_result(session, result, name=name, location=repository.location, options=options)
 
 
 @command.command("drop", cls=Command)

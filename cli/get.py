@@ -100,10 +100,11 @@ def _report(session: Session, ref: str, target: bytes, result: CheckoutResult) -
     shared = (
         f", {format_count(result.cloned, 'file')} of it sharing blocks with the repository" if result.cloned else ""
     )
+    linked = f", {format_count(result.linked, 'file')} of it linked" if result.linked else ""
     kept = f"; {format_count(result.kept, 'file')} had been copied before" if result.kept else ""
     if result.linked:
         session.warn(f"{format_count(result.linked, 'file')} are the repository's own: writing to them damages it")
-    session.note(f"copied {ref} to {printable(target)} ({amount}{shared}{kept})")
+    session.note(f"copied {ref} to {printable(target)} ({amount}{shared}{linked}{kept})")
 
 
 def _copy(

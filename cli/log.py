@@ -14,7 +14,7 @@ from artifactfs.repository.described import describe_body, record_fields
 from .changes import print_changes
 from .completing import complete_name
 from .options import Command
-from .output import format_moment, print_json
+from .output import format_count, format_moment, print_json
 from .session import current_session
 
 if TYPE_CHECKING:
@@ -30,23 +30,29 @@ if TYPE_CHECKING:
 @click.argument("name", shell_complete=complete_name)
 @click.option("--path", "globs", multiple=True, metavar="GLOB", help="Only versions that changed what matches.")
 @click.option("--verify", is_flag=True, help="Check the log instead, also against what this machine has seen.")
-def command(name: str, *, globs: tuple[str, ...], verify: bool) -> None:
-    """List the changes of a collection, the newest first: who, when, why, and in which run.
+@click.option("--accept", is_flag=True, help="Take the log as it is from now on, though this machine has seen another.")
+def command(name: str, *, globs: tuple[str, ...], verify: bool, accept: bool) -> None:
+    """List the changes of a collection, also of a deleted one, the newest first: who, when, why, and in which run.
 
     --path takes patterns as gitignore(5) has them. --verify prints what is wrong, one record a line, and exits
     with 30.
+
+    Nothing is committed to a log whose end is missing, as after restoring an older copy of the repository, before
+    --accept says that it is to go on from there.
     """
     session = current_session()
-    if verify and globs:
-        msg = "--verify checks the whole log"
-        raise UsageError(msg, hint="leave --path out")
+    if bool(globs) + verify + accept > 1:
+        msg = "--path, --verify and --accept do not go together"
+        raise UsageError(msg, hint="give one of them")
     with session.open_repository() as repository:
-        if verify:
-            _verify(repository, parse_ref(name).collection)
+        if verify or accept:
+            (_verify if verify else _accept)(repository, parse_ref(name).collection)
             return
-        collection = repository.get_collection(parse_ref(name).collection)
+        collection = _load(repository, parse_ref(name).collection)
         found = list(repository.log.iter_records(collection.name))[::-1]
         changed = _find_changed(repository, collection, globs) if globs else {}
+    if not collection.exists:
+        session.note(f"{collection.name} was deleted; its log stays")
     if globs:
         found = [record for record in found if record.seq in changed]
     if session.json:
@@ -55,6 +61,12 @@ def command(name: str, *, globs: tuple[str, ...], verify: bool) -> None:
         return
     for record in found:
         _print_record(record, changed.get(record.seq, ()))
+
+
+def _load(repository: Repository, name: str) -> Collection:
+    """Return the state of a collection, also of a deleted one: its log stays."""
+    state = repository.load_state(name)
+    return state if state.seq else repository.get_collection(name)
 
 
 def _print_record(record: Record, changed: Sequence[Change]) -> None:
@@ -105,3 +117,21 @@ def _verify(repository: Repository, name: str) -> None:
     if audit.problems:
         click.get_current_context().exit(DigestMismatchError.exit_code)
     session.note(f"{name}: all {audit.count} records are whole, and those that this machine saw (up to {audit.seen})")
+
+
+def _accept(repository: Repository, name: str) -> None:
+    session, witness, log = current_session(), repository.witness, repository.log
+    seen, digest = witness.find_last(name)
+    state = repository.load_state(name)
+    if not state.seq and not seen:
+        repository.get_collection(name)
+    records = format_count(state.seq, "record")
+    is_other = seen > 0 and log.find_digest(name, seen) != digest
+    if is_other:
+        session.confirm(f"Take the log of {name} as it is, with {records}, where this machine has seen {seen}?")
+        witness.forget(name)
+        witness.note(state, log.find_digest)
+    if session.json:
+        print_json({"collection": name, "records": state.seq, "seen": seen})
+    how = "taken as it is" if is_other else "the one that this machine has seen"
+    session.note(f"the log of {name} is {how}, with {records}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +15,7 @@ from .session import current_session
 from .showing import shown_versions
 
 if TYPE_CHECKING:
+    from artifactfs.repository.drafts import Draft
     from artifactfs.repository.prune import Amount, Garbage
     from artifactfs.repository.repository import Repository
     from artifactfs.repository.usage import Repacking
@@ -26,41 +29,49 @@ if TYPE_CHECKING:
 def command(*, dry_run: bool, no_repack: bool) -> None:
     """Delete stored content that no version reaches: of removed versions, and of commits that did not end well.
 
-    Drafts that nobody finished in time are dropped first; see `drafts`.
+    Drafts that nobody finished in time are dropped, too; see `drafts`.
 
-    It lists what it found, and asks. Versions that are live, pinned by a staging directory, or removed but still
-    mounted by this user are kept whole. Commits may go on meanwhile; where they cannot, it says so and deletes nothing.
+    It lists what it found, and asks before it changes anything. Versions that are live, pinned by a staging directory,
+    or removed but still mounted by this user are kept whole. Commits may go on meanwhile; where they cannot, it says so
+    and deletes nothing.
+
+    In an object store it waits an hour for commits under way before it deletes, and says until when. It may be ended at
+    any time.
 
     Packs of which less than half is needed, and small packs once there are eight of them, are repacked: what is needed
     is written again, which takes as much free space for a time, and the old packs are deleted.
     """
+    from artifactfs.repository.drafts import Drafts
     from artifactfs.repository.prune import Amount, delete_garbage, find_garbage
     from artifactfs.repository.usage import Repacking, choose_packs
 
     session = current_session()
     with session.open_repository() as repository:
         shown = shown_versions(session, repository)
-        expired = _drop_expired(session, repository, dry_run=dry_run)
+        expired = Drafts(repository).drop_expired(dry_run=True)
         with show_progress(session, "looking for what is not needed") as progress:
-            garbage = find_garbage(repository, shown, progress=progress)
+            garbage = find_garbage(repository, shown, given_up=expired, progress=progress)
         repacking = Repacking() if no_repack else choose_packs(repository.store, garbage.usage)
         if not session.json:
             _print_garbage(garbage)
             _print_repacking(session, repacking)
-        total = garbage.total
+        for draft in expired:
+            session.note(f"{'would drop' if dry_run else 'to drop:'} {draft}: nobody finished it in time")
         deleted, moved = Amount(), 0
-        if (total.count or repacking.packs) and not dry_run:
-            session.confirm(_question(total, repacking))
+        if (expired or garbage.total.count or repacking.packs) and not dry_run:
+            session.confirm(_question(len(expired), garbage.total, repacking))
         if not dry_run:  # even if nothing was found: temporary files of killed processes go, too
+            expired = _drop(session, repository, expired)
             if repacking.packs:
                 moved = _repack(session, repository, garbage, repacking)
                 garbage = find_garbage(repository, shown)
             with show_progress(session, "prune") as progress:
-                deleted = delete_garbage(repository, garbage, shown, progress=progress)
+                waiting = partial(_say_wait, session)
+                deleted = delete_garbage(repository, garbage, shown, progress=progress, waiting=waiting)
     if session.json:
         fields = {"packs": len(repacking.packs), "size": repacking.size, "live": repacking.live, "versions": moved}
         answer = {"dry_run": dry_run, **_garbage_fields(garbage), "deleted": _amount_fields(deleted)}
-        answer["expired_drafts"] = expired
+        answer["expired_drafts"] = len(expired)
         print_json({**answer, "repacked": fields})
     for name in garbage.kept:
         session.note(f"kept {name}, which was removed, because it is in use")
@@ -68,21 +79,27 @@ def command(*, dry_run: bool, no_repack: bool) -> None:
         session.note(f"deleted {format_count(deleted.count, 'object')} ({format_size(deleted.size)})")
 
 
-def _drop_expired(session: Session, repository: Repository, *, dry_run: bool) -> int:
-    """Drop drafts that nobody finished in time, and return how many; what they have is then not needed."""
+def _drop(session: Session, repository: Repository, expired: list[Draft]) -> list[Draft]:
+    """Drop drafts, and return those that nobody went on with meanwhile; what they have is then not needed."""
     from artifactfs.repository.drafts import Drafts
 
-    expired = Drafts(repository).drop_expired(dry_run=dry_run)
-    for draft in expired:
-        session.note(f"{'would drop' if dry_run else 'dropped'} {draft}: nobody finished it in time")
-    return len(expired)
+    dropped = Drafts(repository).drop_expired(expired)
+    for draft in dropped:
+        session.note(f"dropped {draft}")
+    return dropped
 
 
-def _question(total: Amount, repacking: Repacking) -> str:
+def _say_wait(session: Session, until_ns: int) -> None:
+    until = time.strftime("%H:%M", time.localtime(until_ns // 10**9))
+    session.note(f"waiting until {until} for commits under way; ending this is safe, and deletes nothing")
+
+
+def _question(drafts: int, total: Amount, repacking: Repacking) -> str:
+    drop = f"drop {format_count(drafts, 'draft')}"
     delete = f"delete {format_count(total.count, 'object')} ({format_size(total.size)})"
     packs = f"repack {format_count(len(repacking.packs), 'pack')} (frees {format_size(repacking.freed)})"
-    parts = ([delete] if total.count else []) + ([packs] if repacking.packs else [])
-    question = " and ".join(parts)
+    parts = [(drafts, drop), (total.count, delete), (len(repacking.packs), packs)]
+    question = " and ".join(part for count, part in parts if count)
     return f"{question[0].upper()}{question[1:]}?"
 
 

@@ -1,6 +1,6 @@
 """Checking a log: whether it is whole, and the one that this machine has seen before.
 
-Used by the command line. Threading: functions without state.
+Used by check and the command line. Threading: functions without state.
 
 Source: docs/format.md section 5.
 """
@@ -67,7 +67,7 @@ def audit_log(store: ObjectStore, name: str, *, seen: Sequence[tuple[int, str]] 
     digests: dict[int, str] = {}
     states: dict[int, Collection] = {}
     problems = list(_check_chain(store, name, highest, digests, states))
-    problems += _compare_seen(highest, digests, seen)
+    problems += compare_seen(highest, digests, seen)
     problems += _check_checkpoints(store, name, states)
     problems.sort(key=lambda problem: problem.seq)
     return LogAudit(highest, seen[-1][0] if seen else 0, tuple(problems))
@@ -116,7 +116,14 @@ def _read_record(store: ObjectStore, name: str, seq: int) -> tuple[Record, str]:
     return record, digest
 
 
-def _compare_seen(highest: int, digests: dict[int, str], seen: Sequence[tuple[int, str]]) -> Iterator[LogProblem]:
+def compare_seen(highest: int, digests: dict[int, str], seen: Sequence[tuple[int, str]]) -> Iterator[LogProblem]:
+    """Yield how a log is not the one that was seen.
+
+    Args:
+        highest: the highest number of a record.
+        digests: of the records that can be read, by number.
+        seen: numbers and digests of records that this machine has seen, in order.
+    """
     whole = 0
     for seq, digest in seen:
         if seq > highest:

@@ -35,6 +35,7 @@ from artifactfs.blobstore.keys import (
 from artifactfs.errors import ArtifactFSError, BlobMissingError, InvalidNameError, MalformedError
 from artifactfs.model import Collection
 from artifactfs.paths import check_collection_name
+from artifactfs.repository.audit import compare_seen
 from artifactfs.repository.checkpoint import CHECKPOINT_INTERVAL, decode_checkpoint
 from artifactfs.repository.draft_steps import Committed, Dropped, Part, decode_draft_step
 from artifactfs.repository.format import decode_format
@@ -44,11 +45,12 @@ from artifactfs.repository.sealed import open_if_sealed
 from artifactfs.repository.state import Fold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from artifactfs.model import Root
     from artifactfs.repository.draft_steps import Step
     from artifactfs.repository.repository import Repository
+    from artifactfs.repository.witness import Seen
 
 _STEPS: Final[dict[str, Callable[[bytes, str], object]]] = {
     CONDEMNED: lambda data, key: decode_step(data, Condemned, key=key),
@@ -84,13 +86,15 @@ class LogAudit:
                 self.strays.append(key)
             else:
                 self._try(key, partial(decode_format, key=key))
-        for name in sorted(self._store.iter_children(COLLECTIONS_PREFIX)):
+        witness = self._repository.witness
+        seen = {name: witness.load(name) for name in witness.names()}  # before the logs, which may grow meanwhile
+        for name in sorted({*self._store.iter_children(COLLECTIONS_PREFIX), *seen}):
             try:
                 check_collection_name(name)
             except InvalidNameError:
                 self.strays.append(COLLECTIONS_PREFIX + name)
             else:
-                self._check_collection(name)
+                self._check_collection(name, seen.get(name, ()))
         for key in self._store.iter_keys(RUNS_PREFIX):
             self._try(key, partial(_check_event, key=key))
         for key in self._store.iter_keys(PRUNE_PREFIX):
@@ -106,9 +110,9 @@ class LogAudit:
             return False
         return True
 
-    def _check_collection(self, name: str) -> None:
+    def _check_collection(self, name: str, seen: Sequence[Seen]) -> None:
         checkpoints = self._list(checkpoint_prefix(name))
-        folded = self._fold(name, checkpoints)
+        folded = self._fold(name, checkpoints, seen)
         for seq, key in checkpoints.items():
 
             def compare(data: bytes, seq: int = seq, key: str = key) -> None:
@@ -122,14 +126,15 @@ class LogAudit:
 
             self._try(key, compare)
 
-    def _fold(self, name: str, wanted: dict[int, str]) -> dict[int, Collection]:
-        """Read all records, and return the states after some, as far as the log is whole."""
+    def _fold(self, name: str, wanted: dict[int, str], seen: Sequence[Seen]) -> dict[int, Collection]:
+        """Read all records, and return the states after some, as far as the log is whole and was not cut."""
+        digests: dict[int, str] = {}
         records = self._list(log_prefix(name))
         fold: Fold | None = Fold(Collection(name))
         found: dict[int, Collection] = {}
         for seq in range(1, max(records, default=0) + 1):
             self.records += 1
-            is_good = self._check_record(name, seq, fold)
+            is_good = self._check_record(name, seq, fold, digests)
             if fold is not None and is_good and seq in wanted:
                 found[seq] = fold.finish()
                 fold = Fold(found[seq])
@@ -138,13 +143,17 @@ class LogAudit:
                 fold = None
         if fold is not None:
             self.states[name] = fold.finish()
+        for problem in compare_seen(max(records, default=0), digests, seen):
+            key = log_key(name, problem.seq)
+            self._report(key, f"{key} {problem.what}")
         return found
 
-    def _check_record(self, name: str, seq: int, fold: Fold | None) -> bool:
+    def _check_record(self, name: str, seq: int, fold: Fold | None, digests: dict[int, str]) -> bool:
         key = log_key(name, seq)
 
         def apply(data: bytes) -> None:
             record, digest = decode_record(data, key=key)
+            digests[seq] = digest
             if fold is not None:
                 fold.apply(record, digest=digest)
             elif (record.collection, record.seq) != (name, seq):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from artifactfs.blobstore.keys import CONDEMNED, DONE, PRUNE_PREFIX, VERDICT, is_prune_id, prune_key
 from artifactfs.errors import ArtifactFSError, BlobMissingError, ConflictError, IntegrityError
+from artifactfs.repository.exclusion import wait_silently
 from artifactfs.repository.looking import Look
 from artifactfs.repository.prune_steps import (
     Condemned,
@@ -109,8 +110,10 @@ class ListExclusion:
         yield Look(self)
 
     @contextmanager
-    def deleting(self, condemned: ObjectSet) -> Iterator[Callable[[int], None]]:
-        """Write the list, wait, take the verdict; afterwards say that it is done.
+    def deleting(
+        self, condemned: ObjectSet, *, waiting: Callable[[int], None] = wait_silently
+    ) -> Iterator[Callable[[int], None]]:
+        """Write the list, tell `waiting` until when, wait, take the verdict; afterwards say that it is done.
 
         When a delete failed or was interrupted, it may still arrive: then nothing is said, and commits wait until the
         time is over.
@@ -123,6 +126,7 @@ class ListExclusion:
         self._create(prune, CONDEMNED, encode_step(listed))
         limit_ns = listed.created_ns + self.memory_ns
         try:
+            waiting(self.clock.now_ns() + int(self.timing.wait_seconds * 1e9))
             self.clock.sleep(self.timing.wait_seconds)
         except BaseException:
             with suppress(ArtifactFSError):  # or the next commit that needs something of it does

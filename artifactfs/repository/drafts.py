@@ -37,7 +37,7 @@ from artifactfs.repository.draft_steps import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from artifactfs.model import Root
     from artifactfs.repository.repository import Repository
@@ -145,10 +145,14 @@ class Drafts:
                     if loaded is not None:
                         yield loaded
 
-    def iter_roots(self) -> Iterator[tuple[str, Root]]:
-        """Yield what must be kept whole: the parts of all drafts that have not ended, and what to call them."""
+    def iter_roots(self, *, given_up: Collection[Draft] = ()) -> Iterator[tuple[str, Root]]:
+        """Yield what must be kept whole: the parts of all drafts that have not ended, and what to call them.
+
+        Args:
+            given_up: drafts to leave out, unless somebody added a step since.
+        """
         for draft in self.iter_all():
-            if draft.end is None:
+            if draft.end is None and draft not in given_up:
                 for number, part in enumerate(draft.parts, 1):
                     yield f"{draft.collection} (draft {draft.name!r}, part {number})", part.root
 
@@ -182,17 +186,22 @@ class Drafts:
         """
         return self._drop(self.get(collection, name))
 
-    def drop_expired(self, *, dry_run: bool = False) -> list[Draft]:
+    def drop_expired(self, listed: Iterable[Draft] | None = None, *, dry_run: bool = False) -> list[Draft]:
         """Drop the drafts that nobody finished in time, and return them; with `dry_run` only return them.
 
         One whose version is there, though nobody noted that, is noted as committed.
+
+        Args:
+            listed: what an earlier call returned: no others are dropped, nor those that go on.
+            dry_run: only list them.
         """
         now_ns = self.repository.clock.now_ns()
-        expired = [draft for draft in self.iter_all() if draft.end is None and draft.expires_ns < now_ns]
+        if listed is None:
+            listed = [draft for draft in self.iter_all() if draft.end is None and draft.expires_ns < now_ns]
         if dry_run:
-            return expired
+            return list(listed)
         dropped = []
-        for draft in expired:
+        for draft in listed:
             with suppress(DraftClosedError):
                 dropped.append(self._drop(draft, only_expired=True))
         return dropped

@@ -39,6 +39,10 @@ _PAUSE_SECONDS: Final = 0.1
 PATIENCE_SECONDS: Final = 10.0
 
 
+def wait_silently(_until_ns: int) -> None:
+    """Tell nobody of a wait."""
+
+
 class Writing(Protocol):
     """The time from before a commit's first object until after its record. Belongs to one thread."""
 
@@ -63,8 +67,12 @@ class Exclusion(Protocol):
     def writing(self) -> AbstractContextManager[Writing]:
         """Return the time of one commit."""
 
-    def deleting(self, condemned: ObjectSet) -> AbstractContextManager[Callable[[int], None]]:
+    def deleting(
+        self, condemned: ObjectSet, *, waiting: Callable[[int], None] = ...
+    ) -> AbstractContextManager[Callable[[int], None]]:
         """Return the time in which `condemned` may be deleted, where logs that are read in it still do not reach it.
+
+        Where that begins later, `waiting` is told when, nanoseconds since 1970 UTC.
 
         It gives a function to be called with the number of objects before each delete, which raises when the time is
         over.
@@ -109,14 +117,16 @@ class LockExclusion:
             os.close(descriptor)
 
     @contextmanager
-    def deleting(self, condemned: ObjectSet) -> Iterator[Callable[[int], None]]:
-        """Hold the lock alone.
+    def deleting(
+        self, condemned: ObjectSet, *, waiting: Callable[[int], None] = wait_silently
+    ) -> Iterator[Callable[[int], None]]:
+        """Hold the lock alone; `waiting` is not told of the seconds until others give it back.
 
         Raises:
             BusyError: there were always writers.
             ConfigurationError: the file system has no locks, so that nothing may be deleted.
         """
-        del condemned
+        del condemned, waiting
         descriptor = self._open()
         try:
             self._lock_alone(descriptor)

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Final
 
 from artifactfs.blobstore.keys import COLLECTIONS_PREFIX, digest_key, log_key
 from artifactfs.errors import IntegrityError, InvalidNameError, NewerFormatError, translate_os_error
+from artifactfs.model import Collection as State
 from artifactfs.paths import check_collection_name
 from artifactfs.repository.condemning import ListExclusion, forget_prunes
 from artifactfs.repository.drafts import Drafts
+from artifactfs.repository.exclusion import wait_silently
 from artifactfs.repository.format import find_format
 from artifactfs.repository.progress import NoProgress
 from artifactfs.repository.reach import PREFIXES, ObjectSet, find_object
@@ -28,9 +30,9 @@ from artifactfs.repository.roots import Keeping, iter_roots
 from artifactfs.repository.usage import PackUsage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
-    from artifactfs.model import Collection
+    from artifactfs.repository.drafts import Draft
     from artifactfs.repository.progress import Progress
     from artifactfs.repository.repack import KeptRoot
     from artifactfs.repository.repository import Repository
@@ -75,7 +77,7 @@ class Garbage:
     kept: tuple[str, ...]
     roots: tuple[KeptRoot, ...]
     usage: PackUsage
-    _states: dict[str, Collection]
+    _states: dict[str, State]
 
     @property
     def total(self) -> Amount:
@@ -84,25 +86,30 @@ class Garbage:
 
 
 def find_garbage(
-    repository: Repository, shown: Callable[[], Shown] = show_nothing, *, progress: Progress | None = None
+    repository: Repository,
+    shown: Callable[[], Shown] = show_nothing,
+    *,
+    given_up: Collection[Draft] = (),
+    progress: Progress | None = None,
 ) -> Garbage:
     """Return what no version reaches. Nothing is changed.
 
     Args:
         repository: where to look.
         shown: says which versions somebody looks at, deleted or not.
+        given_up: drafts that are going to be dropped; their parts count as not reached.
         progress: is told of objects that were looked at.
 
     Raises:
         NewerFormatError: the repository has something that this release does not know, so that it cannot know either
             what that reaches.
-        BlobMissingError, DigestMismatchError, MalformedError: a record or page is damaged, so that what it reaches is
-            not known.
+        BlobMissingError, DigestMismatchError, MalformedError: a record or page is damaged or missing, so that what it
+            reaches is not known.
     """
     progress = progress or NoProgress()
     _check_known(repository)
     states = _read_logs(repository, {})
-    reach, states, roots = _reach_all(repository, PackUsage(repository.blobs.in_place), states, shown)
+    reach, states, roots = _reach_all(repository, PackUsage(repository.blobs.in_place), states, shown, given_up)
     garbage, amounts, reached = ObjectSet(), dict[str, Amount](), 0
     for prefix in PREFIXES:
         for key in repository.store.iter_keys(prefix):
@@ -126,6 +133,7 @@ def delete_garbage(
     shown: Callable[[], Shown] = show_nothing,
     *,
     progress: Progress | None = None,
+    waiting: Callable[[int], None] = wait_silently,
 ) -> Amount:
     """Delete what was found, but for what is reached by now, and return how much it was.
 
@@ -136,6 +144,7 @@ def delete_garbage(
         garbage: what `find_garbage` found.
         shown: says which versions somebody looks at; asked again.
         progress: is told of objects and bytes.
+        waiting: is told before a wait for commits under way when that ends, nanoseconds since 1970 UTC.
 
     Raises:
         BusyError: another process is writing; nothing was deleted.
@@ -153,7 +162,7 @@ def delete_garbage(
     deleted = Amount()
     if not total.count:
         return deleted
-    with exclusion.deleting(garbage.objects) as may_delete:
+    with exclusion.deleting(garbage.objects, waiting=waiting) as may_delete:
         _check_known(repository)
         states = _read_logs(repository, garbage._states)  # noqa: SLF001 (one module, one concern)
         _make_durable(repository, states.values())
@@ -177,7 +186,7 @@ def _sweep(repository: Repository) -> None:
         sweep()
 
 
-def _make_durable(repository: Repository, states: Iterable[Collection]) -> None:
+def _make_durable(repository: Repository, states: Iterable[State]) -> None:
     """Make the records durable that were read, since what they give up is deleted now.
 
     A writer that was killed, or met a full disk, may have left a record that can be read and would not survive a loss
@@ -201,9 +210,11 @@ def _check_known(repository: Repository) -> None:
         raise NewerFormatError(msg, hint="prune with a newer artifactfs", subject=repository.location)
 
 
-def _read_logs(repository: Repository, known: dict[str, Collection]) -> dict[str, Collection]:
+def _read_logs(repository: Repository, known: dict[str, State]) -> dict[str, State]:
     """Return the state of every collection, deleted ones too: from their records alone, or from a state known so."""
     states = {}
+    witness = repository.witness
+    seen = {name: witness.find_last(name) for name in witness.names()}
     for name in repository.store.iter_children(COLLECTIONS_PREFIX):
         try:
             check_collection_name(name)
@@ -214,6 +225,8 @@ def _read_logs(repository: Repository, known: dict[str, Collection]) -> dict[str
         except IntegrityError as error:
             hint = "nothing was deleted; `artifactfs check` says more"
             raise type(error)(error.message, hint=hint, subject=error.subject) from error
+    for name, last in seen.items():
+        witness.check_not_cut(states.get(name) or State(name), last)
     return states
 
 
@@ -222,13 +235,17 @@ def _make_keeping(repository: Repository, shown: Callable[[], Shown]) -> Keeping
     return Keeping(repository.clock.now_ns() - grace_ns if grace_ns else None, shown())
 
 
-def _list_roots(states: Iterable[Collection], keeping: Keeping) -> tuple[KeptRoot, ...]:
+def _list_roots(states: Iterable[State], keeping: Keeping) -> tuple[KeptRoot, ...]:
     return tuple((state.name, number, root) for state in states for number, root in iter_roots(state, keeping))
 
 
 def _reach_all(
-    repository: Repository, reach: PackUsage, states: dict[str, Collection], shown: Callable[[], Shown]
-) -> tuple[PackUsage, dict[str, Collection], tuple[KeptRoot, ...]]:
+    repository: Repository,
+    reach: PackUsage,
+    states: dict[str, State],
+    shown: Callable[[], Shown],
+    given_up: Collection[Draft] = (),
+) -> tuple[PackUsage, dict[str, State], tuple[KeptRoot, ...]]:
     """Return `reach` with what versions and drafts reach, the states by which that was found, and the roots.
 
     What is gone when it is read may have been given up since the logs were read, and deleted by another prune: then
@@ -240,7 +257,7 @@ def _reach_all(
         roots = _list_roots(states.values(), keeping)
         try:
             _add_roots(reach, roots)
-            _hold_drafts(repository, reach)
+            _hold_drafts(repository, reach, given_up)
         except _UnreadableError as unreadable:
             states = _read_logs(repository, states)
             now = _list_roots(states.values(), keeping), tuple(Drafts(repository).iter_roots())
@@ -270,8 +287,8 @@ def _add_roots(reach: PackUsage, roots: Iterable[KeptRoot]) -> None:
             raise _UnreadableError(kept, f"{name}:v{number}", error) from error
 
 
-def _hold_drafts(repository: Repository, reach: PackUsage) -> None:
-    for part in Drafts(repository).iter_roots():
+def _hold_drafts(repository: Repository, reach: PackUsage, given_up: Collection[Draft]) -> None:
+    for part in Drafts(repository).iter_roots(given_up=given_up):
         name, root = part
         try:
             reach.hold(root)

@@ -98,9 +98,20 @@ class States:
     def append(
         self, name: str, change: Callable[[Collection], Body], *, message: str, run: str | None, change_id: str | None
     ) -> tuple[Collection, Record]:
-        """Record a change durably, and return the state after it and the record; see `Log.append`."""
+        """Record a change durably, and return the state after it and the record; see `Log.append`.
+
+        Raises:
+            MalformedError: the log is damaged, or was cut; nothing was recorded.
+            ArtifactFSError: see `Log.append`.
+        """
         known = self._find_known(name)
-        state, record = self._log.append(name, change, message=message, run=run, known=known, change_id=change_id)
+        last = self._witness.find_last(check_collection_name(name))
+
+        def checked(state: Collection) -> Body:
+            self._witness.check_not_cut(state, last)
+            return change(state)
+
+        state, record = self._log.append(name, checked, message=message, run=run, known=known, change_id=change_id)
         self._remember(state)
         self._polling.note(name)
         return state, record

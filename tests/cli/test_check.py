@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from tests.cli.support import Cli
 
 
@@ -32,7 +34,7 @@ def test_damage_is_named_with_its_places(animals: Cli, tmp_path: Path) -> None:
     animals("check")
     result = animals("check", "--read-data", code=30)
     key = str(path.relative_to(tmp_path / "repository"))
-    assert result.stdout.startswith(f"{key}: ")
+    assert result.stdout.startswith(f"{key}: is damaged: ")
     assert {"  animals:v0 sub/dog.txt", "  animals:v1 sub/dog.txt"} <= set(result.stdout.splitlines())
     found = animals.json("check", "--read-data", code=30)
     [item] = found["damage"]
@@ -55,6 +57,22 @@ def test_repair_and_put_heal(animals: Cli, tmp_path: Path, work: Path) -> None:
     animals("put", "large", "images/large")
     animals("check", "--read-data")
     assert animals("cat", "large:v0/large").stdout == content.decode()
+
+
+def test_repair_begins_a_new_index_though_nothing_is_damaged(animals: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from artifactfs.index.index import Index
+
+    drops: list[object] = []
+    drop = Index.drop
+    monkeypatch.setattr(Index, "drop", lambda index: (drops.append(index), drop(index)))
+    animals("check")
+    assert drops == []
+    result = animals("check", "--repair")
+    assert len(drops) == 1
+    assert "began a new index" in result.stderr
+    assert "store the same files" not in result.stderr
+    assert animals.json("check", "--repair")["repaired"] == {"directory": "", "set_aside": [], "left": []}
+    assert "animals" in animals("ls").stdout
 
 
 def test_a_share_that_is_none(animals: Cli) -> None:

@@ -55,6 +55,10 @@ def test_put_if_changed_makes_no_second_version(cli: Cli) -> None:
     assert result.stdout == "a:v0\n"
     assert "nothing changed since a:v0" in result.stderr
     assert cli.json("put", "a", "images", "--if-changed", "--alias", "good")["is_new"] is False
+    assert "time to live" not in result.stderr
+    result = cli("put", "a", "images", "--if-changed", "--ttl", "1d")
+    assert "the time to live was not applied: a:v0 was there before" in result.stderr
+    assert "time to live" not in cli("put", "a", "images", "--ttl", "1d").stderr
     assert cli.json("show", "a:good")["version"] == "v0"
 
 
@@ -89,6 +93,14 @@ def test_get_only_what_matches(animals: Cli, work: Path) -> None:
     assert fields["files"] == 1
     assert fields["destination"] == str(work / "out")
     assert [path.name for path in (work / "out").rglob("*")] == ["sub", "dog.txt"]
+
+
+def test_get_says_what_it_linked(cli: Cli, work: Path) -> None:
+    (work / "images" / "large").write_bytes(b"large" * (1 << 18))
+    cli("put", "a", "images/")
+    result = cli("get", "a", "out", "--link", "hard")
+    assert "1 file of it linked" in result.stderr
+    assert "linked" not in cli("get", "a", "copied").stderr
 
 
 def test_get_replaces_when_told(animals: Cli, work: Path) -> None:

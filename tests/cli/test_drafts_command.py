@@ -60,9 +60,15 @@ def test_what_nobody_finishes_expires(cli: Cli, work: Path) -> None:
     cli("drafts", "add", "animals", "job", "one", "--expires", "0s")
     assert cli.json("drafts", "list")["drafts"][0]["state"] == "expired"
     assert "would drop the draft 'job' of animals" in cli("prune", "--dry-run").stderr
+    found = cli.json("prune", "--dry-run")
+    assert (found["expired_drafts"], found["deleted"]["objects"]) == (1, 0)
+    refused = cli("prune", code=2)
+    assert "Drop 1 draft and delete" in refused.stderr
+    assert "dropped" not in refused.stderr
     assert cli.json("drafts", "list")["drafts"][0]["state"] == "expired"
     answer = cli.json("prune", "--yes")
     assert answer["expired_drafts"] == 1
+    assert answer["deleted"] == found["garbage"]
     assert answer["deleted"]["objects"] > 0
     assert cli.json("drafts", "list", "--all")["drafts"][0]["state"] == "dropped"
     assert cli.json("drafts", "drop", "--expired")["dropped"] == []

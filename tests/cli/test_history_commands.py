@@ -70,6 +70,42 @@ def test_log_verify(cli: Cli, history: str, tmp_path: Path) -> None:
     cli("log", "data", "--verify", "--path", "a", code=2)
 
 
+def test_the_log_of_a_deleted_collection(cli: Cli, history: str) -> None:
+    before = cli("log", "data").stdout
+    cli("rm", "--collection", "data", "--yes")
+    result = cli("log", "data")
+    assert result.stdout.endswith(before)
+    assert "delete" in result.stdout.removesuffix(before)
+    assert "data was deleted" in result.stderr
+    assert [record["seq"] for record in cli.json("log", "data")["records"]] == [5, 4, 3, 2, 1]
+    assert cli("log", "data", "--path", "a").stdout == ""
+    cli("log", "none", code=10)
+
+
+def test_a_log_that_was_cut_is_not_gone_on_with_until_it_is_accepted(cli: Cli, history: str, tmp_path: Path) -> None:
+    log = tmp_path / "repository" / "collections" / "data" / "log"
+    last = log / f"{4:020}"
+    last.unlink()
+    key = str(last.relative_to(tmp_path / "repository"))
+    assert cli("check", code=30).stdout.startswith(f"{key}: ")
+    [damage] = cli.json("check", code=30)["damage"]
+    assert (damage["object"], "has seen the log up to 4" in damage["problem"]) == (key, True)
+    refused = cli("put", "data", "images/", code=32).stderr
+    assert "this machine has seen 4 records, and there are 3" in refused
+    assert "`artifactfs log data --accept`" in refused
+    assert "was cut" in cli("prune", "--yes", code=32).stderr
+    assert not last.exists()
+    cli("put", "other", "images/")
+    cli("log", "data", "--accept", code=2)
+    cli("put", "data", "images/", code=32)
+    assert cli.json("log", "data", "--accept", "--yes") == {"schema": 1, "collection": "data", "records": 3, "seen": 4}
+    assert "is the one that this machine has seen" in cli("log", "data", "--accept").stderr
+    cli("check")
+    cli("put", "data", "images/")
+    cli("log", "data", "--verify")
+    cli("log", "none", "--accept", code=10)
+
+
 def test_blame_of_a_file(cli: Cli, history: str) -> None:
     found = cli.json("blame", "data", "a")["entries"]
     assert [(entry["path"], entry["ref"], entry["run"], entry["change"]) for entry in found] == [

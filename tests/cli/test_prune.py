@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,19 @@ def test_a_writer_makes_it_give_up(animals: Cli, tmp_path: Path, monkeypatch) ->
         assert "writing" in refused.stderr
         holder.communicate("\n")
     animals("prune", "--yes")
+
+
+def test_it_says_how_long_it_waits_where_there_are_no_locks(animals: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from artifactfs.repository import condemning, repository
+
+    timing = condemning.Timing(wait_seconds=0.01, grace_seconds=0)
+    monkeypatch.setattr(condemning, "Timing", lambda: timing)
+    monkeypatch.setattr(repository, "LockExclusion", lambda *_, **__: None)
+    assert "waiting" not in animals("prune", "--yes").stderr, "nothing is deleted"
+    animals("rm", "animals:v0", "--yes")
+    lines = animals("prune", "--yes").stderr.splitlines()
+    assert re.fullmatch(r"waiting until \d\d:\d\d for commits under way; .* is safe, .*", lines[-2])
+    assert lines[-1].startswith("deleted")
 
 
 def test_temporary_files_of_dead_writers_go(animals: Cli, tmp_path: Path) -> None:

@@ -192,6 +192,24 @@ def test_what_nobody_finishes_is_dropped_and_forgotten(repository: Repository) -
     assert finish_it(repository).version.name == "v0"
 
 
+def test_a_draft_that_goes_on_after_it_was_listed_is_kept(repository: Repository) -> None:
+    from artifactfs.repository.prune import delete_garbage, find_garbage
+
+    clock = repository.clock
+    assert isinstance(clock, StoppedClock)
+    drafts = Drafts(repository)
+    add(repository, ONE)
+    clock.time_ns += LIFETIME_NS + 1
+    listed = drafts.drop_expired(dry_run=True)
+    assert find_garbage(repository).total.count == 0
+    garbage = find_garbage(repository, given_up=listed)
+    assert garbage.total.count
+    add(repository, TWO)
+    assert drafts.drop_expired(listed) == []
+    assert delete_garbage(repository, garbage).count == 0
+    assert find_garbage(repository, given_up=listed).total.count == 0
+
+
 def test_a_closed_draft_that_nobody_committed_goes_on(repository: Repository) -> None:
     """The writer was killed between closing and committing, or before it noted that."""
     clock = repository.clock

@@ -170,7 +170,7 @@ def never_look(patch: pytest.MonkeyPatch) -> None:
 
 def forget_drafts(patch: pytest.MonkeyPatch) -> None:
     """A prune does not know drafts."""
-    patch.setattr(prune_module, "_hold_drafts", lambda _repository, _reach: None)
+    patch.setattr(prune_module, "_hold_drafts", lambda _repository, _reach, _given_up: None)
 
 
 @pytest.mark.parametrize("mutate", [never_look, forget_drafts])

@@ -11,8 +11,11 @@ import pytest
 
 from artifactfs.blobstore.keys import log_key
 from artifactfs.blobstore.local import open_local_store
+from artifactfs.errors import MalformedError
 from artifactfs.repository import changes
 from artifactfs.repository.audit import LogAudit, audit_log
+from artifactfs.repository.check import check_repository
+from artifactfs.repository.prune import find_garbage
 from artifactfs.repository.records import decode_record, encode_record
 from artifactfs.repository.repository import Repository, open_repository
 from artifactfs.repository.witness import Witness
@@ -107,6 +110,22 @@ def test_what_was_seen_stays_when_the_log_was_replaced(place: Path) -> None:
         repository.append("a", lambda state: changes.set_aliases(state, version=0, aliases=["x"]))
     assert max(witness(place).load("a"))[0] == COUNT
     assert "replaced after record 1" in audit(place).problems[0].what
+
+
+@pytest.mark.parametrize("seq", [1, 5], ids=["cut all", "cut"])
+def test_nothing_is_committed_to_a_log_that_was_cut(place: Path, seq: int) -> None:
+    cut(place, seq)
+    with make_repository(place) as repository:
+        with pytest.raises(MalformedError, match="this machine has seen 6 records"):
+            fill(repository, 1)
+        with pytest.raises(MalformedError, match="was cut"):
+            find_garbage(repository)
+        assert [damage.key for damage in check_repository(repository).damage] == [log_key("a", seq)]
+        assert max(witness(place).load("a"))[0] == COUNT
+        witness(place).forget("a")  # as another process does
+        fill(repository, 1)
+        assert witness(place).load("a")[-1][0] == seq
+    assert audit(place).problems == ()
 
 
 def test_it_is_noted_without_an_index_and_in_any_order(tmp_path: Path) -> None:
