@@ -97,7 +97,7 @@ def run_program(
     locked = _read_lock(workspace, lock)
     masker = Masker(os.environ)
     circumstances = describe_circumstances(runs, masker, command=command, path=None)
-    given = {**details, "config": masker.mask_values(details.get("config", {}))}
+    given = masker.mask_details(details)
     started = runs.start(author=workspace.author, circumstances=circumstances, **given)
     add_marker(repository.state_directory, started.run)
     begin_view(repository, started.run, locked=locked)
