@@ -25,7 +25,7 @@ _WORDS: Final = (
     "storage|subscription)_?keys?(?:_id)?|(?:access|auth|secret)_?id|session_?id|sas|signature|pat|pass|token|tokens|jwt|otp|pin"
 )
 _NAME = re.compile(rf"(?:(?:^|_)(?:{_WORDS})|[a-z0-9]_key)(?:_(?:value|string|text|base64|b64|json|pem))?$")
-_NO_SECRET_KEY: Final = (
+_HARMLESS: Final = (
     "answer|audio|batch|cache|candidate|caption|category|class|cluster|col|column|composite|context|data|dataset|dict|"
     "dir|domain|embedding|feature|features|field|file|filter|foreign|group|hash|header|id|idempotency|image|img|index|"
     "input|instruction|join|json|label|lookup|loss|map|message|messages|metadata|metric|metrics|model|monitor|n|name|"
@@ -35,7 +35,7 @@ _NO_SECRET_KEY: Final = (
 )
 """Words before `_key` in the names of columns and the like."""
 _NOT_SECRET = re.compile(
-    rf"(?:^|_)(?:{_NO_SECRET_KEY})_key$|"
+    rf"(?:^|_)(?:{_HARMLESS})_key$|"
     r"(?:^|_)(?:(?:bos|eos|pad|unk|sep|cls|mask|stop|image|special|start|end|max|min|num|n|new|total|per|prompt|"
     r"completion|input|output|context|decoder|encoder)_tokens?|\d+_tokens|tokens?_(?:id|count|type)s?)$|^tokens$"
 )

@@ -14,7 +14,8 @@ SECRETS = [
 ]  # fmt: skip
 ORDINARY = [
     "max_tokens", "eos_token", "tokenizer", "token_count", "num_tokens", "key", "n_keys", "author", "passes",
-    "secretary", "lr", "seed", "keyboard", "monkey", "image_token_id", "tokens", "sort_key", "primary_key", "foreign_key", "partition_key",
+    "secretary", "lr", "seed", "keyboard", "monkey", "image_token_id", "tokens",
+    "sort_key", "primary_key", "foreign_key", "partition_key",
     "group_key", "row_key", "cache_key", "ssh_public_key", "label_key", "sortKey",
 ]  # fmt: skip
 FORMS = [
