@@ -67,7 +67,7 @@ def _stage(
     session: Session, ref: str, *, name: str, driver: str, quota: str | None, spare: Spare | None
 ) -> tuple[Staging, Version | None, str | None, dict[str, Any]]:
     """Make a staging directory and show it; return it, its version, where it is shown, and its members in JSON."""
-    from artifactfs.mount.api import attach_staging, check_driver
+    from artifactfs.mount.api import attach_staging, check_driver, check_staging
     from artifactfs.places import parse_size
     from artifactfs.repository.staging import StagingArea
 
@@ -78,6 +78,7 @@ def _stage(
         raise UsageError(msg, hint="write NAME, NAME:vN or NAME:ALIAS", subject=ref)
     check_driver(driver)
     with session.open_repository(create=True) as repository:
+        check_staging(session.places, repository.id)
         version = _find_version(repository, parsed)
         staging = StagingArea(repository).create(
             parsed.collection,

@@ -15,6 +15,7 @@ from artifactfs.mount.freezing import MountFreezer
 from artifactfs.mount.mountinfo import find_mount
 from artifactfs.mount.options import Finding, HasId, MountInfo, MountOptions, Places, StagingName
 from artifactfs.mount.orders import LOWER, REPOSITORY, VERSION
+from artifactfs.mount.outside import check_outside, find_outside
 from artifactfs.mount.overlay.choice import check_overlay
 from artifactfs.mount.port.asking import Port, find_port, iter_ports
 from artifactfs.mount.port.messages import CommitAnswer
@@ -35,6 +36,7 @@ __all__ = [
     "Port",
     "attach_staging",
     "check_driver",
+    "check_staging",
     "detach_staging",
     "diagnose",
     "end_staging",
@@ -136,6 +138,15 @@ def attach_staging(
     """
     key = StagingKey(repository.id, staging.collection, staging.name)
     return staging_mounts.attach(places, key, author=author, spare=spare)
+
+
+def check_staging(places: Places, repository_id: str) -> None:
+    """Return if this process can have staging directories served, where the repository is mounted.
+
+    Raises:
+        UsageError: it is a program of `artifactfs run`, and may not.
+    """
+    check_outside(find_outside(staging_mounts.repository_mounts(places, repository_id)))
 
 
 def check_driver(driver: str) -> None:

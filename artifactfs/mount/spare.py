@@ -107,6 +107,7 @@ def start_spare(kind: str) -> Spare:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
+            env={name: value for name, value in os.environ.items() if name != "ARTIFACTFS_RUN"},  # no part of a run
             pass_fds=[orders_reading, ready_writing],
             start_new_session=True,
         )

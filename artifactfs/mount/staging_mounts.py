@@ -18,7 +18,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from artifactfs.errors import ArtifactFSError, BusyError, MountError
 from artifactfs.mount.launch import start_server
@@ -26,6 +26,7 @@ from artifactfs.mount.mountinfo import find_mount, read_mounts
 from artifactfs.mount.mountpoint import clear_dead, detach, is_dead
 from artifactfs.mount.options import MountInfo, Places
 from artifactfs.mount.orders import REPOSITORY, STAGING, Order
+from artifactfs.mount.outside import do_outside, find_outside
 from artifactfs.mount.registry import is_served, iter_live, prepare_folders, slot_for, staging_mountpoint
 from artifactfs.mount.spare import Spare
 from artifactfs.mount.syscalls import bind_mount, may_mount
@@ -107,6 +108,9 @@ def _of_kind(places: Places, repository_id: str, kind: str) -> list[MountInfo]:
 
 def attach(places: Places, key: StagingKey, *, author: str, spare: Spare | None = None) -> str | None:
     """Serve and show a staging directory; see `api.attach_staging`."""
+    outside = find_outside(repository_mounts(places, key.repository_id))
+    if outside is not None:
+        return do_outside(outside, places, "attach", **asdict(key), author=author)
     with changing(places):
         shown_in = repository_mounts(places, key.repository_id)
         if not shown_in:
@@ -208,6 +212,10 @@ def _clear_former(target: str, own: str) -> None:
 
 def release(places: Places, key: StagingKey) -> None:
     """Stop showing and serving a staging directory; see `api.detach_staging`."""
+    outside = find_outside(repository_mounts(places, key.repository_id))
+    if outside is not None:
+        _release_outside(places, key, outside)
+        return
     with changing(places):
         own = key.own_mountpoint(places)
         targets = [key.path_in(info.mountpoint) for info in repository_mounts(places, key.repository_id)]
@@ -224,6 +232,17 @@ def release(places: Places, key: StagingKey) -> None:
             for path in removed:
                 _bind_mount_of(own, path)
             raise
+
+
+def _release_outside(places: Places, key: StagingKey, outside: int) -> None:
+    own = key.own_mountpoint(places)
+    if find_mount(own) is not None:
+        detach(own, lazy=False)
+    try:
+        do_outside(outside, places, "release", **asdict(key))
+    except BusyError:
+        do_outside(outside, places, "attach", **asdict(key), author="")
+        raise
 
 
 def _end_unheld(places: Places, key: StagingKey, own: str) -> None:

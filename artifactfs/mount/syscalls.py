@@ -22,6 +22,13 @@ MS_BIND: Final = 4096
 MNT_DETACH: Final = 2
 UMOUNT_NOFOLLOW: Final = 8
 _CAP_SYS_ADMIN: Final = 21
+_CLONE_NEWNS: Final = 0x0002_0000
+_SYS_OPEN_TREE: Final = 428
+_SYS_MOVE_MOUNT: Final = 429
+"""These numbers are the same on all architectures since Linux 5.2, but for alpha."""
+_AT_FDCWD: Final = -100
+_OPEN_TREE_CLONE: Final = 1
+_MOVE_MOUNT_F_EMPTY_PATH: Final = 4
 
 
 def _call(name: str, *args: object) -> None:
@@ -63,6 +70,50 @@ def unshare(flags: int) -> None:
     Source: unshare(2).
     """
     _call("unshare", ctypes.c_int(flags))
+
+
+def enter_namespace(descriptor: int) -> None:
+    """Enter the mount namespace of a descriptor; root and working directory are its root then.
+
+    Raises:
+        OSError: EPERM where it is not allowed, EINVAL when another process shares the working directory.
+
+    Source: setns(2).
+    """
+    _call("setns", ctypes.c_int(descriptor), ctypes.c_int(_CLONE_NEWNS))
+
+
+def clone_mount(path: str) -> int:
+    """Return a descriptor of a new mount of what is mounted on `path`, which is nowhere yet.
+
+    Raises:
+        OSError: EPERM without CAP_SYS_ADMIN, ENOENT.
+
+    Source: open_tree(2).
+    """
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC
+    return _call_by_number(_SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags)
+
+
+def move_mount(descriptor: int, target: str) -> None:
+    """Mount what `clone_mount` returned on a directory.
+
+    Raises:
+        OSError: EPERM without CAP_SYS_ADMIN, ENOENT, ENOTDIR.
+
+    Source: move_mount(2).
+    """
+    _call_by_number(_SYS_MOVE_MOUNT, descriptor, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
+
+
+def _call_by_number(number: int, *args: int | bytes) -> int:
+    library = ctypes.CDLL(None, use_errno=True)
+    passed = [ctypes.c_long(arg) if isinstance(arg, int) else arg for arg in args]
+    found: int = library.syscall(ctypes.c_long(number), *passed)
+    if found < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return found
 
 
 def unmount_privileged(target: str, *, lazy: bool = False) -> None:

@@ -24,8 +24,18 @@ _WORDS: Final = (
     "connection_?string|(?:api|access|account|auth|encryption|license|master|private|secret|service|shared|signing|ssh|"
     "storage|subscription)_?keys?(?:_id)?|(?:access|auth|secret)_?id|session_?id|sas|signature|pat|pass|token|tokens|jwt|otp|pin"
 )
-_NAME = re.compile(rf"(?:^|_)(?:{_WORDS})(?:_(?:value|string|text|base64|b64|json|pem))?$")
+_NAME = re.compile(rf"(?:(?:^|_)(?:{_WORDS})|[a-z0-9]_key)(?:_(?:value|string|text|base64|b64|json|pem))?$")
+_HARMLESS: Final = (
+    "answer|audio|batch|cache|candidate|caption|category|class|cluster|col|column|composite|context|data|dataset|dict|"
+    "dir|domain|embedding|feature|features|field|file|filter|foreign|group|hash|header|id|idempotency|image|img|index|"
+    "input|instruction|join|json|label|lookup|loss|map|message|messages|metadata|metric|metrics|model|monitor|n|name|"
+    "natural|num|object|obs|order|output|params|parent|partition|path|prediction|primary|prompt|public|query|question|"
+    "random|range|record|reference|registry|response|result|reward|routing|row|sample|search|seed|shard|sort|split|"
+    "state|step|surrogate|table|target|task|text|time|timestamp|type|unique|value|video|weight|x|y"
+)
+"""Words before `_key` in the names of columns and the like."""
 _NOT_SECRET = re.compile(
+    rf"(?:^|_)(?:{_HARMLESS})_key$|"
     r"(?:^|_)(?:(?:bos|eos|pad|unk|sep|cls|mask|stop|image|special|start|end|max|min|num|n|new|total|per|prompt|"
     r"completion|input|output|context|decoder|encoder)_tokens?|\d+_tokens|tokens?_(?:id|count|type)s?)$|^tokens$"
 )
@@ -34,6 +44,7 @@ _NO_WORD = re.compile(r"[^a-z0-9]+")
 _URL = re.compile(r"(?<=://)[^/\s@]+@")
 _PAIR = re.compile(r"(?P<name>[A-Za-z][\w.\-]*)[\"']?\s*[=:]\s*")
 _VALUE = re.compile(r"(?P<quote>[\"'])(?:(?!(?P=quote)).)*(?P=quote)?|[^\s\"'&,;}]+", re.DOTALL)
+_BRACKET = re.compile(r"[{}\[\]]|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 _OPTION = re.compile(r"-{0,2}[\w.\-]+")
 _HEADER = re.compile(r"(?i)\b(bearer|basic|token)\s+[A-Za-z0-9+/_.~=\-]{8,}")
 _TOKENS = re.compile(
@@ -95,17 +106,31 @@ class Masker:
         return tuple(found)
 
     def mask_values(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return JSON values by key with those masked that look like secrets, at any depth. Numbers stay."""
-        return {key: self._mask_value(key, value) for key, value in values.items()}
+        """Return JSON values by key with those masked that look like secrets, at any depth.
 
-    def _mask_value(self, key: str, value: Any) -> Any:
+        Below a secret name everything is, numbers too; what tells nothing stays: true, false, null and empty texts.
+        """
+        return {key: self._mask_value(value, is_secret=is_secret_name(key)) for key, value in values.items()}
+
+    def _mask_value(self, value: Any, *, is_secret: bool) -> Any:
         if isinstance(value, dict):
-            return self.mask_values(value)
+            return {
+                key: self._mask_value(item, is_secret=is_secret or is_secret_name(key)) for key, item in value.items()
+            }
         if isinstance(value, (list, tuple)):
-            return [self._mask_value(key, item) for item in value]
-        if not isinstance(value, str):
+            return [self._mask_value(item, is_secret=is_secret) for item in value]
+        if value is None or isinstance(value, bool) or value == "":
             return value
-        return MASK if value and is_secret_name(key) else self.mask_text(value)
+        if is_secret:
+            return MASK
+        return self.mask_text(value) if isinstance(value, str) else value
+
+    def mask_details(self, details: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a run is given (name, job type, project, notes, tags, config), masked."""
+        found = {key: self.mask_text(value) if isinstance(value, str) else value for key, value in details.items()}
+        found["tags"] = tuple(self.mask_text(tag) for tag in details.get("tags", ()))
+        found["config"] = self.mask_values(details.get("config", {}))
+        return found
 
 
 def strip_credentials(url: str) -> str:
@@ -125,5 +150,17 @@ def _mask_pairs(text: str) -> str:
         if value is not None:
             quote = value["quote"] or ""
             found += [text[at : pair.end()], quote, MASK, quote]
-            at = value.end()
+            at = max(value.end(), _find_closing(text, pair.end()))
     return "".join(found) + text[at:]
+
+
+def _find_closing(text: str, start: int) -> int:
+    """Return where an object or array ends that starts there, or the text if it does not; `start` for any other."""
+    depth = 0
+    for token in _BRACKET.finditer(text, start):
+        if token.start() != start and not depth:
+            break
+        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token[0], 0)
+        if depth <= 0:
+            return token.end() if token[0] in "}]" else start
+    return len(text) if depth else start

@@ -21,7 +21,7 @@ from artifactfs.repository.runviews import begin_view, hold_view
 from artifactfs.runs.inputs import close_view, record_files, record_inputs
 from artifactfs.runs.lease import Heartbeat
 from artifactfs.runs.markers import add_marker, remove_marker
-from artifactfs.runs.members import adopt_orphans, find_mount_namespace, has_children, reap_others
+from artifactfs.runs.members import adopt_orphans, find_members, find_mount_namespace, has_children, reap_others
 from artifactfs.runs.secrets import Masker
 from artifactfs.sdk.lingering import Remains, watch_remains
 from artifactfs.sdk.starting import RUN_VARIABLE, describe_circumstances
@@ -97,7 +97,7 @@ def run_program(
     locked = _read_lock(workspace, lock)
     masker = Masker(os.environ)
     circumstances = describe_circumstances(runs, masker, command=command, path=None)
-    given = {**details, "config": masker.mask_values(details.get("config", {}))}
+    given = masker.mask_details(details)
     started = runs.start(author=workspace.author, circumstances=circumstances, **given)
     add_marker(repository.state_directory, started.run)
     begin_view(repository, started.run, locked=locked)
@@ -150,6 +150,8 @@ def _run(workspace: Workspace, started: Started, command: Sequence[str], *, bind
         try:
             code = _wait(process)
             goes_on = found is not None and _leaves_some()
+            if goes_on:  # servers of mounts that it has started are no part of the run
+                goes_on = bool(find_members(f"{RUN_VARIABLE}={started.run}", namespace=namespace))
         finally:
             heartbeat.stop()
     finally:

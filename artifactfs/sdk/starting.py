@@ -79,7 +79,17 @@ def init(  # noqa: PLR0913 (what users know)
     workspace = find_workspace(repository)
     workspace.repository.check_writable()
     masker = Masker(os.environ)
-    values = masker.mask_values(changes.check_metadata(config or {}))
+    given = masker.mask_details(
+        {
+            "name": name or "",
+            "job_type": job_type or "",
+            "project": project or "",
+            "notes": notes or "",
+            "tags": tuple(tags),
+            "config": changes.check_metadata(config or {}),
+        }
+    )
+    values = given["config"]
     joined = os.environ.get(RUN_VARIABLE)
     if joined and id is None:
         return _join(workspace, joined, values)
@@ -89,17 +99,7 @@ def init(  # noqa: PLR0913 (what users know)
     if found is not None:
         number, lease_ns = found.id, _resume(workspace, found, circumstances, values)
     else:
-        started = workspace.runs.start(
-            author=workspace.author,
-            run=id,
-            name=name or "",
-            job_type=job_type or "",
-            project=project or "",
-            notes=notes or "",
-            tags=tuple(tags),
-            config=values,
-            circumstances=circumstances,
-        )
+        started = workspace.runs.start(author=workspace.author, run=id, circumstances=circumstances, **given)
         number, lease_ns = started.run, started.lease_ns
     return _take(workspace, number, lease_ns)
 

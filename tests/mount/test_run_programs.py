@@ -358,3 +358,19 @@ def test_a_file_that_was_listed_before_is_recorded_when_it_is_used(mounted: Path
     cli("run", "--", sys.executable, "-c", text, str(mounted / "data/v1/sub"))
     run = last_run()
     assert [file.path for file in run.workspace.runs.iter_files(run.id)] == ["sub/04"]
+
+
+def test_what_is_staged_in_a_run_is_served_outside_of_it(mounted: Path) -> None:
+    command = shlex.join(CLI)
+    text = f"{command} stage model && echo hi > {mounted}/model/@staging/h && cat {mounted}/model/@staging/h"
+    assert cli("run", "--", "sh", "-c", f"{text} && {command} status model").splitlines()[1:] == ["hi", "A  h"]
+    assert os.listdir(Path(last_run().workspace.repository.state_directory, "views")) == []  # its server is no part
+    assert (mounted / "model/@staging/h").read_text() == "hi\n"
+    assert "model" in cli("staging")
+    cli("commit", "model")
+    cli("run", "--", *CLI, "discard", "--yes", "model")
+    assert not (mounted / "model/@staging").exists()
+    cli("stage", "model")
+    assert (mounted / "model/@staging/h").read_text() == "hi\n"
+    cli("discard", "--yes", "model")
+    cli("umount", str(mounted))

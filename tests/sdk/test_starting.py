@@ -90,7 +90,9 @@ def test_what_is_recorded(place: Path) -> None:
 
 def test_secrets_are_nowhere_in_the_repository(tmp_path: Path) -> None:
     text = (
-        "run = artifactfs.init(config={'db': {'password': 'swordfish'}, 'url': 'https://u:swordfish@h/'});"
+        "run = artifactfs.init(config={'db': {'password': 'swordfish'}, 'url': 'https://u:swordfish@h/'},"
+        "name='a swordfish-env', project='token=swordfish', job_type='pass=swordfish', tags=['pin=swordfish'],"
+        "notes='see https://u:swordfish@h/');"
         "run.update_config({'api_key': 'swordfish'})"
     )
     secrets = {"HF_TOKEN": "swordfish-env", "SOME_VARIABLE": "swordfish", "CUDA_VISIBLE_DEVICES": "0,swordfish-env"}
