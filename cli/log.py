@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING
 
 import click
 
 from artifactfs.errors import DigestMismatchError, UsageError
-from artifactfs.paths import parse_ref
+from artifactfs.paths import parse_ref, printable
 from artifactfs.repository.described import describe_body, record_fields
 
 from .changes import print_changes
@@ -40,11 +41,12 @@ def command(name: str, *, globs: tuple[str, ...], verify: bool) -> None:
     if verify and globs:
         msg = "--verify checks the whole log"
         raise UsageError(msg, hint="leave --path out")
+    parsed = _parse_name(name)
     with session.open_repository() as repository:
         if verify:
-            _verify(repository, parse_ref(name).collection)
+            _verify(repository, parsed)
             return
-        collection = repository.get_collection(parse_ref(name).collection)
+        collection = repository.get_collection(parsed)
         found = list(repository.log.iter_records(collection.name))[::-1]
         changed = _find_changed(repository, collection, globs) if globs else {}
     if globs:
@@ -55,6 +57,23 @@ def command(name: str, *, globs: tuple[str, ...], verify: bool) -> None:
         return
     for record in found:
         _print_record(record, changed.get(record.seq, ()))
+
+
+def _parse_name(name: str) -> str:
+    """Return the collection that is named.
+
+    Raises:
+        UsageError: a version, a staging directory or a path is named.
+    """
+    ref = parse_ref(name)
+    if ref.path:
+        msg = f"a log is that of a whole collection, and {name} names a path"
+        hint = f"`artifactfs log {ref.collection} --path {shlex.quote(printable(ref.path))}` lists what changed it"
+        raise UsageError(msg, hint=hint, subject=name)
+    if ref.selector is not None:
+        msg = f"a log is that of a whole collection, and {name} names a part of one"
+        raise UsageError(msg, hint=f"`artifactfs log {ref.collection}`; `artifactfs show {ref}`", subject=name)
+    return ref.collection
 
 
 def _print_record(record: Record, changed: Sequence[Change]) -> None:
