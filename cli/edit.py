@@ -43,10 +43,14 @@ def command(
     if description is None and not (metadata or unset or tags or untag):
         msg = "nothing to change was given"
         raise UsageError(msg, hint="use --description, --metadata, --unset, --tag or --untag")
+    parsed = parse_ref(ref)
+    if parsed.path:
+        msg = "a description, metadata and tags are those of a whole version, not of a path in one"
+        raise UsageError(msg, subject=ref)
     new = parse_metadata(metadata)
 
     with session.open_repository() as repository:
-        collection, version = repository.resolve(parse_ref(ref))
+        collection, version = repository.resolve(parsed)
         number = version.number
 
         def change(state: Collection) -> Body:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING
 
 import click
 
 from artifactfs.errors import DigestMismatchError, UsageError
-from artifactfs.paths import parse_ref
+from artifactfs.paths import parse_ref, printable
 from artifactfs.repository.described import describe_body, record_fields
 
 from .changes import print_changes
@@ -44,11 +45,12 @@ def command(name: str, *, globs: tuple[str, ...], verify: bool, accept: bool) ->
     if bool(globs) + verify + accept > 1:
         msg = "--path, --verify and --accept do not go together"
         raise UsageError(msg, hint="give one of them")
+    parsed = _parse_name(name)
     with session.open_repository() as repository:
         if verify or accept:
-            (_verify if verify else _accept)(repository, parse_ref(name).collection)
+            (_verify if verify else _accept)(repository, parsed)
             return
-        collection = _load(repository, parse_ref(name).collection)
+        collection = _load(repository, parsed)
         found = list(repository.log.iter_records(collection.name))[::-1]
         changed = _find_changed(repository, collection, globs) if globs else {}
     if not collection.exists:
@@ -67,6 +69,23 @@ def _load(repository: Repository, name: str) -> Collection:
     """Return the state of a collection, also of a deleted one: its log stays."""
     state = repository.load_state(name)
     return state if state.seq else repository.get_collection(name)
+
+
+def _parse_name(name: str) -> str:
+    """Return the collection that is named.
+
+    Raises:
+        UsageError: a version, a staging directory or a path is named.
+    """
+    ref = parse_ref(name)
+    if ref.path:
+        msg = f"a log is that of a whole collection, and {name} names a path"
+        hint = f"`artifactfs log {ref.collection} --path {shlex.quote(printable(ref.path))}` lists what changed it"
+        raise UsageError(msg, hint=hint, subject=name)
+    if ref.selector is not None:
+        msg = f"a log is that of a whole collection, and {name} names a part of one"
+        raise UsageError(msg, hint=f"`artifactfs log {ref.collection}`; `artifactfs show {ref}`", subject=name)
+    return ref.collection
 
 
 def _print_record(record: Record, changed: Sequence[Change]) -> None:

@@ -197,6 +197,11 @@ def test_edit_changes_only_what_is_given(animals: Cli) -> None:
     animals("edit", "animals:v0", "--metadata", "novalue", code=2)
 
 
+def test_edit_refuses_a_path(animals: Cli) -> None:
+    assert "not of a path" in animals("edit", "animals/cat.txt", "--description", "x", code=2).stderr
+    assert animals.json("show", "animals")["description"] == ""
+
+
 def test_rm_a_version(animals: Cli) -> None:
     assert "--yes" in animals("rm", "animals:v0", code=2).stderr
     animals("rm", "animals:v0", "--yes")

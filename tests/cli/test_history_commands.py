@@ -57,6 +57,20 @@ def test_log_of_paths_names_them(cli: Cli, history: str) -> None:
     assert cli("log", "data", "--path", "c").stdout.splitlines()[-1].strip() == "A  d/c"
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("data/d/b", "--path d/b"),
+        ("data:v1/d", "--path d"),
+        ("data:v1", "artifactfs show data:v1"),
+        ("data:@staging", "artifactfs show data:@staging"),
+    ],
+)
+def test_log_refuses_a_part_of_a_collection(cli: Cli, history: str, name: str, hint: str) -> None:
+    assert hint in cli("log", name, code=2).stderr
+    assert hint in cli("log", name, "--verify", code=2).stderr
+
+
 def test_log_verify(cli: Cli, history: str, tmp_path: Path) -> None:
     assert "all 4 records are whole" in cli("log", "data", "--verify").stderr
     record = tmp_path / "repository" / "collections" / "data" / "log" / f"{3:020}"
