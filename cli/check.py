@@ -14,6 +14,7 @@ from .options import Command
 from .output import format_count, format_size, name_fields, print_json
 from .progress import show_progress
 from .session import Session, current_session
+from .showing import shown_versions
 
 if TYPE_CHECKING:
     from artifactfs.repository.check import CheckReport, Damage
@@ -38,7 +39,7 @@ def command(*, read_data: str | None, is_repair: bool) -> None:
     Without --read-data only the sizes of files are compared. The exit code is 30 when something is damaged.
 
     --repair deletes nothing: it moves damaged content and checkpoints to a directory in the repository, and in any case
-    begins a new index. Packs and log records stay.
+    begins a new index. What is whole of a damaged pack is packed anew. Log records stay.
     """
     from artifactfs.repository.check import check_repository
 
@@ -72,13 +73,17 @@ def _parse_share(text: str | None) -> float:
 
 
 def _repair(session: Session, repository: Repository, report: CheckReport) -> Repaired:
-    from artifactfs.repository.repair import repair
+    from artifactfs.repository.repair import find_repairable, repair
 
     from .index import drop_index
 
-    if report.damage:
-        session.confirm(f"Set aside what is damaged ({format_count(len(report.damage), 'object')})?")
-    repaired = repair(repository, report.damage)
+    count = len(find_repairable(repository, report.damage))
+    if count:
+        session.confirm(
+            f"Set aside what is damaged, and pack anew what is whole of it ({format_count(count, 'object')})?"
+        )
+    with show_progress(session, "repair") as progress:
+        repaired = repair(repository, report.damage, shown_versions(session, repository), progress=progress)
     drop_index(repository)
     return repaired
 
@@ -89,6 +94,10 @@ def _print_damage(damage: Damage) -> None:
         click.echo(f"  {version} {printable(path) or '.'}")
     if damage.places.count > _SHOWN:
         click.echo(f"  and {format_count(damage.places.count - _SHOWN, 'more place')}")
+    if damage.places.whole and not damage.places.count:
+        click.echo(
+            "  nothing of it is lost: versions read it there, or from elsewhere; `artifactfs check --repair` mends this"
+        )
 
 
 def _print_notes(session: Session, report: CheckReport, repaired: Repaired | None) -> None:
@@ -102,10 +111,12 @@ def _print_notes(session: Session, report: CheckReport, repaired: Repaired | Non
         return
     if repaired.set_aside:
         session.note(f"moved {format_count(len(repaired.set_aside), 'object')} to {repaired.directory}")
+    if repaired.versions:
+        session.note(f"packed anew what was whole: {format_count(repaired.versions, 'version')} read it from there now")
     for key in repaired.left:
         session.note(f"left {key}")
     session.note("began a new index")
-    if report.damage:
+    if any(item.places.count or not item.places.whole for item in report.damage):
         session.note(
             "store the same files again (artifactfs put), or restore what is damaged from a copy of the repository"
         )
@@ -126,7 +137,8 @@ def _report_fields(report: CheckReport) -> dict[str, Any]:
 
 def _damage_fields(damage: Damage) -> dict[str, Any]:
     places = [{"ref": version, **name_fields("path", path)} for version, path in damage.places.listed]
-    return {"object": damage.key, "problem": damage.what, "places": places, "place_count": damage.places.count}
+    count, is_whole = damage.places.count, damage.places.whole
+    return {"object": damage.key, "problem": damage.what, "places": places, "place_count": count, "readable": is_whole}
 
 
 def _repaired_fields(repaired: Repaired | None) -> dict[str, Any]:
@@ -137,5 +149,6 @@ def _repaired_fields(repaired: Repaired | None) -> dict[str, Any]:
             **name_fields("directory", repaired.directory),
             "set_aside": list(repaired.set_aside),
             "left": list(repaired.left),
+            "versions": repaired.versions,
         }
     }

@@ -114,13 +114,22 @@ class ObjectAudit:
             self._take(TREEPACKS_PREFIX, placement.pack, None)
         if not self.reach.is_new_page(tree, placement):
             return None
-        try:
-            page = self._reader.read_tree(Digest(tree), placement)
-        except ArtifactFSError as error:
-            self._report(tree_key(tree) if placement is None else treepack_key(placement.pack), error.message)
+        page = self._read_page(tree, placement)
+        if page is None:
             return None
         self._progress.advance(files=1 if placement is None else 0)
         return page
+
+    def _read_page(self, tree: bytes, placement: Placement | None) -> StoredPage | None:
+        """Return a page; a damaged one from where else readers find it, since what is below is reached by it."""
+        try:
+            return self._reader.read_tree(Digest(tree), placement)
+        except ArtifactFSError as error:
+            self._report(tree_key(tree) if placement is None else treepack_key(placement.pack), error.message)
+        try:
+            return self._repository.blobs.read_tree(Digest(tree), placement)
+        except ArtifactFSError:
+            return None
 
     def take_files(self, stored: StoredPage) -> None:
         """Look at blobs or their packs, and their sums, if they are met for the first time."""

@@ -11,12 +11,12 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from artifactfs.blobstore.hashing import hash_file
 from artifactfs.blobstore.keys import blob_key, pack_key, sums_key, tree_key, treepack_key
 from artifactfs.digest import Digest
 from artifactfs.errors import ArtifactFSError
 from artifactfs.model import DirectoryEntry, FileEntry, PageRef
 from artifactfs.paths import join_path
+from artifactfs.repository.elsewhere import find_elsewhere, is_whole
 from artifactfs.repository.trees import root_placement
 
 if TYPE_CHECKING:
@@ -34,15 +34,17 @@ Node = tuple[bytes, "Placement | None"]
 
 @dataclass(slots=True)
 class Places:
-    """Where versions have an object.
+    """Where versions have something that is lost with a damaged object.
 
     Attributes:
         listed: the first of them: the version as `NAME:vN`, and the entry path; b"" is the root.
         count: how many there are.
+        whole: whether versions have something there that can be read all the same, there or from elsewhere.
     """
 
     listed: list[tuple[str, bytes]] = field(default_factory=list)
     count: int = 0
+    whole: bool = False
 
     def add(self, version: str, path: bytes) -> None:
         """Add a place."""
@@ -52,7 +54,9 @@ class Places:
 
 
 def find_places(content: ContentStore, roots: Iterable[tuple[str, Root]], damaged: set[str]) -> dict[str, Places]:
-    """Return where versions have damaged objects, by key.
+    """Return where versions have what is lost with damaged objects, by key; only of those that versions name.
+
+    What lies whole in a damaged pack, or is found elsewhere as readers find it, is not lost.
 
     Args:
         content: what is stored.
@@ -65,18 +69,22 @@ def find_places(content: ContentStore, roots: Iterable[tuple[str, Root]], damage
     for version, root in roots:
         for key, path in finder.iter_damage(root):
             found[key].add(version, path)
+    for key in finder.whole:
+        found[key].whole = True
     return dict(found)
 
 
 class _Finder:
     def __init__(self, content: ContentStore, damaged: set[str]) -> None:
         self._content = content
-        self._intact: dict[tuple[bytes, bytes, int], bool] = {}
+        self._intact: dict[Node, bool] = {}
         self._damaged = damaged
         self._clean: set[Node] = set()
+        self._lost: set[Node] = set()
+        self.whole: set[str] = set()
 
     def iter_damage(self, root: Root) -> Iterator[tuple[str, bytes]]:
-        """Yield key and path of everything damaged below a root."""
+        """Yield key and path of everything below a root that is lost."""
         top = (root.as_entry().tree, root_placement(root))
         self._mark_clean(top)
         waiting: list[tuple[Node, bytes]] = [(top, b"")]
@@ -109,37 +117,39 @@ class _Finder:
                 stack += [(below, False) for _, _, below in self._iter_items(node) if below is not None]
 
     def _is_clean(self, node: Node) -> bool:
-        if self._find_page_damage(node) is not None:
-            return False
-        for item, place, below in self._iter_items(node):
+        is_clean = self._find_page_damage(node) is None
+        for item, place, below in self._iter_items(node):  # all of them, for what is whole
             if below is not None and below not in self._clean:
-                return False
+                is_clean = False
             if isinstance(item, FileEntry) and any(True for _ in self._iter_file_damage(item, place)):
-                return False
-        return True
+                is_clean = False
+        return is_clean
 
     def _find_page_damage(self, node: Node) -> str | None:
-        tree, place = node
-        key = tree_key(tree) if place is None else treepack_key(place.pack)
-        return key if key in self._damaged and self._read(node) is None else None
+        key = _page_key(node)
+        if key not in self._damaged:
+            return None
+        if self._read(node) is None:
+            return key
+        self.whole.add(key)
+        return None
 
     def _iter_file_damage(self, entry: FileEntry, place: Placement | None) -> Iterator[str]:
-        if place is None:
-            yield from {blob_key(entry.sha256)} & self._damaged
-        elif pack_key(place.pack) in self._damaged and not self._is_intact(entry, place):
-            yield pack_key(place.pack)
+        key = blob_key(entry.sha256) if place is None else pack_key(place.pack)
+        if key in self._damaged:
+            if self._is_intact(entry, place):
+                self.whole.add(key)
+            else:
+                yield key
         if entry.sums is not None:
             yield from {sums_key(entry.sums)} & self._damaged
 
-    def _is_intact(self, entry: FileEntry, place: Placement) -> bool:
-        """Return whether a file in a damaged pack is as it was."""
-        key = (entry.sha256, place.pack, place.offset)
+    def _is_intact(self, entry: FileEntry, place: Placement | None) -> bool:
+        """Return whether the content of a file can be read: from a damaged pack, or from elsewhere."""
+        key = (entry.sha256, place)
         if key not in self._intact:
-            try:
-                file = self._content.open_blob(entry, place)
-                self._intact[key] = file.size == entry.size and hash_file(file) == entry.sha256
-            except (ArtifactFSError, OSError):
-                self._intact[key] = False
+            is_there = place is not None and is_whole(self._content, entry, place)
+            self._intact[key] = is_there or find_elsewhere(self._content, entry, place) is not None
         return self._intact[key]
 
     def _iter_items(self, node: Node) -> Iterator[tuple[Entry | PageRef, Placement | None, Node | None]]:
@@ -148,7 +158,17 @@ class _Finder:
             yield item, place, (item.tree, place) if isinstance(item, DirectoryEntry | PageRef) else None
 
     def _read(self, node: Node) -> StoredPage | None:
-        try:
-            return self._content.in_place.read_tree(Digest(node[0]), node[1])
-        except ArtifactFSError:
+        if node in self._lost:
             return None
+        try:
+            # What lies elsewhere than it should is looked for only where damage was found.
+            reader = self._content if _page_key(node) in self._damaged else self._content.in_place
+            return reader.read_tree(Digest(node[0]), node[1])
+        except ArtifactFSError:
+            self._lost.add(node)
+            return None
+
+
+def _page_key(node: Node) -> str:
+    tree, place = node
+    return tree_key(tree) if place is None else treepack_key(place.pack)

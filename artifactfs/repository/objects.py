@@ -17,6 +17,7 @@ from artifactfs.blobstore.packs import PackFiles
 from artifactfs.blobstore.places import TREES
 from artifactfs.blobstore.remote import RangeKeeper
 from artifactfs.blobstore.soundness import SoundPacks
+from artifactfs.blobstore.verifying import MemoryVerified
 from artifactfs.errors import (
     ArtifactFSError,
     BlobMissingError,
@@ -86,6 +87,18 @@ class ContentStore(BlobStore):
     def in_place(self) -> InPlace:
         """A reader of trees that looks only where they should be: for whoever decides what is needed there."""
         return InPlace(self)
+
+    def distrusting(self) -> ContentStore:
+        """Return the same content, of which nothing that was verified earlier is believed."""
+        found = ContentStore(
+            self.store,
+            MemoryVerified(),
+            places=self.places,
+            packed_below=self.packed_below,
+            announce=self.announce,
+        )
+        found.finder = self.finder
+        return found
 
     def forget(self) -> None:
         """Look at every pack and tree pack again before it is read."""

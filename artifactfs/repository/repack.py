@@ -6,7 +6,9 @@ version reads from the old packs, and afterwards a reader that still knows the o
 
     repack(repository, choose_packs(repository.store, garbage.usage), garbage.roots)
 
-Used by prune. Threading: functions over a Repository; it runs beside commits and other prunes.
+In the same way `repair` moves what is whole out of damaged packs; what is found elsewhere is then said to lie there.
+
+Used by prune and repair. Threading: functions over a Repository; it runs beside commits and other prunes.
 
 Source: docs/format.md sections 4.4, 5 and 7; docs/design/prune.md.
 """
@@ -22,6 +24,7 @@ from artifactfs.digest import Digest, hash_bytes
 from artifactfs.errors import IntegrityError, PrunedError
 from artifactfs.model import DirectoryEntry, FileEntry, PageRef
 from artifactfs.repository import changes
+from artifactfs.repository.elsewhere import find_elsewhere
 from artifactfs.repository.progress import NoProgress
 from artifactfs.repository.treepacks import as_placement
 from artifactfs.repository.trees import root_placement
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
     from artifactfs.model import Collection, Placement, Root
     from artifactfs.repository.exclusion import Writing
-    from artifactfs.repository.objects import ContentBatch
+    from artifactfs.repository.objects import ContentBatch, ContentStore
     from artifactfs.repository.progress import Progress
     from artifactfs.repository.records import Body
     from artifactfs.repository.repository import Repository
@@ -61,7 +64,12 @@ class RepackResult:
 
 
 def repack(
-    repository: Repository, repacking: Repacking, roots: Iterable[KeptRoot], *, progress: Progress | None = None
+    repository: Repository,
+    repacking: Repacking,
+    roots: Iterable[KeptRoot],
+    *,
+    progress: Progress | None = None,
+    mends: bool = False,
 ) -> RepackResult:
     """Write what is reached in some packs again, and say in the logs where it lies now.
 
@@ -72,6 +80,8 @@ def repack(
         repacking: which packs.
         roots: collection, number and root of all versions that are kept, as prune knows them.
         progress: is told of files and bytes.
+        mends: whether what is not whole where it should be is taken from where else it lies; nothing that was verified
+            earlier is believed then.
 
     Raises:
         StorageFullError: there is no room; all versions are as they were, or lie elsewhere as a whole.
@@ -83,14 +93,16 @@ def repack(
     moved: list[tuple[KeptRoot, AnyPlace]] = []
     skipped: list[str] = []
     with repository.exclusion.writing() as writing:
-        with repository.blobs.begin(avoid=repacking.packs) as batch:
-            rewriter = _Rewriter(repository, batch, repacking.packs, progress)
+        blobs = repository.blobs.distrusting() if mends else repository.blobs
+        with blobs.begin(avoid=repacking.packs) as batch:
+            rewriter = _Rewriter(blobs, batch, repacking, progress, mends=mends)
             for kept in roots:
                 try:
                     moved.append((kept, rewriter.rewrite(kept[2])))
                 except IntegrityError:
                     skipped.append(f"{kept[0]}:v{kept[1]}")  # as it is: `check` says more, and its packs stay
             batch.flush()
+        blobs.forget()
         count = sum(_relocate(repository, writing, kept, place) for kept, place in moved)
     return RepackResult(count, tuple(skipped), rewriter.files, rewriter.size)
 
@@ -133,18 +145,21 @@ class _Frame:
     key: Key
     stored: StoredPage
     left: list[Key] = field(default_factory=list)
+    is_elsewhere: bool = False
 
 
 class _Rewriter:
     """Stores pages anew where they, or something below them, lie in packs that are to go. Belongs to one thread."""
 
     def __init__(
-        self, repository: Repository, batch: ContentBatch, packs: frozenset[bytes], progress: Progress
+        self, blobs: ContentStore, batch: ContentBatch, repacking: Repacking, progress: Progress, *, mends: bool
     ) -> None:
-        self._blobs = repository.blobs
+        self._blobs = blobs
         self._batch = batch
-        self._packs = packs
+        self._packs = repacking.packs
+        self._loose = repacking.blobs
         self._progress = progress
+        self._mends = mends
         self._places: dict[Key, AnyPlace] = {}
         self.files = 0
         self.size = 0
@@ -170,20 +185,30 @@ class _Rewriter:
         return self._places[top]
 
     def _enter(self, key: Key) -> _Frame:
-        stored = self._blobs.in_place.read_tree(Digest(key[0]), key[1])
+        stored, is_elsewhere = self._read(key)
         below = [
             (item.tree, place)
             for item, place in zip(stored.page.items, stored.placements, strict=True)
             if isinstance(item, DirectoryEntry | PageRef)
         ]
-        return _Frame(key, stored, below[::-1])
+        return _Frame(key, stored, below[::-1], is_elsewhere)
+
+    def _read(self, key: Key) -> tuple[StoredPage, bool]:
+        """Return a page, and whether it lies elsewhere than it should."""
+        digest, placement = Digest(key[0]), key[1]
+        try:
+            return self._blobs.in_place.read_tree(digest, placement), False
+        except IntegrityError:
+            if not self._mends:
+                raise
+            return self._blobs.read_tree(digest, placement), True
 
     def _leave(self, frame: _Frame) -> AnyPlace:
         page = frame.stored.page
         places = [self._move(item, place) for item, place in zip(page.items, frame.stored.placements, strict=True)]
         placement = frame.key[1]
-        is_in_chosen = placement is not None and placement.pack in self._packs
-        if not is_in_chosen and all(new is old for new, old in zip(places, frame.stored.placements, strict=True)):
+        is_chosen = frame.is_elsewhere or (placement is not None and placement.pack in self._packs)
+        if not is_chosen and all(new is old for new, old in zip(places, frame.stored.placements, strict=True)):
             return placement
         return self._batch.store_tree(page, places if any(place is not None for place in places) else ())
 
@@ -191,18 +216,38 @@ class _Rewriter:
         if isinstance(item, DirectoryEntry | PageRef):
             found = self._places[item.tree, place]
             return place if found == place else found
-        if not isinstance(item, FileEntry) or place is None or place.pack not in self._packs:
+        if not isinstance(item, FileEntry) or not self._is_chosen(item, place):
             return place
         stored = self._batch.find_stored(item)
         if stored is None:
-            try:
-                part = self._blobs.packs.open_part(place)
-            except IntegrityError:
-                return place
-            data = part.read_at(0, place.size)
-            if len(data) != item.size or hash_bytes(data).raw != item.sha256:
+            data = self._read_file(item, place)
+            if data is None:
                 return place  # damaged: it stays where it is, for `check` to find
             stored = self._batch.store_bytes(data)
             self.files, self.size = self.files + 1, self.size + len(data)
             self._progress.advance(files=1, size=len(data))
         return stored.place
+
+    def _is_chosen(self, item: FileEntry, place: Placement | None) -> bool:
+        return item.sha256 in self._loose if place is None else place.pack in self._packs
+
+    def _read_file(self, item: FileEntry, place: Placement | None) -> bytes | None:
+        """Return the content of a file, if this mends from wherever it is whole; None when it is damaged."""
+        data = None if place is None else self._read_part(item, place)
+        if data is None and self._mends:
+            found = find_elsewhere(self._blobs, item, place)
+            data = self._read_part(item, found[0]) if found is not None else None
+        return data
+
+    def _read_part(self, item: FileEntry, place: Placement | None) -> bytes | None:
+        try:
+            file = self._blobs.open_blob(item, place)
+            data = file.read_at(0, item.size)
+            file.close()
+        except IntegrityError:
+            return None
+        except OSError:
+            if not self._mends:
+                raise
+            return None
+        return data if hash_bytes(data).raw == item.sha256 else None

@@ -74,11 +74,13 @@ class Repacking:
         packs: raw digests of packs and tree packs.
         size: bytes of these now.
         live: bytes of these that are reached, and are written again.
+        blobs: raw digests of damaged blobs: a file of which the content lies in a pack, too, is said to lie there.
     """
 
     packs: frozenset[bytes] = frozenset()
     size: int = 0
     live: int = 0
+    blobs: frozenset[bytes] = frozenset()
 
     @property
     def freed(self) -> int:

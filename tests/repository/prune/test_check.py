@@ -15,7 +15,7 @@ from artifactfs.repository import changes
 from artifactfs.repository.check import check_repository
 from artifactfs.repository.prune import find_garbage
 from artifactfs.repository.put import Source, put_paths
-from artifactfs.repository.repair import repair
+from artifactfs.repository.repair import find_repairable, repair
 from artifactfs.repository.repository import Repository
 from artifactfs.repository.trees import Trees
 from artifactfs.testing.repositories import commit_files, make_repository
@@ -350,3 +350,39 @@ def contents(repository: Repository) -> dict[tuple[str, int, bytes], bytes]:
         except ArtifactFSError:
             continue
     return found
+
+
+def break_object(path: Path, how: str) -> None:
+    """Flip a bit in the middle of a stored object, cut it short there, or remove it."""
+    data = path.read_bytes()
+    if how == "missing":
+        path.unlink()
+    elif how == "cut short":
+        write(path, data[: len(data) // 2])
+    else:
+        middle = len(data) // 2
+        write(path, data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut short", "missing"])
+def test_a_damaged_pack_is_cleared_once_its_content_is_stored_again(tmp_path: Path, how: str) -> None:
+    files = {b"%d" % number: b"content %d" % number for number in range(50)}
+    with make_repository(tmp_path, use_index=False) as repository:
+        commit_files(repository, "animals", files)
+        (key,) = repository.store.iter_keys("packs/")
+        break_object(path_of(repository, key), how)
+        commit_files(repository, "plants", {b"!": b"another", **files})
+        [damage] = check_repository(repository, share=1).damage
+        assert (damage.key, damage.places.whole, damage.places.count) == (key, True, 0)
+        repaired = repair(repository, (damage,))
+        assert (repaired.set_aside, repaired.left) == (() if how == "missing" else (key,), ())
+        assert check_repository(repository, share=1).damage == ()
+
+
+def test_repair_asks_for_nothing_where_all_is_lost(packed: Repository) -> None:
+    for key in [key for key in object_keys(packed) if key.startswith("packs/")]:
+        path_of(packed, key).unlink()
+    damage = check_repository(packed).damage
+    assert damage
+    assert find_repairable(packed, damage) == []
+    assert repair(packed, damage).versions == 0
