@@ -109,9 +109,13 @@ class StagingList(TypedDict):
 
 
 class StagingChanges(TypedDict):
-    """What was changed in a staging directory since it was made or committed; `counts` by kind."""
+    """What was changed in a staging directory since it was made or committed; `counts` by kind.
+
+    `compared` is the version that it is compared with, None for an empty one.
+    """
 
     staging: StagingFields
+    compared: str | None
     changes: list[ChangeFields]
     counts: dict[str, int]
     total: int
@@ -172,6 +176,7 @@ def get_staging(context: Context, wanted: StagingParameters) -> StagingChanges:
         counts[change.kind] = counts.get(change.kind, 0) + 1
     return {
         "staging": staging_fields(context, staging),
+        "compared": None if staging.info.present is None else f"{staging.collection}:v{staging.info.present}",
         "changes": [change_fields(change) for change in found[wanted.offset : wanted.offset + wanted.limit]],
         "counts": counts,
         "total": len(found),

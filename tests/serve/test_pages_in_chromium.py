@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
+from artifactfs.paths import parse_ref
+from artifactfs.repository.staging import StagingArea
+from artifactfs.staging.marks import make_whiteout
 from tests.serve.browser import MISSING, Look, look, open_browser, serve, until
-from tests.serve.support import HOSTILE_NAMES, Client, fill, open_client
+from tests.serve.support import HOSTILE_NAMES, Client, fill, open_client, open_one
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(MISSING), reason=MISSING), pytest.mark.timeout(180)]
 
@@ -91,7 +95,8 @@ def test_what_was_asked_for_ahead_is_not_asked_for_again(seen: Look) -> None:
         page = seen.open(address)
         names = page.evaluate("performance.getEntriesByType('resource').map((one) => one.name)")
         again = {name for name in names if names.count(name) > 1 and not name.endswith("icon.svg")}
-        assert again <= {f"{seen.address}/api/mounts"}, address  # looked at every two seconds
+        looked_at = {f"{seen.address}/api/mounts", f"{seen.address}/api/cache"}  # every two seconds
+        assert again <= looked_at, address
         assert sum("/api/server" in name for name in names) == 1
 
 
@@ -305,6 +310,64 @@ def test_a_link_of_another_site_leads_to_a_page(browser: Browser, shown: Path) -
             page.goto("http://other.example/")
             page.get_by_role("link", name="look").click()
             expect(page.locator("h1").first).to_contain_text(text)
+
+
+def test_what_is_open_on_the_page_of_this_machine_stays_open(seen: Look) -> None:
+    page = seen.page
+    looks = [0]
+
+    def answer(route: Route) -> None:
+        looks[0] += 1
+        route.fulfill(json={"schema": 1, "at": looks[0] * 2.0, "mounts": [make_mount(looks[0])]})
+
+    page.route("**/api/mounts", answer)
+    seen.open("/machine")
+    summary = page.locator(".box summary")
+    summary.focus()
+    page.keyboard.press("Enter")
+    for number in (3, 4):
+        expect(page.locator(".box table")).to_contain_text(f"{number * 1111:,}")
+        assert page.evaluate("document.activeElement.matches('.box summary')")
+        assert page.locator(".box details").first.get_attribute("open") == ""
+    page.keyboard.press("Enter")
+    until(page, "!document.querySelector('.box details').open")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(2500)
+    assert page.locator(".box details").first.get_attribute("open") is None
+    assert f"{seen.address}/api/cache" in asked
+
+
+def make_mount(number: int) -> dict[str, Any]:
+    """Return a mount as the API describes it, whose figures grow with a number."""
+    counts = dict.fromkeys(("bytes", "errors", "fetched_bytes", "fetched_reads", "fetching", "restarts", "upgrades"), 0)
+    figures = {**counts, "requests": {"read": number * 1111}, "latency_us": {"p50": 1, "p99": 2}, "workers": [1]}
+    names = {"mountpoint": "/mnt/one", "shows": "all", "transport": "kernel", "log": "/log"}
+    return {**names, "started": "2026-01-01T00:00:00Z", "pid": 1, "figures": figures}
+
+
+def test_a_staging_directory_is_followed(browser: Browser, tmp_path: Path) -> None:
+    fill(tmp_path)
+    with open_client(tmp_path) as client:
+        place = upper_of(client)
+    with serve(tmp_path) as url, look(browser, url) as seen:
+        page = seen.open("/machine")
+        expect(page.locator("main")).to_contain_text("Nothing was changed.")
+        for number in range(250):
+            (place / f"new-{number:03}.txt").write_text("new\n")
+        with open_one(tmp_path) as repository:
+            collection, version = repository.resolve(parse_ref("animals"))
+            StagingArea(repository).create(collection.name, version=version, name="other", driver="union")
+        make_whiteout(os.fsencode(place / "README.md"))
+        expect(page.locator("main")).to_contain_text("animals:@other", timeout=20_000)
+        expect(page.locator("main")).to_contain_text("The first 200 of 251", timeout=20_000)
+        page.get_by_role("link", name="README.md").click()
+        expect(page.locator(".side h2")).to_have_text("README.md")
+        assert page.url.endswith("/v/animals:v2/README.md")
+        page.go_back()
+        page.get_by_role("link", name="all of them").click()
+        expect(page.locator(".chip.added")).to_have_text("250 added")
+        seen.check()
 
 
 class TestWriting:

@@ -32,6 +32,23 @@ export function put(element, ...children) {
   return element;
 }
 
+/** Put children as `put` does, but leave open what is open, and the focus where it is; not while text is selected. */
+export function renew(element, ...children) {
+  const { activeElement } = document, selection = getSelection();
+  if (!selection.isCollapsed && element.contains(selection.anchorNode)) return;
+  const open = new Set([...element.querySelectorAll("details[open]")].map((each) => placeOf(each, element)));
+  const focused = element.contains(activeElement) ? placeOf(activeElement, element) : null;
+  put(element, ...children);
+  for (const each of element.querySelectorAll("details")) each.open = open.has(placeOf(each, element));
+  if (focused) [...element.querySelectorAll(activeElement.tagName)].find((each) => placeOf(each, element) === focused)?.focus({ preventScroll: true });
+}
+
+/** Return which of the elements of its kind this is, in what has a key of its own (data-key). */
+function placeOf(each, whole) {
+  const owner = each.closest("[data-key]") || whole;
+  return `${owner.dataset.key || ""} ${each.tagName} ${[...owner.querySelectorAll(each.tagName)].indexOf(each)}`;
+}
+
 /** Say something to the reader, also of a screen reader. */
 export function say(text, isError = false) {
   const status = document.getElementById("status");

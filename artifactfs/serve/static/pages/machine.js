@@ -2,40 +2,42 @@
 
 import { encode, encodePath, get, getServer, versionAddress } from "../api.js";
 import { commitStaging, discardStaging } from "../actions.js";
-import { h, put, showError } from "../dom.js";
+import { h, put, renew, showError } from "../dom.js";
 import { count, plural, size, time, visible } from "../format.js";
 import { chip, facts, table } from "../table.js";
 
-const EVERY = 2000;
+const EVERY = 2000, STAGING_LOOKS = 5;
 
 export async function machine(page) {
   document.title = "This machine · artifactfs";
-  const mounts = h("section"), cache = h("section"), staging = h("section");
+  const mounts = h("section"), cache = h("section"), staging = h("section"), controller = new AbortController();
   const [found, cached, areas, server] = await Promise.all([get("mounts"), get("cache"), get("staging"), getServer()]);
   put(page, h("h1", {}, "This machine"), h("h2", {}, "Mounts"), mounts, h("h2", {}, "Staging directories"), staging, h("h2", {}, "Cache"), cache);
   put(mounts, drawMounts(found, null));
   put(cache, drawCache(cached));
-  put(staging, areas.staging.length ? areas.staging.map((each) => drawStaging(each, server)) : h("p", { class: "quiet" }, "There are none. `artifactfs stage NAME` makes one."));
-  let before = found, timer = 0;
+  const boxes = new Boxes(staging, server, controller.signal);
+  boxes.show(areas.staging);
+  let before = found, timer = 0, looks = 0;
+  const refresh = async (place, path, draw) => {
+    const drawn = await get(path, {}, controller.signal).then(draw).catch(showError);
+    if (!controller.signal.aborted) renew(place, drawn);
+  };
   const look = async () => {
-    try {
-      const now = await get("mounts");
-      put(mounts, drawMounts(now, before));
-      before = now;
-    } catch (error) {
-      put(mounts, showError(error));
-    }
-    timer = setTimeout(look, EVERY);
+    looks += 1;
+    await Promise.all([
+      refresh(mounts, "mounts", (now) => { const drawn = drawMounts(now, before); before = now; return drawn; }),
+      refresh(cache, "cache", drawCache), looks % STAGING_LOOKS ? null : boxes.look()]);
+    if (!controller.signal.aborted) timer = setTimeout(look, EVERY);
   };
   timer = setTimeout(look, EVERY);
-  return () => clearTimeout(timer);
+  return () => { controller.abort(); clearTimeout(timer); };
 }
 
 function drawMounts(found, before) {
   if (!found.mounts.length) return h("p", { class: "quiet" }, "Nothing is mounted. `artifactfs mount DIRECTORY` shows the repository as files.");
   return found.mounts.map((mount) => {
     const earlier = before?.mounts.find((each) => each.mountpoint === mount.mountpoint && each.started === mount.started);
-    return h("div", { class: "box" }, h("h3", {}, mount.mountpoint, " ", chip(mount.shows), " ", chip(mount.transport)), facts([["started", time(mount.started)], ["process", mount.pid], ["log", mount.log]]),
+    return h("div", { class: "box", data: { key: mount.mountpoint } }, h("h3", {}, mount.mountpoint, " ", chip(mount.shows), " ", chip(mount.transport)), facts([["started", time(mount.started)], ["process", mount.pid], ["log", mount.log]]),
       mount.figures ? figures(mount.figures, earlier?.figures, before ? found.at - before.at : 0) : h("p", { class: "quiet" }, "This transport counts nothing."));
   });
 }
@@ -61,16 +63,52 @@ function drawCache(found) {
     found.recent.length ? h("details", {}, h("summary", {}, "Used last"), table([{ name: "object" }, { name: "chunk", right: true }, { name: "size", right: true }, { name: "used" }], found.recent.map((each) => ({ cells: [each.object, each.chunk, size(each.size), time(each.used)] })))) : null];
 }
 
-function drawStaging(staging, server) {
-  const changes = h("div"), buttons = h("span", { class: "links" });
-  const load = async () => {
+/** A box for each staging directory, drawn anew only when something of it is another. */
+class Boxes {
+  constructor(place, server, signal) {
+    Object.assign(this, { place, server, signal });
+    this.known = new Map(); // the box of a staging directory, and what it shows
+  }
+
+  /** Show boxes for these, and ask for what was changed in each. */
+  show(areas) {
+    const names = areas.map((each) => each.staging), before = [...this.known.keys()];
+    for (const name of before) if (!names.includes(name)) this.known.delete(name);
+    for (const each of areas) if (!this.known.has(each.staging)) this.known.set(each.staging, { shown: "", box: h("div", { class: "box", data: { key: each.staging } }, h("h3", {}, each.staging)) });
+    if (!names.length) put(this.place, h("p", { class: "quiet" }, "There are none. `artifactfs stage NAME` makes one."));
+    else if (names.join("\n") !== before.join("\n")) renew(this.place, names.map((name) => this.known.get(name).box));
+    return Promise.all(names.map((name) => this.ask(name)));
+  }
+
+  async look() {
     try {
-      const found = await get(`staging/${encode(staging.staging)}`);
-      put(changes, found.total ? table([{ name: "change" }, { name: "path" }, { name: "size", right: true }], found.changes.map((each) => ({ cells: [each.change, h("a", { href: versionAddress(staging.staging, encodePath(each)) }, visible(each.path)), each.new?.size === undefined ? "" : size(each.new.size)] })), { caption: plural(found.total, "change") }) : h("p", { class: "quiet" }, "Nothing was changed."));
-      put(buttons, h("a", { href: versionAddress(staging.staging) }, "look at it"), found.total ? h("a", { href: `/diff/${encode(staging.staging)}` }, "differences") : null,
-        server.may_write ? [h("button", { class: "small primary", type: "button", onclick: () => commitStaging(staging) }, "commit"), h("button", { class: "small danger", type: "button", onclick: () => discardStaging(staging, found.total) }, "discard")] : null);
-    } catch (error) { put(changes, showError(error)); }
-  };
-  load();
-  return h("div", { class: "box" }, h("h3", {}, staging.staging), facts([["made from", staging.base && h("a", { href: versionAddress(staging.base) }, staging.base)], ["committed", staging.committed], ["made", time(staging.created)], ["seen at", staging.path || "not mounted"], ["quota", staging.quota && `${size(staging.quota_used || 0)} of ${size(staging.quota)}`]]), buttons, changes);
+      await this.show((await get("staging", {}, this.signal)).staging);
+    } catch (error) {
+      this.known.clear();
+      if (!this.signal.aborted) put(this.place, showError(error));
+    }
+  }
+
+  async ask(name) {
+    const about = this.known.get(name), found = await get(`staging/${encode(name)}`, {}, this.signal).catch((error) => error);
+    const text = found instanceof Error ? found.message : JSON.stringify(found);
+    if (this.signal.aborted || text === about.shown) return;
+    about.shown = text;
+    renew(about.box, found instanceof Error ? [h("h3", {}, name), showError(found)] : drawStaging(found, this.server));
+  }
+}
+
+function drawStaging(found, server) {
+  const { staging, total, changes } = found, name = staging.staging, differences = `/diff/${encode(name)}`;
+  return [h("h3", {}, name), facts([["made from", staging.base && h("a", { href: versionAddress(staging.base) }, staging.base)], ["committed", staging.committed], ["made", time(staging.created)], ["seen at", staging.path || "not mounted"], ["quota", staging.quota && `${size(staging.quota_used || 0)} of ${size(staging.quota)}`]]),
+    h("span", { class: "links" }, h("a", { href: versionAddress(name) }, "look at it"), total ? h("a", { href: differences }, "differences") : null,
+      server.may_write ? [h("button", { class: "small primary", type: "button", onclick: () => commitStaging(staging) }, "commit"), h("button", { class: "small danger", type: "button", onclick: () => discardStaging(staging, total) }, "discard")] : null),
+    total ? table([{ name: "change" }, { name: "path" }, { name: "size", right: true }], changes.map((each) => ({ cells: [each.change, pathOf(each, found), each.new?.size === undefined ? "" : size(each.new.size)] })), { caption: plural(total, "change") }) : h("p", { class: "quiet" }, "Nothing was changed."),
+    total > changes.length ? h("p", {}, `The first ${count(changes.length)} of ${count(total)}; `, h("a", { href: differences }, "all of them")) : null];
+}
+
+/** Return a link to what was changed: where it still is when it was deleted. */
+function pathOf(change, { staging, compared }) {
+  const ref = change.change === "deleted" ? compared : staging.staging;
+  return ref ? h("a", { href: versionAddress(ref, encodePath(change)) }, visible(change.path)) : visible(change.path);
 }
