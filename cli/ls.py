@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from artifactfs.clock import format_time_ns
+from artifactfs.errors import IntegrityError
 from artifactfs.model import DirectoryEntry, ReferenceEntry, SymlinkEntry
 from artifactfs.paths import join_path, parse_ref, printable
 from artifactfs.reference.base import is_unverified
@@ -58,13 +59,22 @@ def command(ref: str | None, *, long: bool, recursive: bool) -> None:
 
 
 def _list_collections(repository: Repository, *, long: bool) -> None:
-    collections = [repository.get_collection(name) for name in repository.collection_names()]
+    collections: list[Collection] = []
+    damaged: IntegrityError | None = None
+    for name in repository.collection_names():
+        try:
+            collections.append(repository.get_collection(name))
+        except IntegrityError as error:  # the others are listed all the same
+            damaged = error
+            click.echo(f"artifactfs: {name} cannot be read: {error.message}", err=True)
     if current_session().json:
         print_json({"collections": [_collection_fields(collection) for collection in collections]})
     elif long:
         print_table(map(_collection_row, collections), right=(2,))
     else:
         print_table((collection.name,) for collection in collections)
+    if damaged is not None:
+        click.get_current_context().exit(damaged.exit_code)
 
 
 def _collection_fields(collection: Collection) -> dict[str, object]:

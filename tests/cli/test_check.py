@@ -78,3 +78,15 @@ def test_repair_begins_a_new_index_though_nothing_is_damaged(animals: Cli, monke
 def test_a_share_that_is_none(animals: Cli) -> None:
     for text in ("0", "101", "x"):
         assert "percentage" in animals("check", f"--read-data={text}", code=2).stderr
+
+
+def test_one_damaged_collection_does_not_hide_the_others(animals: Cli, tmp_path: Path) -> None:
+    animals("put", "plants", "images/")
+    repository = tmp_path / "repository"
+    record = repository / "collections/animals/log/00000000000000000001"
+    record.chmod(0o644)
+    record.write_bytes(record.read_bytes().replace(b"dataset", b"dataSet"))
+    animals("index", "rebuild")
+    result = animals("ls", code=30)
+    assert result.stdout.split() == ["plants"]
+    assert "animals cannot be read" in result.stderr
