@@ -14,7 +14,7 @@ from .completing import complete_staging
 from .inside import find_inside
 from .options import Command
 from .session import Session, current_session
-from .staged import end_staging, find_staging_name, get_staging
+from .staged import end_staging, find_staging_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,13 +55,13 @@ def command(ref: str | None, *, wait: bool, expect_base: bool, close: bool, **mo
     collection, name = find_staging_name(session, ref)
     with session.open_repository() as repository:
         area = StagingArea(repository)
-        staging = get_staging(area, collection, name)
+        staging = area.get(collection, name)
         if expect_base:
             options = expecting_base(options, staging)
         options = in_run(repository, options)
         done = _commit(session, repository, area, staging, options, wait=wait)
         note_output(repository, options, done.result)
-        print_result(session, done.result, name=collection, location=repository.location)
+        print_result(session, done.result, name=collection, location=repository.location, options=options)
         _warn_of_move(session, done)
         if close:
             _close(session, repository, area, done)
@@ -93,7 +93,7 @@ def _commit_inside(
         return port.commit(inside.collection, inside.name, options, expect_base=expect_base, close=close)
 
     answer = _repeat(session, ask, wait=wait)
-    print_result(session, answer.result, name=inside.collection, location=answer.location)
+    print_result(session, answer.result, name=inside.collection, location=answer.location, options=options)
     _warn_of_move(session, answer)
     if answer.closed:
         session.note(f"removed {inside}")

@@ -60,4 +60,4 @@ def command(
             progress=progress,
         )
         note_output(repository, options, result)
-    print_result(session, result, name=name, location=repository.location)
+    print_result(session, result, name=name, location=repository.location, options=options)
