@@ -14,7 +14,7 @@ from .completing import complete_staging
 from .inside import find_inside
 from .options import Command
 from .session import Session, current_session
-from .staged import end_staging, find_staging_name, get_staging
+from .staged import end_staging, find_staging_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ def command(ref: str | None, *, wait: bool, expect_base: bool, close: bool, **mo
     collection, name = find_staging_name(session, ref)
     with session.open_repository() as repository:
         area = StagingArea(repository)
-        staging = get_staging(area, collection, name)
+        staging = area.get(collection, name)
         if expect_base:
             options = expecting_base(options, staging)
         options = in_run(repository, options)

@@ -20,6 +20,7 @@ from .output import format_count, format_size, name_fields, print_json, version_
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from artifactfs.model import Version
     from artifactfs.repository.commit import CommitOptions, CommitResult
     from artifactfs.repository.repository import Repository
 
@@ -144,10 +145,10 @@ def print_result(
 
     Args:
         session: of the command.
-        result: what was made.
+        result: what was committed.
         name: of the collection.
         location: of the repository.
-        options: what was asked for, to say what of it an unchanged version did not get.
+        options: what was asked for: what an unchanged version does not have of it is told.
     """
     reference = f"{name}:{result.version.name}"
     if session.json:
@@ -157,8 +158,24 @@ def print_result(
     else:
         click.echo(reference)
     _print_notes(session, result, location=location)
-    if options is not None and options.expires_ns is not None and not result.created:
-        session.note(f"the time to live was not applied: {reference} was there before")
+    if options is not None and not result.created:
+        _warn_of_dropped(session, options, result.version, reference)
+
+
+def _warn_of_dropped(session: Session, options: CommitOptions, version: Version, reference: str) -> None:
+    """Say which options a version that was there already does not have the values of."""
+    has_metadata = {**version.metadata, **options.metadata} == version.metadata
+    dropped = {
+        "--description": options.description not in ("", version.description),
+        "--metadata": not has_metadata,
+        "--tag": not set(options.tags) <= set(version.tags),
+    }
+    names = [name for name, is_dropped in dropped.items() if is_dropped]
+    if names:
+        said = f"no version was made, so {', '.join(names)} had no effect"
+        session.warn(f"{said}; `artifactfs edit {reference}` changes what is recorded")
+    if options.expires_ns is not None:
+        session.warn("no version was made, so --ttl had no effect")
 
 
 def _print_notes(session: Session, result: CommitResult, *, location: str) -> None:

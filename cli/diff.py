@@ -81,13 +81,11 @@ def _diff_one(repository: Repository, ref: Ref) -> _Answer:
 def _diff_staging(repository: Repository, ref: Ref) -> _Answer:
     from artifactfs.repository.staging import StagingArea
 
-    from .staged import get_staging
-
     if ref.path:
         msg = f"{ref}: a staging directory is compared as a whole"
         raise UsageError(msg, hint="leave the path out", subject=str(ref))
     area = StagingArea(repository)
-    staging = get_staging(area, ref.collection, ref.staging or "")
+    staging = area.get(ref.collection, ref.staging or "")
     number = staging.info.present
     return None if number is None else f"{ref.collection}:v{number}", str(staging), area.changes(staging)
 

@@ -13,7 +13,7 @@ from .inside import discard, find_inside
 from .options import Command
 from .output import format_count, print_json
 from .session import current_session
-from .staged import end_staging, find_staging_name, get_staging
+from .staged import end_staging, find_staging_name
 
 if TYPE_CHECKING:
     from artifactfs.repository.staging import Staging, StagingArea
@@ -36,7 +36,7 @@ def command(ref: str | None) -> None:
     collection, name = find_staging_name(session, ref)
     with session.open_repository() as repository:
         area = StagingArea(repository)
-        staging = get_staging(area, collection, name)
+        staging = area.get(collection, name)
         lost = _describe_loss(area, staging)
         if lost:
             session.confirm(f"Discard {staging}? It has {lost}.")

@@ -16,7 +16,7 @@ from .options import BytesPath, Group
 from .output import entry_fields, format_count, format_size, print_json, print_table
 from .referring import Referring, reference_options
 from .session import current_session
-from .staged import find_path, find_staging_name, get_staging
+from .staged import find_path, find_staging_name
 
 if TYPE_CHECKING:
     from artifactfs.repository.described import EntryFields
@@ -53,7 +53,7 @@ def add(ref: str, uri: str, *, at: bytes | None, replace: bool, referring: Refer
     target = None if at is None else b"/".join(split_path(at.strip(b"/")))
     referred = referring.refer(uri, target)
     with session.open_repository() as repository:
-        staging = get_staging(StagingArea(repository), collection, name)
+        staging = StagingArea(repository).get(collection, name)
         top = _get_top(session, repository, staging)
         found = stage_references(repository, staging, referred, top=top, replace=replace)
     if session.json:
@@ -115,7 +115,7 @@ def remove(ref: str, paths: tuple[bytes, ...]) -> None:
         msg = "the whole staging directory is no reference"
         raise UsageError(msg, hint="`artifactfs discard` it, and stage again")
     with session.open_repository() as repository:
-        staging = get_staging(StagingArea(repository), collection, name)
+        staging = StagingArea(repository).get(collection, name)
         top = _get_top(session, repository, staging)
         viewed = view(repository, parse_ref(str(staging)))
         for path in entries:

@@ -15,7 +15,7 @@ from .inside import find_inside, restore
 from .options import BytesPath, Command
 from .output import name_fields, print_json
 from .session import current_session
-from .staged import find_path, find_staging_name, get_staging
+from .staged import find_path, find_staging_name
 
 if TYPE_CHECKING:
     from .session import Session
@@ -46,7 +46,7 @@ def command(ref: str, paths: tuple[bytes, ...]) -> None:
     done: list[tuple[bytes, str]] = []
     with session.open_repository() as repository:
         area = StagingArea(repository)
-        staging = get_staging(area, collection, name)
+        staging = area.get(collection, name)
         top = find_path(session, repository, staging)
         if top is None:
             msg = f"{staging} is not mounted"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from artifactfs.errors import StagingNotFoundError, UsageError
+from artifactfs.errors import UsageError
 from artifactfs.paths import DEFAULT_STAGING, parse_ref
 
 if TYPE_CHECKING:
@@ -41,20 +41,6 @@ def find_staging_name(session: Session, ref: str | None) -> tuple[str, str]:
     if session.repo is None:
         session.use_repository(info.repository)
     return collection, name
-
-
-def get_staging(area: StagingArea, collection: str, name: str) -> Staging:
-    """Return a staging directory.
-
-    Raises:
-        StagingNotFoundError: there is none; the hint names those that there are.
-    """
-    try:
-        return area.get(collection, name)
-    except StagingNotFoundError as error:
-        known = ", ".join(str(staging) for staging in area.iter_all())
-        hint = f"there are {known}" if known else f"`artifactfs stage {collection}` makes one"
-        raise StagingNotFoundError(error.message, hint=hint, subject=error.subject) from error
 
 
 def staging_fields(session: Session, repository: Repository, staging: Staging) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from .inside import find_inside, show_status
 from .options import Command
 from .output import format_count, print_json
 from .session import current_session
-from .staged import find_staging_name, get_staging, note_quota, staging_fields
+from .staged import find_staging_name, note_quota, staging_fields
 
 
 @click.command("status", cls=Command)
@@ -32,7 +32,7 @@ def command(ref: str | None) -> None:
     collection, name = find_staging_name(session, ref)
     with session.open_repository() as repository:
         area = StagingArea(repository)
-        staging = get_staging(area, collection, name)
+        staging = area.get(collection, name)
         found = area.changes(staging)
         fields = staging_fields(session, repository, staging)
     if session.json:

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from artifactfs.model import Collection, Origin, Root, Version
 
 _SAFE_INTEGER = 2**53
+_NEAR_SHOWN = 3
+_ALIASES_SHOWN = 10
 
 
 def commit(  # noqa: PLR0913 (all that a commit record states)
@@ -133,7 +135,11 @@ def remove_aliases(collection: Collection, *, aliases: Sequence[str]) -> RemoveA
         AliasNotFoundError: one of them does not exist; none is removed.
     """
     for alias in aliases:
-        get_alias(collection, alias)
+        if alias not in check_exists(collection).aliases:
+            name = f"{collection.name}:{alias}"
+            msg = f"there is no alias {name}"
+            hint = suggest(alias, collection.aliases) or _list_aliases(collection)
+            raise AliasNotFoundError(msg, hint=hint, subject=name)
     return RemoveAliases(tuple(sorted(set(aliases))))
 
 
@@ -267,7 +273,9 @@ def get_alias(collection: Collection, alias: str) -> Version:
         return get_version(collection, number)
     name = f"{collection.name}:{alias}"
     msg = f"there is no {name}"
-    raise AliasNotFoundError(msg, hint=suggest(alias, collection.aliases) or _list_versions(collection), subject=name)
+    known = [*collection.aliases, *map(format_version, collection.versions)]
+    hint = suggest(alias, known) or f"{_list_aliases(collection)}; {_list_versions(collection)}"
+    raise AliasNotFoundError(msg, hint=hint, subject=name)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -276,8 +284,12 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def find_similar(name: str, known: Iterable[str]) -> list[str]:
-    """Return up to three that are spelt nearly like `name`, the nearest first."""
-    return difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    """Return up to three that are spelt nearly like `name`, the nearest first; upper and lower case are alike."""
+    folded: dict[str, list[str]] = {}
+    for other in known:
+        folded.setdefault(other.casefold(), []).append(other)
+    near = difflib.get_close_matches(name.casefold(), list(folded), n=_NEAR_SHOWN, cutoff=0.6)
+    return [other for key in near for other in folded[key]][:_NEAR_SHOWN]
 
 
 def format_similar(near: Sequence[str]) -> str:
@@ -319,7 +331,7 @@ def _check_value(value: object, key: str) -> object:
 
 def _choose_type(collection: Collection, wanted: str | None) -> str:
     if not collection.exists:
-        return _check_word(wanted if wanted is not None else DEFAULT_TYPE, "a type")
+        return check_word(wanted if wanted is not None else DEFAULT_TYPE, "a type")
     if wanted is not None and wanted != collection.type:
         msg = f"the collection {collection.name!r} has the type {collection.type!r}, not {wanted!r}"
         raise UsageError(msg, hint="leave the type out, or use another collection", subject=collection.name)
@@ -333,7 +345,12 @@ def _is_newest(collection: Collection, origin: Origin) -> bool:
     return there is None or not there.names(origin) or there.version <= origin.version
 
 
-def _check_word(word: str, what: str) -> str:
+def check_word(word: str, what: str) -> str:
+    """Return a word that can be a type or tag; they follow the rule of collections' names.
+
+    Raises:
+        InvalidNameError: it cannot.
+    """
     try:
         return check_collection_name(word)
     except InvalidNameError as error:
@@ -342,7 +359,7 @@ def _check_word(word: str, what: str) -> str:
 
 
 def _check_tags(tags: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted({_check_word(tag, "a tag") for tag in tags}))
+    return tuple(sorted({check_word(tag, "a tag") for tag in tags}))
 
 
 def _check_expected(collection: Collection, alias: str, number: int | None) -> None:
@@ -354,8 +371,18 @@ def _check_expected(collection: Collection, alias: str, number: int | None) -> N
         raise ConflictError(msg, hint="look at the newer version, then try again", subject=collection.name)
 
 
+def _list_aliases(collection: Collection) -> str:
+    names = sorted(collection.aliases)
+    if not names:
+        return "it has no aliases"
+    shown, more = ", ".join(names[:_ALIASES_SHOWN]), len(names) - _ALIASES_SHOWN
+    return f"aliases are {shown}" + (f" and {more} more" if more > 0 else "")
+
+
 def _list_versions(collection: Collection) -> str:
     numbers = sorted(collection.versions)
     if not numbers:
         return "it has no versions"
+    if len(numbers) == 1:
+        return f"the only version is {format_version(numbers[0])}"
     return f"versions are {format_version(numbers[0])} to {format_version(numbers[-1])}"

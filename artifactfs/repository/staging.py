@@ -32,6 +32,7 @@ from artifactfs.errors import (
     translate_os_error,
 )
 from artifactfs.paths import DEFAULT_STAGING, printable
+from artifactfs.repository.changes import suggest
 from artifactfs.repository.commit import DEFAULT_OPTIONS, CommitOptions, CommitResult, check_options, commit_stored
 from artifactfs.repository.diff import Change, diff_trees
 from artifactfs.repository.format import REFERENCES
@@ -133,10 +134,21 @@ class StagingArea:
         """Return a staging directory.
 
         Raises:
-            StagingNotFoundError: there is none of this name.
+            StagingNotFoundError: there is none of this name; the hint has names nearly like it, or all.
         """
         layout = Layout(self._repository.state_directory, collection=collection, name=name)
-        return Staging(read_info(layout), layout)
+        try:
+            return Staging(read_info(layout), layout)
+        except StagingNotFoundError as error:
+            hint = self._suggest(layout) or error.hint
+            raise StagingNotFoundError(error.message, hint=hint, subject=error.subject) from error
+
+    def _suggest(self, layout: Layout) -> str:
+        """Return a hint for a staging directory that is not there; "" when there is none at all."""
+        infos = list(iter_infos(self._repository.state_directory))
+        near = suggest(f"@{layout.name}", (f"@{info.name}" for info in infos if info.collection == layout.collection))
+        known = ", ".join(f"{info.collection}:@{info.name}" for info in infos)
+        return near or (f"there are {known}" if known else "")
 
     def iter_all(self, collection: str | None = None) -> Iterator[Staging]:
         """Yield all staging directories, or those of one collection, in order of their names."""

@@ -44,7 +44,7 @@ class Artifact(RelatedArtifact):
         tags: words.
 
     Raises:
-        InvalidNameError: no collection can have this name.
+        InvalidNameError: no collection can have this name or type.
         UsageError: metadata that is not JSON.
     """
 

@@ -35,7 +35,7 @@ class ArtifactDetails:
         tags: Iterable[str] = (),
     ) -> None:
         self._name = check_collection_name(name)
-        self._type = type
+        self._type = changes.check_word(type, "a type")
         self._description = description or ""
         self._metadata: dict[str, Any] = changes.check_metadata(metadata or {})
         self._tags = list(tags)

@@ -268,4 +268,4 @@ def clear_work(layout: Layout) -> None:
 
 def _not_found(layout: Layout) -> StagingNotFoundError:
     msg = f"there is no staging directory {layout.collection}:@{layout.name}"
-    return StagingNotFoundError(msg, hint="`artifactfs stage NAME` makes one")
+    return StagingNotFoundError(msg, hint=f"`artifactfs stage {layout.collection}` makes one")

@@ -62,6 +62,18 @@ def test_put_if_changed_makes_no_second_version(cli: Cli) -> None:
     assert cli.json("show", "a:good")["version"] == "v0"
 
 
+def test_put_if_changed_says_what_had_no_effect(cli: Cli) -> None:
+    options = ["--description", "what", "--metadata", "n=3", "--tag", "x"]
+    cli("put", "a", "images", *options)
+    assert "had no effect" not in cli("put", "a", "images", "--if-changed", *options).stderr
+    other = ["--description", "else", "--metadata", "n=4", "--tag", "y", "--ttl", "30d", "--quiet"]
+    said = cli("put", "a", "images", "--if-changed", *other).stderr
+    assert "--description, --metadata, --tag had no effect; `artifactfs edit a:v0`" in said
+    assert "--ttl had no effect" in said
+    assert "--tag had no effect" in cli("put", "a", "images", "--if-changed", "--tag", "y", *options[:4]).stderr
+    assert "had no effect" not in cli("put", "a", "images", *other).stderr
+
+
 def test_put_leaves_out_what_is_excluded(cli: Cli) -> None:
     cli("put", "a", "images/", "--exclude", "*.txt")
     assert cli("ls", "-R", "a:v0").stdout.split() == ["link", "sub"]

@@ -66,9 +66,23 @@ def test_an_unknown_name_is_answered_with_near_misses(animals: Cli) -> None:
     assert "did you mean animals?" in animals("show", "animels", code=10).stderr
     assert "did you mean best?" in animals("show", "animals:bets", code=12).stderr
     assert "Did you mean show?" in animals("sohw", code=2).stderr
+    assert "did you mean v1?" in animals("show", "animals:V1", code=12).stderr
+    assert "did you mean best" in animals("show", "animals:BEST", code=12).stderr
+    assert "did you mean best" in animals("alias", "rm", "animals", "Best", code=12).stderr
+    assert "did you mean cat.txt?" in animals("show", "animals/CAT.TXT", code=13).stderr
     for command in ("show", "cat", "ls", "get"):
         assert "did you mean sub/dog.txt?" in animals(command, "animals:v0/sub/dig.txt", code=13).stderr
         assert "did you mean sub?" in animals(command, "animals/sab/dog.txt", code=13).stderr
+
+
+def test_an_unknown_name_without_a_near_miss_is_answered_with_what_there_is(animals: Cli) -> None:
+    said = animals("show", "animals:xyzzy", code=12).stderr
+    assert "aliases are best, latest; versions are v0 to v1" in said
+    said = animals("alias", "rm", "animals", "xyzzy", code=12).stderr
+    assert "aliases are best, latest" in said
+    assert "versions" not in said
+    animals("rm", "animals:v0", "--yes")
+    assert "the only version is v1" in animals("show", "animals:v7", code=11).stderr
 
 
 def test_global_options_before_and_after_the_command(animals: Cli, tmp_path: Path) -> None:

@@ -34,6 +34,14 @@ def test_those_of_this_machine(animals: Cli) -> None:
     assert animals("staging", "--older-than", "1h").stdout == ""
 
 
+def test_a_name_that_is_nearly_one_of_them(animals: Cli) -> None:
+    assert "`artifactfs stage animals`" in animals("show", "animals:@stagng", code=13).stderr
+    animals("stage", "animals:v0")
+    for command in ("show", "status", "discard"):
+        assert "did you mean @staging?" in animals(command, "animals:@stagng", code=13).stderr
+    assert "there are animals:@staging" in animals("show", "animals:@other", code=13).stderr
+
+
 def test_those_of_all_machines(animals: Cli, other: str) -> None:
     animals("stage", "animals")
     lines = animals("staging", "--all").stdout.splitlines()

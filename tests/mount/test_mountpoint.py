@@ -76,6 +76,15 @@ def test_no_device(folders: Folders, mountpoint: Path, monkeypatch: pytest.Monke
     assert "modprobe fuse" in caught.value.hint
 
 
+@pytest.mark.parametrize("device", ["/dev/null", __file__])
+def test_another_device(device: str, folders: Folders, mountpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beginning, "DEVICE", device)
+    with pytest.raises(MountError, match="is not FUSE's device") as caught:
+        api.mount(folders, str(mountpoint), options=MountOptions())
+    assert "mknod" in caught.value.hint
+    assert not doctor.diagnose(folders, device=device)[1].ok
+
+
 def test_a_forbidden_device(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> int:
         raise PermissionError(errno.EACCES, "Permission denied")

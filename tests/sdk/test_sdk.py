@@ -235,6 +235,8 @@ def test_a_draft_says_what_needs_a_logged_artifact() -> None:
 def test_bad_names(name: str) -> None:
     with pytest.raises(InvalidNameError):
         artifactfs.Artifact(name)
+    with pytest.raises(InvalidNameError, match="cannot be a type"):
+        artifactfs.Artifact("ok", type=name)
 
 
 def test_metadata_that_is_not_json() -> None:
