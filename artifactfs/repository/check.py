@@ -19,14 +19,18 @@ from artifactfs.blobstore.keys import (
     COLLECTIONS_PREFIX,
     DRAFTS_PREFIX,
     FORMAT_PREFIX,
+    PACKS_PREFIX,
     PRUNE_PREFIX,
     RUNS_PREFIX,
+    TREEPACKS_PREFIX,
+    format_key,
 )
 from artifactfs.errors import IntegrityError
 from artifactfs.repository.check_logs import LogAudit
 from artifactfs.repository.check_objects import ObjectAudit
 from artifactfs.repository.check_places import Places, find_places
 from artifactfs.repository.drafts import Drafts
+from artifactfs.repository.format import PACKS, find_numbered
 from artifactfs.repository.progress import NoProgress
 from artifactfs.repository.reach import PREFIXES, find_object
 from artifactfs.repository.roots import iter_roots
@@ -115,6 +119,7 @@ def check_repository(
         audit.check_ends()
         reached = len(audit.reach.objects)
         unreached, strays = audit.look_at_rest()
+        _check_announced(repository, audit, report)
     damage = _locate(repository, logs, found) if found else ()
     others = [name for name in repository.store.iter_children("") if f"{name}/" not in _FOLDERS]
     return CheckReport(
@@ -127,6 +132,18 @@ def check_repository(
         read_size=audit.read_size,
         strays=tuple(sorted([*logs.strays, *strays, *others])),
     )
+
+
+def _check_announced(repository: Repository, audit: ObjectAudit, report: Callable[[str, str], None]) -> None:
+    """Report that there are packs, and no format file tells readers so: the newest one is missing."""
+    objects = audit.reach.objects
+    if not any(True for prefix in (TREEPACKS_PREFIX, PACKS_PREFIX) for _ in objects.iter_sorted(prefix)):
+        return
+    with suppress(IntegrityError):  # a damaged format file is reported by itself
+        number, found = find_numbered(repository.store)
+        if PACKS not in found.reader_features:
+            key = format_key(number + 1)
+            report(key, f"{key} is missing: there are packs, and no format file says so")
 
 
 def _locate(repository: Repository, logs: LogAudit, found: dict[str, str]) -> tuple[Damage, ...]:

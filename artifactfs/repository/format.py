@@ -159,7 +159,7 @@ def add_reader_feature(store: ObjectStore, feature: str) -> Format:
         ConflictError: others change the format all the time.
     """
     for _ in range(ATTEMPTS):
-        number, found = _find_numbered(store)
+        number, found = find_numbered(store)
         if feature in found.reader_features:
             return found
         features = tuple(sorted({*found.reader_features, feature}))
@@ -177,7 +177,7 @@ def find_format(store: ObjectStore) -> Format | None:
     """
     if isinstance(store, RangeReader):
         return _find_far(store)
-    return _find_numbered(store)[1] if _find_numbers(store) else None
+    return find_numbered(store)[1] if _find_numbers(store) else None
 
 
 def _find_far(store: ObjectStore) -> Format | None:
@@ -211,7 +211,8 @@ def _guess(store: ObjectStore) -> dict[int, bytes | None]:
         return {number: guessed[number - 1].result() if number <= GUESSED else None for number in numbers}
 
 
-def _find_numbered(store: ObjectStore) -> tuple[int, Format]:
+def find_numbered(store: ObjectStore) -> tuple[int, Format]:
+    """Return number and content of the format file in force; there must be one."""
     number = max(_find_numbers(store))
     key = format_key(number)
     return number, decode_format(store.read(key), key=key)
