@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from artifactfs.errors import CollectionNotFoundError, InvalidNameError, UsageError, VersionNotFoundError
+from artifactfs.errors import CollectionNotFoundError, InvalidNameError, NotFoundError, UsageError, VersionNotFoundError
 from artifactfs.paths import parse_ref
 from artifactfs.runs.events import is_run_id
 
@@ -61,8 +61,14 @@ def find_start(repository: Repository, runs: RunLog, lineage: Lineage, name: str
         if lineage.is_known(name):
             return name
         raise
-    except (CollectionNotFoundError, InvalidNameError):
+    except (CollectionNotFoundError, InvalidNameError) as error:
         if ":" in name:
             raise
-        return runs.find_run(name).id
+        try:
+            return runs.find_run(name).id
+        except NotFoundError as missing:
+            if isinstance(error, InvalidNameError) or not missing.message.startswith("there is no run"):
+                raise
+            msg = f"there is no collection or run {name!r}"
+            raise NotFoundError(msg, hint=error.hint, subject=name) from error
     return f"{collection.name}:{version.name}"

@@ -155,3 +155,9 @@ def test_find(cli: Cli, work: Path) -> None:
     failed = cli("find", "tag=", code=2)
     assert "at character 5" in failed.stderr
     assert [artifact.name for artifact in artifactfs.Api().find("metadata.n=2")] == ["a:v1"]
+
+
+def test_lineage_of_nothing_names_what_is_spelt_nearly_so(cli: Cli, history: str) -> None:
+    done = cli("lineage", "dta", code=13)
+    assert "there is no collection or run 'dta'" in done.stderr
+    assert "data" in done.stderr.partition("'dta'")[2]
