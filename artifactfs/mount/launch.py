@@ -21,9 +21,9 @@ from typing import Any
 
 from artifactfs.errors import MountError
 from artifactfs.mount.control import decode_error
+from artifactfs.mount.environment import server_environment
 from artifactfs.mount.options import MountInfo, Places
 from artifactfs.mount.orders import Order
-from artifactfs.mount.outside import environment
 from artifactfs.mount.registry import Slot, prepare_folders, read_record, slot_for
 from artifactfs.mount.spare import MODULE, Spare
 from artifactfs.paths import printable
@@ -75,7 +75,7 @@ def _start_process(order: Order, path: str) -> int:
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                env=environment(),
+                env=server_environment(),
                 pass_fds=[writing] if order.descriptor is None else [writing, order.descriptor],
                 start_new_session=True,
             )

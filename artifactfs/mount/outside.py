@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from artifactfs.errors import MountError, UsageError
 from artifactfs.mount.control import decode_error
+from artifactfs.mount.environment import server_environment
 from artifactfs.mount.mountinfo import read_mounts
 from artifactfs.mount.syscalls import enter_namespace, may_mount
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 _HELPER: Final = "artifactfs.mount.outside_helper"
 _HELPER_SECONDS: Final = 120
-RUN_VARIABLE: Final = "ARTIFACTFS_RUN"
-"""Servers do not have it: they are no part of the run in which they are started."""
 
 
 def find_outside(mounts: Iterable[MountInfo]) -> int | None:
@@ -79,7 +78,7 @@ def do_outside(server: int, places: Places, what: str, **fields: str) -> str | N
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             pass_fds=[here],
-            env=environment(),
+            env=server_environment(),
             preexec_fn=lambda: enter_namespace(there),
             timeout=_HELPER_SECONDS,
             check=False,
@@ -95,8 +94,3 @@ def do_outside(server: int, places: Places, what: str, **fields: str) -> str | N
         raise decode_error(answer)
     path: str | None = answer["path"]
     return path
-
-
-def environment() -> dict[str, str]:
-    """Return this process's environment for a server."""
-    return {name: value for name, value in os.environ.items() if name != RUN_VARIABLE}
