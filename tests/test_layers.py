@@ -51,6 +51,7 @@ ONLY_USER = {
     "google": "serve",
 }
 READS_ENVIRONMENT = {"sdk"}
+HANDS_ENVIRONMENT_ON = {"mount/environment.py"}
 
 
 def modules() -> list[Path]:
@@ -98,7 +99,7 @@ def test_module_imports_only_what_lies_below(path: Path) -> None:
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_the_sdk_reads_the_environment_and_nobody_prints(path: Path) -> None:
-    if area_of(path) in READS_ENVIRONMENT:
+    if area_of(path) in READS_ENVIRONMENT or str(path.relative_to(PACKAGE)) in HANDS_ENVIRONMENT_ON:
         return
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":

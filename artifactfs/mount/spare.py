@@ -20,6 +20,8 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
+from artifactfs.mount.environment import server_environment
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
@@ -107,7 +109,7 @@ def start_spare(kind: str) -> Spare:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
-            env={name: value for name, value in os.environ.items() if name != "ARTIFACTFS_RUN"},  # no part of a run
+            env=server_environment(),
             pass_fds=[orders_reading, ready_writing],
             start_new_session=True,
         )
