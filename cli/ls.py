@@ -167,7 +167,7 @@ def _list_entries(repository: Repository, ref: Ref, *, long: bool, recursive: bo
 def _iter_entries(viewed: Viewed, path: bytes, *, recursive: bool) -> Iterator[tuple[bytes, Entry]]:
     """Yield full entry paths with their entries; a path that is no directory yields itself."""
     trees, root = viewed.trees, viewed.root
-    found, placement = trees.get_placed(root, path)
+    found, placement = viewed.get_placed(path)
     if not isinstance(found, DirectoryEntry):
         yield path, found
     elif recursive:

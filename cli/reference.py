@@ -119,7 +119,7 @@ def remove(ref: str, paths: tuple[bytes, ...]) -> None:
         top = _get_top(session, repository, staging)
         viewed = view(repository, parse_ref(str(staging)))
         for path in entries:
-            found = viewed.trees.get_placed(viewed.root, path)[0]
+            found = viewed.get_placed(path)[0]
             unstage_reference(path, top=top, is_reference=isinstance(found, ReferenceEntry))
             session.note(f"removed {printable(path)}")
 

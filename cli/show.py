@@ -43,7 +43,7 @@ def _describe(repository: Repository, ref: Ref) -> dict[str, Any]:
         return {**version_fields(*repository.resolve(ref))}
     viewed = view(repository, ref)
     if ref.path:
-        return {"ref": viewed.ref, **entry_fields(ref.path, viewed.trees.get_placed(viewed.root, ref.path)[0])}
+        return {"ref": viewed.ref, **entry_fields(ref.path, viewed.get_placed(ref.path)[0])}
     assert viewed.staging is not None
     root = viewed.root
     return {

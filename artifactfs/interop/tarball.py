@@ -75,7 +75,7 @@ class TarStream:
         self._viewed = viewed
         self._path = path
         self._prefix = prefix
-        self._placed = viewed.trees.get_placed(viewed.root, path)
+        self._placed = viewed.get_placed(path)
         self._patterns = parse_patterns(item.encode() if isinstance(item, str) else item for item in glob)
         self._progress = progress or NoProgress()
         if self._patterns and not isinstance(self._placed[0], DirectoryEntry):

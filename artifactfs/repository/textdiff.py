@@ -90,7 +90,7 @@ def reading_below(top: bytes | None) -> Read:
 
 
 def _read_viewed(viewed: Viewed, path: bytes) -> bytes | None:
-    entry = viewed.trees.get_placed(viewed.root, path)[0]
+    entry = viewed.get_placed(path)[0]
     if isinstance(entry, SymlinkEntry):
         return entry.target
     with closing(viewed.open_file(path)) as file:

@@ -50,6 +50,9 @@ def root_placement(root: Root) -> Placement | None:
     return Placement(bytes.fromhex(pack.rpartition(":")[2]), offset, size)
 
 
+_THIS: Final = "this version"
+
+
 class Trees:
     """Reads directories and keeps the pages used last. May be shared by threads."""
 
@@ -184,30 +187,37 @@ class Trees:
         """
         return self.find_placed(root, path)[0]
 
-    def find_placed(self, root: Root, path: bytes) -> Placed:
-        """Return the entry at a path and the place of its content; otherwise as `find_entry`."""
+    def find_placed(self, root: Root, path: bytes, *, of: str = "") -> Placed:
+        """Return the entry at a path and the place of its content; otherwise as `find_entry`.
+
+        Args:
+            root: the top directory.
+            path: what is looked for.
+            of: what errors call the tree: `NAME:vN`.
+        """
         entry: Entry = root.as_entry()
         placement = root_placement(root)
         walked = b""
         for name in split_path(path):
             if not isinstance(entry, DirectoryEntry):
-                msg = f"there is no {printable(path)!r} in this version: {printable(walked)!r} is not a directory"
+                msg = f"there is no {printable(path)!r} in {of or _THIS}: {printable(walked)!r} is not a directory"
                 raise EntryNotFoundError(msg, subject=printable(path))
             walked = join_path(walked, name)
             found = self.find_child(entry, name, placement)
             if found is None:
-                msg = f"there is no {printable(walked)!r} in this version"
-                raise EntryNotFoundError(msg, hint="`artifactfs ls NAME:vN/` lists entries", subject=printable(path))
+                msg = f"there is no {printable(walked)!r} in {of or _THIS}"
+                hint = f"`artifactfs ls {of or 'NAME:vN'}/` lists entries"
+                raise EntryNotFoundError(msg, hint=hint, subject=printable(path))
             entry, placement = found
         return entry, placement
 
-    def get_placed(self, root: Root, path: bytes) -> Placed:
+    def get_placed(self, root: Root, path: bytes, *, of: str = "") -> Placed:
         """Return what `find_placed` does; when there is nothing, the error's hint has names nearly like it.
 
         For people: it reads more of the directory in which the name is missing.
         """
         try:
-            return self.find_placed(root, path)
+            return self.find_placed(root, path, of=of)
         except EntryNotFoundError as error:
             hint = self._suggest(root, path)
             if not hint:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from artifactfs.paths import Ref
     from artifactfs.repository.repository import Repository
     from artifactfs.repository.staging import Staging
+    from artifactfs.repository.trees import Placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,15 @@ class Viewed:
     staging: Staging | None
     _repository: Repository = field(repr=False)
 
+    def get_placed(self, path: bytes) -> Placed:
+        """Return the entry at a path and the place of its content.
+
+        Raises:
+            EntryNotFoundError: there is nothing at the path; the hint has names nearly like it.
+            BlobMissingError, DigestMismatchError, MalformedError: a directory is missing or damaged.
+        """
+        return self.trees.get_placed(self.root, path, of=self.ref)
+
     def open_file(self, path: bytes) -> ReadableFile:
         """Return the content of a file. What lies in an upper directory is read as it is now.
 
@@ -53,7 +64,7 @@ class Viewed:
             UsageError: there is something else than a file.
             BlobMissingError, DigestMismatchError, MalformedError: the content is missing or damaged.
         """
-        return self.open_entry(path, *self.trees.get_placed(self.root, path))
+        return self.open_entry(path, *self.get_placed(path))
 
     def open_entry(self, path: bytes, entry: Entry, place: Placement | None) -> ReadableFile:
         """Return the content of a file whose entry, and the place of its content, are known already.
@@ -64,10 +75,16 @@ class Viewed:
         if isinstance(entry, ReferenceEntry):
             return self._repository.references.open(entry)
         if not isinstance(entry, FileEntry):
-            msg = f"{self.ref}/{printable(path)} is a {_kind(entry)}, not a file"
-            raise UsageError(msg, hint="`artifactfs ls` lists a directory", subject=printable(path))
+            raise self._not_a_file(path, entry)
         written = self._open_written(path) if self.staging is not None else None
         return self._repository.open_file(entry, place) if written is None else written
+
+    def _not_a_file(self, path: bytes, entry: Entry) -> UsageError:
+        named = f"{self.ref}/{printable(path)}" if path else self.ref
+        msg = f"{named} is a {_kind(entry)}, not a file"
+        if isinstance(entry, SymlinkEntry):
+            return UsageError(msg, hint=f"it leads to {printable(entry.target)!r}", subject=printable(path))
+        return UsageError(msg, hint=f"`artifactfs ls {shlex.quote(named)}` lists it", subject=printable(path))
 
     def _open_written(self, path: bytes) -> LocalFile | None:
         """Return a file of the upper directory, or None when the path shows the version below.

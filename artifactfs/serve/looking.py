@@ -80,7 +80,7 @@ def look(context: Context, ref: str, path: str) -> Place:
         raise UsageError(msg)
     viewed = find_viewed(context, ref)
     where = parse_path(path.strip("/")) if path.strip("/") else b""
-    entry, placement = viewed.trees.get_placed(viewed.root, where)
+    entry, placement = viewed.get_placed(where)
     return Place(viewed, where, entry, placement, parsed.version is not None)
 
 

@@ -205,6 +205,21 @@ def ask(*args: str, answer: bytes) -> tuple[int, bytes]:
         os.close(ours)
 
 
+def test_errors_of_paths_name_the_version_that_was_meant(cli: Cli, work: Path) -> None:
+    (work / "images" / "away").symlink_to("cat.png")
+    cli("put", "animals", "images")
+    failed = cli("cat", "animals/images/away", code=2).stderr
+    assert "animals:v0/images/away is a symbolic link, not a file" in failed
+    assert "it leads to 'cat.png'" in failed
+    failed = cli("cat", "animals", code=2).stderr
+    assert "animals:v0 is a directory, not a file" in failed
+    assert "`artifactfs ls animals:v0`" in failed
+    for command in ("cat", "ls"):
+        failed = cli(command, "animals/nothing", code=13).stderr
+        assert "there is no 'nothing' in animals:v0" in failed
+        assert "`artifactfs ls animals:v0/` lists entries" in failed
+
+
 def test_a_collection_is_removed_when_the_answer_is_yes(animals: Cli) -> None:
     code, shown = ask("rm", "--collection", "animals", answer=b"n\n")
     assert code == 130
