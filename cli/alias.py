@@ -7,7 +7,7 @@ import click
 from artifactfs.errors import UsageError
 from artifactfs.paths import parse_ref
 
-from .changing import refresh
+from .changing import append, message_option, refresh
 from .completing import complete_name, complete_ref
 from .options import Group
 from .output import print_json
@@ -22,7 +22,8 @@ def command() -> None:
 @command.command("set")
 @click.argument("ref", shell_complete=complete_ref)
 @click.argument("aliases", nargs=-1, required=True, metavar="ALIAS...")
-def set_aliases(ref: str, aliases: tuple[str, ...]) -> None:
+@message_option
+def set_aliases(ref: str, *, aliases: tuple[str, ...], message: str) -> None:
     """Point aliases to the version that REF names; those that exist move."""
     from artifactfs.repository import changes
 
@@ -34,7 +35,12 @@ def set_aliases(ref: str, aliases: tuple[str, ...]) -> None:
     with session.open_repository() as repository:
         collection, version = repository.resolve(parsed)
         number = version.number
-        repository.append(collection.name, lambda state: changes.set_aliases(state, version=number, aliases=aliases))
+        append(
+            repository,
+            collection.name,
+            lambda state: changes.set_aliases(state, version=number, aliases=aliases),
+            message=message,
+        )
     if session.json:
         print_json({"ref": f"{collection.name}:v{number}", "aliases": sorted(set(aliases))})
     session.note(f"{collection.name}:v{number} is {', '.join(aliases)} now")
@@ -43,14 +49,15 @@ def set_aliases(ref: str, aliases: tuple[str, ...]) -> None:
 @command.command("rm")
 @click.argument("name", shell_complete=complete_name)
 @click.argument("aliases", nargs=-1, required=True, metavar="ALIAS...")
-def remove_aliases(name: str, aliases: tuple[str, ...]) -> None:
+@message_option
+def remove_aliases(name: str, *, aliases: tuple[str, ...], message: str) -> None:
     """Remove aliases of a collection; the versions stay."""
     from artifactfs.repository import changes
 
     session = current_session()
     with session.open_repository() as repository:
         collection = repository.get_collection(name)
-        repository.append(name, lambda state: changes.remove_aliases(state, aliases=aliases))
+        append(repository, name, lambda state: changes.remove_aliases(state, aliases=aliases), message=message)
         refresh(session, repository, collection=collection.name, names=aliases)
     if session.json:
         print_json({"collection": name, "removed": sorted(set(aliases))})

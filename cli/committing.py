@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from artifactfs.errors import UsageError
+from artifactfs.mount.environment import RUN_VARIABLE
 from artifactfs.paths import printable
 
 from .durations import Duration
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from .session import Session
 
 _XATTRS_SHOWN: Final = 10
-RUN_VARIABLE: Final = "ARTIFACTFS_RUN"
 
 
 def version_options(function: Callable[..., Any]) -> Callable[..., Any]:

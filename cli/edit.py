@@ -9,6 +9,7 @@ import click
 from artifactfs.errors import UsageError
 from artifactfs.paths import parse_ref
 
+from .changing import append, message_option
 from .committing import parse_metadata
 from .completing import complete_ref
 from .options import Command
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--unset", multiple=True, metavar="KEY", help="Remove a metadata value; repeatable.")
 @click.option("--tag", "tags", multiple=True, help="Add a tag; repeatable.")
 @click.option("--untag", multiple=True, metavar="TAG", help="Remove a tag; repeatable.")
+@message_option
 def command(
     ref: str,
     *,
@@ -35,6 +37,7 @@ def command(
     unset: tuple[str, ...],
     tags: tuple[str, ...],
     untag: tuple[str, ...],
+    message: str,
 ) -> None:
     """Change the description, metadata or tags of the version that REF names. The data stays as it is."""
     from artifactfs.repository import changes
@@ -64,7 +67,7 @@ def command(
                 tags=(set(old.tags) - set(untag)) | set(tags),
             )
 
-        state, _ = repository.append(collection.name, change)
+        state = append(repository, collection.name, change, message=message)
     if session.json:
         print_json(version_fields(state, state.versions[number]))
     session.note(f"changed {collection.name}:v{number}")

@@ -7,7 +7,7 @@ import click
 from artifactfs.errors import UsageError
 from artifactfs.paths import parse_ref
 
-from .changing import refresh
+from .changing import append, message_option, refresh
 from .completing import complete_ref
 from .options import Command
 from .output import format_count, print_json
@@ -18,19 +18,20 @@ from .session import Session, current_session
 @click.argument("ref", metavar="NAME:VERSION", shell_complete=complete_ref)
 @click.option("--collection", "is_collection", is_flag=True, help="Remove the collection NAME with all versions.")
 @click.option("--force", is_flag=True, help="Remove the version though aliases name it; they go too.")
-def command(ref: str, *, is_collection: bool, force: bool) -> None:
+@message_option
+def command(ref: str, *, is_collection: bool, force: bool, message: str) -> None:
     """Remove a version, or with --collection a whole collection. It asks first.
 
     The number of a removed version is never used again. What is stored stays until it is pruned.
     """
     session = current_session()
     if is_collection:
-        _remove_collection(session, ref)
+        _remove_collection(session, ref, message)
     else:
-        _remove_version(session, ref, force=force)
+        _remove_version(session, ref, message, force=force)
 
 
-def _remove_version(session: Session, ref: str, *, force: bool) -> None:
+def _remove_version(session: Session, ref: str, message: str, *, force: bool) -> None:
     from artifactfs.repository import changes
 
     parsed = parse_ref(ref)
@@ -45,14 +46,19 @@ def _remove_version(session: Session, ref: str, *, force: bool) -> None:
         name, number = collection.name, version.number
         changes.delete_version(collection, number=number, force=force)  # what it is refused for comes before a question
         session.confirm(f"Remove {name}:v{number}?")
-        repository.append(name, lambda state: changes.delete_version(state, number=number, force=force))
+        append(
+            repository,
+            name,
+            lambda state: changes.delete_version(state, number=number, force=force),
+            message=message,
+        )
         refresh(session, repository, collection=name, names=[version.name, *collection.aliases_of(number)])
     if session.json:
         print_json({"removed": f"{name}:v{number}"})
     session.note(f"removed {name}:v{number}")
 
 
-def _remove_collection(session: Session, ref: str) -> None:
+def _remove_collection(session: Session, ref: str, message: str) -> None:
     from artifactfs.repository import changes
 
     parsed = parse_ref(ref)
@@ -63,7 +69,7 @@ def _remove_collection(session: Session, ref: str) -> None:
         collection = repository.get_collection(parsed.collection)
         count = format_count(len(collection.versions), "version")
         session.confirm(f"Remove the collection {collection.name} with {count}?")
-        repository.append(collection.name, changes.delete_collection)
+        append(repository, collection.name, changes.delete_collection, message=message)
         names = [version.name for version in collection.versions.values()]
         refresh(session, repository, collection=collection.name, names=[*names, *collection.aliases])
     if session.json:

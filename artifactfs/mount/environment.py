@@ -9,7 +9,7 @@ import os
 from typing import Final
 
 RUN_VARIABLE: Final = "ARTIFACTFS_RUN"
-"""Servers do not have it: they are no part of the run in which they are started."""
+"""Has the id of the run that a program is a part of. Servers do not have it: they are no part of one."""
 
 
 def server_environment() -> dict[str, str]:

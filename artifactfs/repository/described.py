@@ -232,6 +232,18 @@ def record_fields(record: Record, changed: Sequence[Change] | None = None) -> di
     }
 
 
+def _describe_edit(edit: records.Edit) -> str:
+    """Return what a version has since an edit: `: tags a, b; metadata accuracy; "Cats"`."""
+    description = edit.description.partition("\n")[0]
+    parts = (
+        f"tags {', '.join(edit.tags)}" if edit.tags else "",
+        f"metadata {', '.join(sorted(edit.metadata))}" if edit.metadata else "",
+        f'"{description}"' if description else "",
+    )
+    said = "; ".join(part for part in parts if part)
+    return f": {said}" if said else ""
+
+
 def describe_body(body: Body) -> str:  # noqa: PLR0911 (one for each kind)
     """Return what a record's body says, as a line for people."""
     match body:
@@ -246,7 +258,7 @@ def describe_body(body: Body) -> str:  # noqa: PLR0911 (one for each kind)
         case records.DeleteCollection():
             return "deleted the collection"
         case records.Edit():
-            return f"edited v{body.version}"
+            return f"edited v{body.version}{_describe_edit(body)}"
         case records.Pin():
             return f"pinned v{body.version}: {body.purpose}"
         case records.Unpin():

@@ -321,16 +321,17 @@ class Artifact(RelatedArtifact):
             UsageError: it is a draft, or metadata is not JSON.
             InvalidNameError: an alias or tag that cannot be one.
         """
-        version, repository = self.get_version("save"), self.get_workspace().repository
+        version, workspace = self.get_version("save"), self.get_workspace()
         number = version.number
         wanted = (self._description, changes.check_metadata(self._metadata), tuple(sorted(set(self._tags))))
         if wanted != (version.description, version.metadata, version.tags):
             description, metadata, tags = wanted
-            repository.append(
+            workspace.repository.append(
                 self._name,
                 lambda state: changes.edit(
                     state, version=number, description=description, metadata=metadata, tags=tags
                 ),
+                run=workspace.run,
             )
         self._save_aliases(number)
         self.refresh()
@@ -357,8 +358,11 @@ class Artifact(RelatedArtifact):
             ConflictError: aliases name it.
         """
         number = self.get_version("delete").number
-        self.get_workspace().repository.append(
-            self._name, lambda state: changes.delete_version(state, number=number, force=delete_aliases)
+        workspace = self.get_workspace()
+        workspace.repository.append(
+            self._name,
+            lambda state: changes.delete_version(state, number=number, force=delete_aliases),
+            run=workspace.run,
         )
 
     # For `Run`.
@@ -373,13 +377,15 @@ class Artifact(RelatedArtifact):
         return make_manifest(self.get_workspace().repository, self.get_version(what).root)
 
     def _save_aliases(self, number: int) -> None:
-        repository = self.get_workspace().repository
+        repository, run = self.get_workspace().repository, self.get_workspace().run
         there = set(repository.get_collection(self._name).aliases_of(number))
         added, removed = sorted(set(self._aliases) - there), sorted(there - set(self._aliases) - {"latest"})
         if added:
-            repository.append(self._name, lambda state: changes.set_aliases(state, version=number, aliases=added))
+            repository.append(
+                self._name, lambda state: changes.set_aliases(state, version=number, aliases=added), run=run
+            )
         if removed:
-            repository.append(self._name, lambda state: changes.remove_aliases(state, aliases=removed))
+            repository.append(self._name, lambda state: changes.remove_aliases(state, aliases=removed), run=run)
 
     def _default_root(self, root: str | os.PathLike[str] | None) -> str:
         return os.path.join(".", "artifacts", self.name) if root is None else os.fspath(root)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from artifactfs.interop.entries import Entries
 from artifactfs.interop.filesystem import VersionFileSystem
 from artifactfs.interop.noting import RunNotes
-from artifactfs.sdk.starting import RUN_VARIABLE
+from artifactfs.mount.environment import RUN_VARIABLE
 from artifactfs.sdk.workspace import find_workspace
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from artifactfs.errors import AccessDeniedError, ArtifactFSError, MountError, SourceNotFoundError
 from artifactfs.interop.lockfile import check_lock, read_lock
 from artifactfs.mount.api import find_view, iter_mounts
+from artifactfs.mount.environment import RUN_VARIABLE
 from artifactfs.mount.namespaces import enter
 from artifactfs.repository.runviews import begin_view, hold_view
 from artifactfs.runs.inputs import close_view, record_files, record_inputs
@@ -24,7 +25,7 @@ from artifactfs.runs.markers import add_marker, remove_marker
 from artifactfs.runs.members import adopt_orphans, find_members, find_mount_namespace, has_children, reap_others
 from artifactfs.runs.secrets import Masker
 from artifactfs.sdk.lingering import Remains, watch_remains
-from artifactfs.sdk.starting import RUN_VARIABLE, describe_circumstances
+from artifactfs.sdk.starting import describe_circumstances
 from artifactfs.sdk.workspace import LOCK_VARIABLE, MOUNT_VARIABLE
 
 if TYPE_CHECKING:

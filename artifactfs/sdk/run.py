@@ -263,6 +263,7 @@ class Run(RunDetails):
         finally:
             if self.at_exit is not None:
                 atexit.unregister(self.at_exit)
+            self._workspace.run = None
             self._workspace.close()
 
     def _make_options(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from artifactfs._version import __version__
 from artifactfs.errors import AlreadyExistsError, ArtifactFSError, NotFoundError, UsageError
+from artifactfs.mount.environment import RUN_VARIABLE
 from artifactfs.repository import changes
 from artifactfs.runs.events import Circumstances, check_run_id
 from artifactfs.runs.history import RunLog
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from artifactfs.runs.history import RunState
     from artifactfs.sdk.workspace import Workspace
 
-RUN_VARIABLE: Final = "ARTIFACTFS_RUN"
 ARGUMENTS_MAX: Final = 1000
 ARGUMENT_MAX: Final = 4096
 Resume = Literal["allow", "must", "never"]
@@ -116,6 +116,7 @@ def _take(workspace: Workspace, number: str, lease_ns: int) -> Run:
     """Return a run that began just now, as this process's own: it ends with it at the latest."""
     add_marker(workspace.repository.state_directory, number)
     run = Run(workspace, workspace.runs.get_run(number), lease_ns=lease_ns)
+    workspace.run = number
     run.at_exit = _finish_at_exit(run)
     return run
 

@@ -16,6 +16,7 @@ from artifactfs.blobstore.connecting import RemoteOptions
 from artifactfs.blobstore.locations import is_remote
 from artifactfs.credentials import find_references, find_remote_options
 from artifactfs.interop.lockfile import find_locked, read_lock
+from artifactfs.mount.environment import RUN_VARIABLE
 from artifactfs.places import PACKED_BELOW, find_author, find_packed_below, find_places, load_settings
 from artifactfs.repository.repository import open_repository
 from artifactfs.repository.trees import Trees
@@ -43,15 +44,23 @@ class Workspace:
     Attributes:
         places: where things are on this machine.
         author: who changes are recorded as made by.
+        run: id of the run that they are recorded as made in, if any.
     """
 
     def __init__(
-        self, places: Places, *, author: str, packed_below: int = PACKED_BELOW, lock: Lock | None = None
+        self,
+        places: Places,
+        *,
+        author: str,
+        run: str | None = None,
+        packed_below: int = PACKED_BELOW,
+        lock: Lock | None = None,
     ) -> None:
         """Store where it is; with `lock`, no other versions than those are found."""
         self._lock = lock
         self.places = places
         self.author = author
+        self.run = run
         self._packed_below = packed_below
         self._guard = threading.Lock()
         self._repository: Repository | None = None
@@ -139,7 +148,11 @@ def find_workspace(repository: str | os.PathLike[str] | None = None) -> Workspac
     author = find_author(os.environ, settings, user=find_user(), host=socket.gethostname())
     lock = os.environ.get(LOCK_VARIABLE)
     return Workspace(
-        places, author=author, packed_below=find_packed_below(settings), lock=read_lock(lock) if lock else None
+        places,
+        author=author,
+        run=os.environ.get(RUN_VARIABLE) or None,
+        packed_below=find_packed_below(settings),
+        lock=read_lock(lock) if lock else None,
     )
 
 

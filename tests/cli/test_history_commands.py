@@ -161,3 +161,31 @@ def test_lineage_of_nothing_names_what_is_spelt_nearly_so(cli: Cli, history: str
     done = cli("lineage", "dta", code=13)
     assert "there is no collection or run 'dta'" in done.stderr
     assert "data" in done.stderr.partition("'dta'")[2]
+
+
+def test_log_says_why_and_in_which_run_names_and_descriptions_changed(
+    cli: Cli, history: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARTIFACTFS_RUN", history)
+    cli("edit", "data", "--tag", "reviewed", "--metadata", "accuracy=0.9", "-m", "looked at it")
+    cli("alias", "set", "data:v0", "prod", "-m", "to production")
+    monkeypatch.delenv("ARTIFACTFS_RUN")
+    cli("alias", "rm", "data", "prod", "-m", "back again")
+    cli("rm", "data:v0", "--yes", "-m", "too old")
+    records = cli.json("log", "data")["records"][:4]
+    assert [record["message"] for record in records] == ["too old", "back again", "to production", "looked at it"]
+    assert [record["run"] for record in records] == [None, None, history, history]
+    shown = cli("log", "data").stdout
+    assert "edited v3: tags reviewed; metadata accuracy" in shown
+    assert "      looked at it" in shown
+
+
+def test_what_the_sdk_changes_in_a_run_says_so(cli: Cli, history: str) -> None:
+    with artifactfs.init() as run:
+        artifact = run.use_artifact("data:v1")
+        artifact.tags = ["seen"]
+        artifact.aliases = [*artifact.aliases, "good"]
+        artifact.save()
+    records = cli.json("log", "data")["records"][:2]
+    assert {record["run"] for record in records} == {run.id}
+    assert run.id != history
