@@ -58,14 +58,14 @@ def measure(mount: Path, tree: Path, *, count: int) -> Kills:
 
 
 def _find_workers(mount: Path) -> list[int]:
-    """Return the living workers of a mount; their command line is their supervisor's and names it."""
+    """Return the living workers of a mount; their environment is that of the command that made it, in its folder."""
     found = []
     for place in Path("/proc").iterdir():
         with suppress(OSError):
             if (
                 place.name.isdigit()
                 and (place / "comm").read_text().startswith("af-worker")
-                and str(mount) in (place / "cmdline").read_text()
+                and os.fsencode(mount.parent) in (place / "environ").read_bytes()
             ):
                 found.append(int(place.name))
     return sorted(found)
