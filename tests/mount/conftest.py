@@ -66,11 +66,15 @@ def sweep(folder: str) -> None:
 
 
 def iter_servers(folder: str) -> Iterator[int]:
-    """Yield the ids of processes of mounts below a folder, and of those that bring such mounts back."""
+    """Yield the ids of processes of mounts below a folder, and of those that bring such mounts back.
+
+    The command line of a server that was started ahead does not name the folder; its environment does.
+    """
     for name in filter(str.isdigit, os.listdir("/proc")):
         with suppress(OSError):
             words = Path("/proc", name, "cmdline").read_bytes()
-            if b"artifactfs.mount." in words and os.fsencode(folder) + b"/" in words:
+            environment = Path("/proc", name, "environ").read_bytes()
+            if b"artifactfs.mount." in words and os.fsencode(folder) + b"/" in words + environment:
                 yield int(name)
 
 

@@ -29,23 +29,16 @@ from artifactfs.repository.repository import Repository
 from artifactfs.repository.staging import Staging, StagingArea
 from artifactfs.staging.layout import AUTO, OVERLAY, UNION, read_driver
 from tests.mount.conftest import Folders, errno_of, wait_until
+from tests.mount.staging_support import area, transport
 from tests.mount.test_versions import run
+
+__all__ = ["area", "transport"]
 
 pytestmark = [
     pytest.mark.mounted,
     pytest.mark.skipif(not may_overlay(), reason="needs CAP_SYS_ADMIN in the initial user namespace"),
 ]
 TOP = str(Path(__file__).parent.parent.parent)
-
-
-@pytest.fixture
-def transport() -> str:
-    return "auto"
-
-
-@pytest.fixture
-def area(repository: Repository) -> StagingArea:
-    return StagingArea(repository)
 
 
 @pytest.fixture

@@ -176,26 +176,23 @@ def test_the_lineage_is_moved_zoomed_and_followed(seen: Look) -> None:
     expect(page.locator("h1").first).to_have_text("animals:v0 raw")
 
 
-def test_tables_are_copied_and_times_say_when_exactly(browser: Browser, address: str) -> None:
-    with look(browser, address) as seen:
-        seen.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-        page = seen.open("/c/animals")
-        page.get_by_role("button", name="copy table").click()
-        expect(page.locator("#status")).to_contain_text("table copied")
-        text = page.evaluate("navigator.clipboard.readText()")
-        assert text.splitlines()[1].split("\t")[:3] == ["v2", "latest", "third"]
-        assert "T" in page.locator("time").first.get_attribute("title").splitlines()[1]
-        seen.check()
+def copy_table(seen: Look, path: str) -> str:
+    """Open a page, copy its table, and return what the clipboard has."""
+    seen.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = seen.open(path)
+    page.get_by_role("button", name="copy table").click()
+    expect(page.locator("#status")).to_contain_text("table copied")
+    return str(page.evaluate("navigator.clipboard.readText()"))
 
 
-def test_a_previewed_table_is_copied_with_its_head(browser: Browser, address: str) -> None:
-    with look(browser, address) as seen:
-        seen.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-        page = seen.open("/v/animals:v0/rows.csv")
-        page.get_by_role("button", name="copy table").click()
-        expect(page.locator("#status")).to_contain_text("table copied")
-        assert page.evaluate("navigator.clipboard.readText()") == "name\tage\tgood\ncat\t3\ttrue\ndog\t4.5\tfalse"
-        seen.check()
+def test_tables_are_copied_and_times_say_when_exactly(seen: Look) -> None:
+    text = copy_table(seen, "/c/animals")
+    assert text.splitlines()[1].split("\t")[:3] == ["v2", "latest", "third"]
+    assert "T" in str(seen.page.locator("time").first.get_attribute("title")).splitlines()[1]
+
+
+def test_a_previewed_table_is_copied_with_its_head(seen: Look) -> None:
+    assert copy_table(seen, "/v/animals:v0/rows.csv") == "name\tage\tgood\ncat\t3\ttrue\ndog\t4.5\tfalse"
 
 
 def test_a_preview_that_comes_late_is_not_shown(seen: Look) -> None:
