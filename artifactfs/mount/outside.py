@@ -70,16 +70,16 @@ def do_outside(server: int, places: Places, what: str, **fields: str) -> str | N
     """
     check_outside(server)
     directories = {name: getattr(places, name) for name in ("repository", "state", "cache", "runtime")}
-    here = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-    there = os.open(f"/proc/{server}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    here = _open_namespace("self")
+    there = _open_namespace(str(server))
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", _HELPER, json.dumps({"do": what, "here": here, **directories, **fields})],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            pass_fds=[here],
+            pass_fds=here,
             env=server_environment(),
-            preexec_fn=lambda: enter_namespace(there),
+            preexec_fn=lambda: enter_namespace(*there),
             timeout=_HELPER_SECONDS,
             check=False,
         )
@@ -87,10 +87,20 @@ def do_outside(server: int, places: Places, what: str, **fields: str) -> str | N
         msg = f"the mount's namespace cannot be entered: {error}"
         raise MountError(msg, hint="run `artifactfs stage` before the run") from error
     finally:
-        os.close(here)
-        os.close(there)
+        for descriptor in (*here, *there):
+            os.close(descriptor)
     answer = json.loads(done.stdout or '{"message": "the helper of the mount ended without an answer"}')
     if "message" in answer:
         raise decode_error(answer)
     path: str | None = answer["path"]
     return path
+
+
+def _open_namespace(process: str) -> tuple[int, int]:
+    """Return descriptors of the mount namespace and of the root directory of a process."""
+    namespace = os.open(f"/proc/{process}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return namespace, os.open(f"/proc/{process}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        os.close(namespace)
+        raise

@@ -29,7 +29,7 @@ def main(text: str) -> dict[str, Any]:
             release(places, key)
             return {"path": None}
         path = attach(places, key, author=asked["author"])
-        _show(key.own_mountpoint(places), asked["here"])
+        _show(key.own_mountpoint(places), *asked["here"])
     except ArtifactFSError as error:
         return encode_error(error)
     except OSError as error:
@@ -37,13 +37,13 @@ def main(text: str) -> dict[str, Any]:
     return {"path": path}
 
 
-def _show(own: str, namespace: int) -> None:
+def _show(own: str, namespace: int, root: int) -> None:
     """Show a mount in another namespace at the same place, unless it is there."""
     if find_mount(own) is None:
         return
     tree = clone_mount(own)
     try:
-        enter_namespace(namespace)
+        enter_namespace(namespace, root)
         if find_mount(own) is None:
             move_mount(tree, own)
     finally:

@@ -72,15 +72,19 @@ def unshare(flags: int) -> None:
     _call("unshare", ctypes.c_int(flags))
 
 
-def enter_namespace(descriptor: int) -> None:
-    """Enter the mount namespace of a descriptor; root and working directory are its root then.
+def enter_namespace(namespace: int, root: int) -> None:
+    """Enter a mount namespace, with a directory of it as root and working directory; both are descriptors.
+
+    The root has to be said, since a process may have been started below another one than that of its namespace.
 
     Raises:
         OSError: EPERM where it is not allowed, EINVAL when another process shares the working directory.
 
-    Source: setns(2).
+    Source: setns(2), chroot(2).
     """
-    _call("setns", ctypes.c_int(descriptor), ctypes.c_int(_CLONE_NEWNS))
+    _call("setns", ctypes.c_int(namespace), ctypes.c_int(_CLONE_NEWNS))
+    os.fchdir(root)
+    os.chroot(".")
 
 
 def clone_mount(path: str) -> int:

@@ -374,3 +374,29 @@ def test_what_is_staged_in_a_run_is_served_outside_of_it(mounted: Path) -> None:
     assert (mounted / "model/@staging/h").read_text() == "hi\n"
     cli("discard", "--yes", "model")
     cli("umount", str(mounted))
+
+
+IN_ANOTHER_ROOT = """
+set -e
+mount --rbind / {root}
+exec chroot {root} sh -ec '{text}'
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_what_is_staged_in_a_run_below_another_root(work: Path, tmp_path: Path) -> None:
+    cli("put", "data", "data/")
+    root, place = tmp_path / "root", tmp_path / "mnt"
+    root.mkdir()
+    place.mkdir()
+    command = shlex.join(CLI).replace("'", '"')
+    staged = f"{command} stage model && echo hi > {place}/model/@staging/h"
+    text = (
+        f"end() {{ {command} discard --yes model; {command} umount --lazy {place}; }}; trap end EXIT;"
+        f'{command} mount --transport kernel {place}; {command} run -- sh -c "$STAGED"; cat {place}/model/@staging/h'
+    )
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", IN_ANOTHER_ROOT.format(root=root, text=text)],
+        env={**os.environ, "STAGED": staged}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["hi"]), done.stderr
