@@ -52,7 +52,7 @@ def test_a_thousand_kills(serve: Serve, forest: Path, tmp_path: Path, all_at_onc
 @pytest.mark.skipif(bool(why_not()), reason=why_not())
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("all_at_once", [False, True], ids=["one", "all"])
-@pytest.mark.parametrize("count", [20, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [8, pytest.param(500, marks=pytest.mark.slow)])
 def test_killed_workers_on_a_slow_cold_disk(
     serve: Serve, forest: Path, tmp_path: Path, all_at_once: bool, count: int
 ) -> None:

@@ -198,7 +198,13 @@ class OverlayModel(RuleBasedStateMachine):
                     os.replace(self.plain + b".part", path)
 
 
-TestOverlayModel = OverlayModel.TestCase
-TestOverlayModel.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-)
+class TestOverlayModel(OverlayModel.TestCase):
+    settings = settings(max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+class TestOverlayModelLonger(OverlayModel.TestCase):
+    settings = settings(
+        max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    )

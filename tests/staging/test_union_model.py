@@ -210,7 +210,14 @@ class UnionModel(RuleBasedStateMachine):
         return found
 
 
-TestUnionModel = pytest.mark.timeout(400)(UnionModel.TestCase)
-TestUnionModel.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-)
+@pytest.mark.timeout(400)
+class TestUnionModel(UnionModel.TestCase):
+    settings = settings(max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+class TestUnionModelLonger(UnionModel.TestCase):
+    settings = settings(
+        max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    )

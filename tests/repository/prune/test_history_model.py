@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -128,5 +129,11 @@ class Histories(RuleBasedStateMachine):
         return name, int(number)
 
 
-TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+class TestHistories(Histories.TestCase):
+    settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+class TestHistoriesLonger(Histories.TestCase):
+    settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
