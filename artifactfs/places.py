@@ -2,8 +2,8 @@
 
 The command line and the SDK compute this from the environment that they read; everything below gets it passed.
 
-Used by `sdk` and the command line. Threading: pure functions; `load_settings` and `make_runtime_directory` look at
-the file system.
+Used by `sdk` and the command line. Threading: functions without state; `load_settings`, `find_places` and
+`make_runtime_directory` look at the file system.
 
 Source: XDG Base Directory Specification 0.8.
 """
@@ -154,7 +154,7 @@ def find_places(
 
     Args:
         environ: the environment.
-        uid: the user; 0 has system-wide defaults.
+        uid: the user; 0 has system-wide defaults, unless he is root in a user namespace alone.
         repository: what an option says.
         settings: what the configuration file says; None reads it.
 
@@ -281,17 +281,34 @@ def _home(environ: Mapping[str, str]) -> str:
 
 
 def _default_repository(environ: Mapping[str, str], uid: int) -> str:
-    return ROOT_REPOSITORY if uid == 0 else os.path.join(_user_directory(environ, "data"), "repository")
+    return (
+        ROOT_REPOSITORY
+        if _is_system_root(uid, ROOT_REPOSITORY)
+        else os.path.join(_user_directory(environ, "data"), "repository")
+    )
 
 
 def _default_runtime(environ: Mapping[str, str], uid: int) -> str:
-    if uid == 0:
+    if _is_system_root(uid, ROOT_RUNTIME):
         return ROOT_RUNTIME
     chosen = environ.get("XDG_RUNTIME_DIR")
     if chosen and os.path.isabs(chosen):
         return os.path.join(chosen, APP)
     # macOS has no such directory, and neither has a container or a cron job.
     return f"/tmp/{APP}-{uid}"  # noqa: S108 (checked by make_runtime_directory)
+
+
+def _is_system_root(uid: int, place: str) -> bool:
+    """Return whether the user is root, and the directory that a place is made in is root's, too.
+
+    In a user namespace (`unshare -Ur`) somebody is root who may not write there: its owner is nobody known then.
+    """
+    if uid != 0:
+        return False
+    try:
+        return os.stat(os.path.dirname(place)).st_uid == 0
+    except FileNotFoundError:
+        return True
 
 
 _XDG: Final = {"config": ".config", "data": ".local/share", "state": ".local/state", "cache": ".cache"}

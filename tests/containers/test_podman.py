@@ -25,11 +25,18 @@ pytestmark = [
     pytest.mark.timeout(1800),
     pytest.mark.skipif(bool(pods.missing()), reason=pods.missing() or "-"),
 ]
+CAP_SYS_RESOURCE = 24
 MOUNTS = ("--device", "/dev/fuse", "--cap-add", "SYS_ADMIN")
 ORDINARY = "setpriv --reuid 1000 --regid 1000 --clear-groups"
 SHOW = (
     "artifactfs mount -q /mnt/artifacts && cat /mnt/artifacts/animals/v0/README && artifactfs umount -q /mnt/artifacts"
 )
+
+
+def holds_capability(number: int) -> bool:
+    """Return whether this machine lets its root do something; a container cannot do more."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff:"))
+    return bool(int(line.split()[1], 16) >> number & 1)
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +184,7 @@ def test_systemd_keeps_the_mount_through_kills_and_restarts(
     reader.communicate(timeout=60)
     assert reader.returncode == 0
     assert run("stat", "-c", "%d", place) == device
-    assert run("cat", f"/proc/{main_pid()}/oom_score_adj") == "-900\n"
+    if holds_capability(CAP_SYS_RESOURCE):
+        assert run("cat", f"/proc/{main_pid()}/oom_score_adj") == "-900\n"
     run("systemctl", "stop", unit)
     assert run("ls", place) == ""

@@ -31,6 +31,19 @@ def test_defaults_of_a_user_and_of_root() -> None:
     assert (root.repository, root.runtime) == ("/var/lib/artifactfs", "/run/artifactfs")
 
 
+def test_root_of_a_user_namespace_alone_is_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in a real one: `tests/containers/test_podman.py`."""
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 65534, 65534)
+    monkeypatch.setattr("artifactfs.places.ROOT_RUNTIME", str(tmp_path / "artifactfs"))
+    monkeypatch.setattr("artifactfs.places.ROOT_REPOSITORY", str(tmp_path / "artifactfs"))
+    places = find_places(HOME, uid=0, settings=Settings())
+    assert (places.repository, places.runtime) == (
+        "/home/ann/.local/share/artifactfs/repository",
+        "/tmp/artifactfs-0",
+    )
+
+
 def test_xdg_variables_count_when_they_are_absolute() -> None:
     environ = {
         **HOME,
