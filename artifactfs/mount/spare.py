@@ -61,6 +61,11 @@ class Spare:
         """Let it end if it was not taken."""
         self.close()
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has neither been taken nor closed."""
+        return self._orders >= 0
+
     def take(self, order: Order, *, log: str) -> int | None:
         """Let it serve an order; return the descriptor on which it says that it is ready, None when it is gone.
 

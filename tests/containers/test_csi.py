@@ -5,7 +5,9 @@ Source: kubernetes-csi/csi-test, pkg/sanity/identity.go and node.go; Container S
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -17,11 +19,12 @@ from typing import Any
 import pytest
 
 from artifactfs.mount.mountinfo import find_mount
+from artifactfs.mount.registry import iter_live
 from artifactfs.mount.syscalls import may_mount
 from artifactfs.repository.pins import iter_pins
 from artifactfs.repository.repository import Repository
 from tests.containers.support import Host, is_mounted, kill
-from tests.mount.conftest import put, wait_until
+from tests.mount.conftest import iter_servers, put, wait_until
 
 grpc = pytest.importorskip("grpc")
 schema = pytest.importorskip("artifactfs.serve.csi.schema")
@@ -235,6 +238,38 @@ def test_staging_volumes(plugin: Plugin, repository: Repository, at_end: str, ve
     assert len(repository.load_state("animals").versions) == versions
     left = plugin.host.run("staging", "animals")
     assert ("csi-" in left) == (at_end == "keep")
+
+
+def spare_servers(host: Host) -> set[int]:
+    """Return the servers of staging directories that were started ahead, whether or not they serve by now."""
+    found = set()
+    for pid in iter_servers(str(host.top)):
+        with contextlib.suppress(OSError):
+            if b"\0--spare\0staging\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.add(pid)
+    return found
+
+
+def test_staging_volumes_are_served_by_what_was_started_ahead(plugin: Plugin) -> None:
+    for name in ("one", "two"):
+        wait_until(lambda: spare_servers(plugin.host))
+        ahead = spare_servers(plugin.host)
+        plugin.publish(name, mode="staging")
+        served = {info.pid for info in iter_live(plugin.host.folders) if info.kind == "staging"}
+        assert served & ahead
+
+
+def test_what_was_started_ahead_ends_with_the_plugin(plugin: Plugin) -> None:
+    wait_until(lambda: spare_servers(plugin.host))
+    plugin.end()
+    wait_until(lambda: not spare_servers(plugin.host))
+
+
+def test_a_spare_server_that_was_killed_is_not_missed(plugin: Plugin) -> None:
+    wait_until(lambda: spare_servers(plugin.host))
+    for pid in spare_servers(plugin.host):
+        os.kill(pid, signal.SIGKILL)
+    assert (plugin.publish("pod", mode="staging") / "README").read_text() == "hello\n"
 
 
 def test_an_unchanged_staging_volume_leaves_nothing(plugin: Plugin) -> None:

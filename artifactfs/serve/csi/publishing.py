@@ -24,6 +24,7 @@ from artifactfs.paths import LATEST, parse_ref
 from artifactfs.repository import changes
 from artifactfs.repository.commit import CommitOptions
 from artifactfs.repository.staging import StagingArea
+from artifactfs.serve.csi.ahead import NextServer
 from artifactfs.serve.csi.table import Table, Volume, key_of
 from artifactfs.serve.csi.wishes import COMMIT, DISCARD, STAGING, Wish
 
@@ -48,6 +49,7 @@ class Publisher:
         self._repository = repository
         self._mount = mount
         self.table = table
+        self.ahead = NextServer()
         self._area = StagingArea(repository)
 
     def publish(self, volume_id: str, target: str, wish: Wish) -> Volume:
@@ -71,6 +73,8 @@ class Publisher:
         except BaseException:
             self._undo(volume)
             raise
+        finally:
+            self.ahead.prepare()
         return volume
 
     def _plan(self, volume_id: str, target: str, wish: Wish) -> Volume:
@@ -120,7 +124,9 @@ class Publisher:
             staging = self._area.create(
                 volume.collection, name=volume.staging, version=version, followed=_followed(volume.wish)
             )
-        attach_staging(self._places, self._repository, staging=staging, author=self._repository.author)
+        attach_staging(
+            self._places, self._repository, staging=staging, author=self._repository.author, spare=self.ahead.spare
+        )
         own = StagingKey(self._repository.id, volume.collection, volume.staging).own_mountpoint(self._places)
         if find_mount(own) is None:
             msg = f"the staging directory {staging} is not served"

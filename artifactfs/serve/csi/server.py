@@ -69,6 +69,7 @@ class Server:
         mount = OneMount(places, mountpoint, options)
         table = Table(os.path.join(repository.state_directory, FOLDER))
         publisher = Publisher(places, repository, mount, table)
+        self._ahead = publisher.ahead
         self._services = Services(self._messages, names, repository, mount, publisher)
         self._stopping = threading.Event()
         self._orphans: set[int] = set()
@@ -86,6 +87,7 @@ class Server:
         path = parse_endpoint(endpoint)
         _clear_socket(path)
         self._services.repair()
+        self._ahead.prepare()
         server = grpc.server(futures.ThreadPoolExecutor(_THREADS), handlers=[self._handlers(name) for name in SERVICES])
         server.add_insecure_port(f"unix:{path}")
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -100,6 +102,7 @@ class Server:
             except ArtifactFSError as error:
                 _log.error("the mount cannot be made again: %s", error)
         server.stop(_GRACE_SECONDS).wait()
+        self._ahead.close()
         with suppress(FileNotFoundError):
             os.unlink(path)
 
