@@ -18,6 +18,7 @@ import lmdb
 
 from artifactfs.errors import ArtifactFSError, BusyError
 from artifactfs.index.handles import Settings, acquire, release, replace, translate_lmdb_error
+from artifactfs.index.rows import open_row, seal_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -33,19 +34,21 @@ Result = TypeVar("Result")
 class Reader:
     """What a transaction can read: one consistent state. Belongs to one call."""
 
-    def __init__(self, txn: Any, tables: dict[str, Any]) -> None:
+    def __init__(self, txn: Any, tables: dict[str, Any], *, is_sealed: bool) -> None:
         self._txn = txn
         self._tables = tables
+        self._is_sealed = is_sealed
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """Return one value, or None."""
         found: bytes | None = self._txn.get(key, db=self._tables[table])
-        return found
+        return _unseal(key, found) if self._is_sealed and found is not None else found
 
     def get_many(self, table: str, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         """Return the values of those keys that there are."""
         with self._txn.cursor(db=self._tables[table]) as cursor:
-            return dict(cursor.getmulti(keys))
+            found = cursor.getmulti(keys)
+            return {key: _unseal(key, value) for key, value in found} if self._is_sealed else dict(found)
 
 
 class Writer(Reader):
@@ -53,10 +56,12 @@ class Writer(Reader):
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         """Set one value."""
-        self._txn.put(key, value, db=self._tables[table])
+        self._txn.put(key, seal_row(key, value) if self._is_sealed else value, db=self._tables[table])
 
     def put_many(self, table: str, items: Iterable[tuple[bytes, bytes]]) -> None:
         """Set many values; fastest in the order of their keys."""
+        if self._is_sealed:
+            items = [(key, seal_row(key, value)) for key, value in items]
         with self._txn.cursor(db=self._tables[table]) as cursor:
             cursor.putmulti(items)
 
@@ -74,10 +79,20 @@ class Environment:
     """Tables of bytes to bytes in one directory. A context manager; may be shared by threads.
 
     A transaction must not begin another one. After a fork, the child's first call opens the environment again.
+    `is_sealed` keeps each value with a checksum, so that what was written over it is damage and never believed.
     """
 
-    def __init__(self, directory: str, *, tables: Sequence[str], durable: bool, replace_damaged: bool = True) -> None:
+    def __init__(
+        self,
+        directory: str,
+        *,
+        tables: Sequence[str],
+        durable: bool,
+        replace_damaged: bool = True,
+        is_sealed: bool = False,
+    ) -> None:
         self.directory = directory
+        self._is_sealed = is_sealed
         self._settings = Settings(tuple(tables), durable, replace_damaged)
         self._handle: Handle | None = None
 
@@ -113,7 +128,12 @@ class Environment:
             IndexCorruptError: the file is damaged.
         """
         found: bytes | None = self._run(lambda txn, tables: txn.get(key, db=tables[table]), write=False)
-        return found
+        if not self._is_sealed or found is None:
+            return found
+        try:
+            return _unseal(key, found)
+        except lmdb.CorruptedError as error:
+            raise translate_lmdb_error(error, self.directory) from error
 
     def read(self, action: Callable[[Reader], Result]) -> Result:
         """Return what `action` returns, run in one read transaction, and perhaps again from the start.
@@ -122,7 +142,8 @@ class Environment:
             BusyError: all reader slots are taken.
             IndexCorruptError: the file is damaged.
         """
-        return self._run(lambda txn, tables: action(Reader(txn, tables)), write=False)
+        sealed = self._is_sealed
+        return self._run(lambda txn, tables: action(Reader(txn, tables, is_sealed=sealed)), write=False)
 
     def write(self, action: Callable[[Writer], Result]) -> Result:
         """Return what `action` returns, run in one write transaction.
@@ -134,7 +155,8 @@ class Environment:
             IndexCorruptError: the file is damaged.
             StorageFullError: the disk is full; nothing was written.
         """
-        return self._run(lambda txn, tables: action(Writer(txn, tables)), write=True)
+        sealed = self._is_sealed
+        return self._run(lambda txn, tables: action(Writer(txn, tables, is_sealed=sealed)), write=True)
 
     def items(self, table: str, prefix: bytes = b"") -> list[tuple[bytes, bytes]]:
         """Return all keys with this prefix, in order, with their values.
@@ -149,7 +171,7 @@ class Environment:
                 for key, value in cursor.iternext():
                     if not key.startswith(prefix):
                         break
-                    found.append((key, value))
+                    found.append((key, _unseal(key, value) if self._is_sealed else value))
             return found
 
         return self._run(collect, write=False)
@@ -169,6 +191,7 @@ class Environment:
             handle.gate.enter()
             size = 0
             try:
+                handle.check(write=write)
                 return _run_once(handle, action, write=write)
             except lmdb.MapResizedError:
                 pass  # another process has grown the map: adopt its size
@@ -193,6 +216,14 @@ class Environment:
         if handle.pid != os.getpid():
             handle = self._handle = acquire(self.directory, self._settings)
         return handle
+
+
+def _unseal(key: bytes, data: bytes) -> bytes:
+    value = open_row(key, data)
+    if value is None:
+        msg = "a row is not what was written"
+        raise lmdb.CorruptedError(msg)
+    return value
 
 
 def _run_once(handle: Handle, action: Callable[[Any, dict[str, Any]], Result], *, write: bool) -> Result:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from artifactfs.index.environment import Writer
 
 FOLDER: Final = "epochs"
-FORMAT: Final = "3"
+FORMAT: Final = "4"
 """Changes whenever what the tables hold does, here or in `vfs`."""
 EPOCH_BITS: Final = 20
 COUNTER_BITS: Final = 44
@@ -228,7 +228,7 @@ def _use(folder: str, name: str) -> Epoch:
     try:
         fcntl.flock(lock, fcntl.LOCK_SH)
         tables = (NODES, NAMES, PAGES, SHARED, META, WIRE)
-        environment = Environment(path, tables=tables, durable=False, replace_damaged=False)
+        environment = Environment(path, tables=tables, durable=False, replace_damaged=False, is_sealed=True)
         environment.open()
     except BaseException:
         os.close(lock)

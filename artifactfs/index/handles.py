@@ -6,6 +6,7 @@
   keeps new ones out meanwhile.
 - The lock file is written to through memory: its blocks are taken first (`lockfile`).
 - A file that is cut short would end the process with SIGBUS when a page beyond its end is read: it is measured first.
+- Whatever somebody does to the files of an open environment is noticed before the next transaction (`soundness`).
 - A damaged environment is set aside, and a new one begun, by one process at a time.
 
 Used by `environment`. Threading: everything here may be shared by threads.
@@ -15,6 +16,7 @@ Source: https://lmdb.readthedocs.io; mdb_env_set_mapsize and mdb_env_close in lm
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import logging
 import os
@@ -33,7 +35,9 @@ from artifactfs.errors import (
     StorageFullError,
     translate_os_error,
 )
+from artifactfs.index.gate import Gate
 from artifactfs.index.lockfile import allocate_lock
+from artifactfs.index.soundness import DATA_FILE, Soundness
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,69 +45,9 @@ if TYPE_CHECKING:
 MAP_SIZES: Final = (1 << 36, 1 << 33, 1 << 30)
 """Address space for the map, largest first: where memory limits refuse one, the next is tried."""
 MAX_READERS: Final = 1024
-DATA_FILE: Final = "data.mdb"
 _DAMAGE: Final = (lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.PageNotFoundError)
 
 _log = logging.getLogger(__name__)
-
-
-class Gate:
-    """Lets transactions of many threads run together, and resizing or closing alone. Shared by threads."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
-        self._running = 0
-        self._is_alone = False
-
-    def enter(self) -> None:
-        """Begin a transaction; waits while somebody is alone. A thread must not enter twice."""
-        with self._changed:
-            while self._is_alone:
-                self._changed.wait()
-            self._running += 1
-
-    def leave(self) -> None:
-        """End a transaction."""
-        with self._changed:
-            self._running -= 1
-            if self._is_alone:
-                self._changed.notify_all()
-
-    @contextmanager
-    def last(self) -> Iterator[None]:
-        """From inside a transaction, wait until all others have ended, and keep new ones out meanwhile.
-
-        For the one write transaction that a process can have. When somebody waits to be alone, no new ones come anyway.
-        """
-        with self._changed:
-            is_mine = not self._is_alone
-            self._is_alone = True
-            while is_mine and self._running > 1:
-                self._changed.wait()
-        try:
-            yield
-        finally:
-            if is_mine:
-                self._reopen()
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Wait until no transaction runs, and keep new ones out meanwhile."""
-        with self._changed:
-            while self._is_alone:
-                self._changed.wait()
-            self._is_alone = True
-            while self._running:
-                self._changed.wait()
-        try:
-            yield
-        finally:
-            self._reopen()
-
-    def _reopen(self) -> None:
-        with self._changed:
-            self._is_alone = False
-            self._changed.notify_all()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +77,8 @@ class Handle:
         self.env: Any = None
         self.tables: dict[str, Any] = {}
         self.inode = 0
+        self._folder = 0
+        self._soundness: Soundness | None = None
 
     def open(self) -> None:
         """Open the environment, setting a damaged one aside if that is allowed.
@@ -162,15 +108,19 @@ class Handle:
             IndexCorruptError, AccessDeniedError, StorageFullError: as `open`.
         """
         with self.gate.alone():
-            self.env.close()
+            self.shut()
             try:
-                with _replacing(self.directory):
-                    if self.inode == find_inode(self.directory):  # else another process has replaced it already
-                        _set_aside(self.directory)
+                self.leave()
             except OSError as error:
                 msg = f"setting the index {self.directory} aside"
                 raise translate_os_error(error, doing=msg, subject=self.directory) from error
             self.open()
+
+    def leave(self) -> None:
+        """Set aside the directory that is open, unless another process has replaced it already."""
+        with _replacing(self.directory):
+            if self._folder == _find_inode_of(self.directory):
+                _set_aside(self.directory)
 
     def resize(self, size: int) -> None:
         """Change the size of the map; 0 adopts what another process has made it.
@@ -183,7 +133,7 @@ class Handle:
                 self.env.set_mapsize(size)
             except lmdb.Error as error:
                 # LMDB gives the old map up before it asks for the new one, and is closed when it gets none.
-                self.env.close()
+                self.shut()
                 self.open()
                 msg = f"the index {self.directory} is full and cannot grow: {error}"
                 raise StorageFullError(msg, hint="run: artifactfs index rebuild", subject=self.directory) from error
@@ -191,19 +141,52 @@ class Handle:
     def close(self) -> None:
         """Close when the last transaction has ended."""
         with self.gate.alone():
+            self.shut()
+
+    def shut(self) -> None:
+        """Close; for whoever is alone, or has only inherited it.
+
+        Not where the lock file was damaged: LMDB writes into it then, and could end the process. Such an environment
+        stays open for good; it is kept from being freed, too, which closes it.
+        """
+        soundness, self._soundness = self._soundness, None
+        if soundness is None or soundness.may_close():
             self.env.close()
+        else:
+            _log.warning("the lock file of the index %s was changed: it stays mapped", self.directory)
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.env))
+        if soundness is not None:
+            soundness.close()
+
+    def check(self, *, write: bool) -> None:
+        """Return when a transaction may begin.
+
+        Raises:
+            lmdb.CorruptedError: somebody has changed the files below.
+        """
+        if self._soundness is not None:
+            self._soundness.check(always=write)
 
     def _open_once(self) -> None:
-        env = _open_with_largest_map(self.directory, self.settings)
+        allocate_lock(self.directory, MAX_READERS)
+        soundness = Soundness(self.directory)
+        try:
+            env = _open_with_largest_map(self.directory, self.settings)
+        except BaseException:
+            soundness.close()
+            raise
         try:
             inode = find_inode(self.directory)
             _check_length(env, self.directory)
             env.reader_check()
             tables = _open_tables(env, self.settings.tables)
+            soundness.begin(page_size=env.stat()["psize"], last=env.info()["last_txnid"])
         except BaseException:
             env.close()
+            soundness.close()
             raise
-        self.env, self.tables, self.inode = env, tables, inode
+        self.env, self.tables, self.inode, self._soundness = env, tables, inode, soundness
+        self._folder = _find_inode_of(self.directory)
 
     def _open_anew(self) -> None:
         with _replacing(self.directory):
@@ -238,7 +221,10 @@ def acquire(directory: str, settings: Settings) -> Handle:
     with registry.guard:
         handle = registry.handles.get(directory)
         if handle is not None and handle.inode != find_inode(directory):
-            handle = None  # the directory was deleted below an open environment, and perhaps made anew
+            # The directory was deleted below an open environment, and perhaps made anew; or the file alone, and LMDB
+            # opens no directory twice.
+            handle.leave()
+            handle = None
         if handle is None:
             handle = Handle(directory, settings)
             handle.open()
@@ -291,8 +277,12 @@ def translate_lmdb_error(error: lmdb.Error, directory: str) -> ArtifactFSError:
 
 def find_inode(directory: str) -> int:
     """Return the inode of the environment's data file, or 0 when there is none."""
+    return _find_inode_of(os.path.join(directory, DATA_FILE))
+
+
+def _find_inode_of(path: str) -> int:
     try:
-        return os.stat(os.path.join(directory, DATA_FILE)).st_ino
+        return os.stat(path).st_ino
     except OSError:
         return 0
 
@@ -310,11 +300,10 @@ def _forget_inherited(pid: int) -> None:
     # LMDB refuses to open again what a parent had open. Closing frees this process's copy and leaves the parent's.
     for owner in [owner for owner in _REGISTRIES if owner != pid]:
         for handle in _REGISTRIES.pop(owner, _Registry()).handles.values():
-            handle.env.close()
+            handle.shut()
 
 
 def _open_with_largest_map(directory: str, settings: Settings) -> Any:
-    allocate_lock(directory, MAX_READERS)
     for size in MAP_SIZES:
         try:
             return lmdb.open(
