@@ -3,7 +3,8 @@
     epochs/current           the five hex digits of the epoch that new mounts use
     epochs/<hex>/            one LMDB environment
     epochs/<hex>/lock        a shared lock is held by everyone who uses the epoch
-    epochs/<hex>/boot        the boot of the machine in which it began, and the form of its tables
+    epochs/<hex>/boot        the boot of the machine in which it began, and the form of its tables; `damaged` when it
+                             was found to be so in use
 
 A node number is the 20 random bits of its epoch and a counter: never used twice, and one of another epoch is
 recognised. What the tables hold is up to the caller; here are numbers, keys and transactions.
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Final, Self
 from artifactfs.errors import ConflictError, IndexCorruptError, translate_os_error
 from artifactfs.index.environment import Environment
 from artifactfs.index.places import find_local_directory
+from artifactfs.index.soundness import DATA_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,6 +47,8 @@ WIRE: Final = "wire"
 """Directory pages as a transport sends them; what is in them is up to the transport."""
 BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 _COUNTER: Final = b"counter"
+_BEGUN: Final = b"begun"
+"""Says that this is what was begun as the epoch, and not an empty file in its place."""
 _NODE = struct.Struct(">Q")
 
 _log = logging.getLogger(__name__)
@@ -142,15 +146,11 @@ def open_epoch(directory: str, *, random: Callable[[int], bytes], boot_id: str |
     stamp = _make_stamp(boot_id)
     try:
         with _exclusive(folder):
-            name = _read_text(os.path.join(folder, "current"))
-            if name and _read_text(os.path.join(folder, name, "boot")) == stamp:
-                try:
-                    return _use(folder, name)
-                except IndexCorruptError as error:
-                    _log.warning("a new epoch begins: %s", error)
-            name = _begin(folder, random, stamp)
-            _sweep(folder, keep=name)
-            return _use(folder, name)
+            found = _use_current(folder, stamp)
+            if found is None:
+                found = _begin(folder, random, stamp)
+                _sweep(folder, keep=found.name)
+            return found
     except OSError as error:
         raise translate_os_error(error, doing=f"opening the epoch in {folder}", subject=folder) from error
 
@@ -180,6 +180,37 @@ def reopen_epoch(directory: str, *, number: int, boot_id: str | None = None) -> 
     raise UnknownNodeError(msg, hint="unmount, and mount again", subject=name)
 
 
+def renew_epoch(directory: str, *, number: int, is_damaged: bool, random: Callable[[int], bytes]) -> int:
+    """Return the number of the epoch with which a live mount goes on: its own where that can be used, else another.
+
+    Args:
+        directory: the state directory of the repository.
+        number: of the epoch of the mount; 0 for whatever is current.
+        is_damaged: whether it cannot be used any more, whatever it looks like. Nobody opens it again then.
+        random: source of the number of one that begins now.
+
+    Raises:
+        AccessDeniedError, StorageFullError: the directory cannot be used.
+    """
+    if number and not is_damaged:
+        try:
+            with reopen_epoch(directory, number=number):
+                return number
+        except (IndexCorruptError, UnknownNodeError) as error:
+            _log.warning("another epoch is used: %s", error)
+    folder = find_local_directory(os.path.join(directory, FOLDER))
+    name = f"{number:05x}"
+    try:
+        with _exclusive(folder):
+            with _use_current(folder, _make_stamp(None), other_than=name) or _begin(folder, random) as epoch:
+                found = epoch.number
+            if os.path.isdir(os.path.join(folder, name)):
+                _write_text(os.path.join(folder, name, "boot"), "damaged")
+    except OSError as error:
+        raise translate_os_error(error, doing=f"leaving the epoch {name} in {folder}", subject=folder) from error
+    return found
+
+
 def hold_epoch(directory: str, *, number: int) -> int:
     """Return a descriptor that holds an epoch as long as it is open, without opening its tables.
 
@@ -200,8 +231,8 @@ def begin_epoch(directory: str, *, random: Callable[[int], bytes]) -> None:
     """
     folder = find_local_directory(os.path.join(directory, FOLDER))
     try:
-        with _exclusive(folder):
-            _sweep(folder, keep=_begin(folder, random, _make_stamp(None)))
+        with _exclusive(folder), _begin(folder, random) as epoch:
+            _sweep(folder, keep=epoch.name)
     except OSError as error:
         raise translate_os_error(error, doing=f"beginning an epoch in {folder}", subject=folder) from error
 
@@ -210,30 +241,67 @@ def _make_stamp(boot_id: str | None) -> str:
     return f"{_read_text(BOOT_ID) if boot_id is None else boot_id} {FORMAT}"
 
 
-def _begin(folder: str, random: Callable[[int], bytes], stamp: str) -> str:
+def _use_current(folder: str, stamp: str, *, other_than: str = "") -> Epoch | None:
+    name = _read_text(os.path.join(folder, "current"))
+    if name and name != other_than and _read_text(os.path.join(folder, name, "boot")) == stamp:
+        try:
+            return _use(folder, name)
+        except IndexCorruptError as error:
+            _log.warning("a new epoch begins: %s", error)
+    return None
+
+
+def _begin(folder: str, random: Callable[[int], bytes], stamp: str | None = None) -> Epoch:
+    name = _make_folder(folder, random)
+    try:
+        _write_text(os.path.join(folder, name, "boot"), _make_stamp(None) if stamp is None else stamp)
+        found = _use(folder, name, is_new=True)
+        _write_text(os.path.join(folder, "current"), name)
+    except BaseException:
+        shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
+        raise
+    return found
+
+
+def _make_folder(folder: str, random: Callable[[int], bytes]) -> str:
     while True:
         name = f"{int.from_bytes(random(3), 'big') >> 4:05x}"
         with suppress(FileExistsError):
             if name != "00000":  # the root's number has no epoch
                 os.mkdir(os.path.join(folder, name), 0o700)
-                break
-    _write_text(os.path.join(folder, name, "boot"), stamp)
-    _write_text(os.path.join(folder, "current"), name)
-    return name
+                return name
 
 
-def _use(folder: str, name: str) -> Epoch:
+def _use(folder: str, name: str, *, is_new: bool = False) -> Epoch:
     path = os.path.join(folder, name)
+    if not (is_new or _read_size(path)):
+        raise _not_begun(path)  # LMDB would begin it, and numbers would be given out twice
     lock = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_SH)
         tables = (NODES, NAMES, PAGES, SHARED, META, WIRE)
         environment = Environment(path, tables=tables, durable=False, replace_damaged=False, is_sealed=True)
         environment.open()
+        if is_new:
+            environment.write(lambda writer: writer.put(META, _BEGUN, name.encode()))
+        elif environment.get(META, _BEGUN) != name.encode():
+            raise _not_begun(path)
     except BaseException:
         os.close(lock)
         raise
     return Epoch(int(name, 16), environment=environment, lock=lock)
+
+
+def _read_size(path: str) -> int:
+    try:
+        return os.stat(os.path.join(path, DATA_FILE)).st_size
+    except OSError:
+        return 0
+
+
+def _not_begun(path: str) -> IndexCorruptError:
+    msg = f"the epoch {path} is damaged: {DATA_FILE} is empty or missing"
+    return IndexCorruptError(msg, hint="unmount, and mount again", subject=path)
 
 
 def _sweep(folder: str, *, keep: str) -> None:

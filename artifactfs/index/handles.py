@@ -17,6 +17,7 @@ Source: https://lmdb.readthedocs.io; mdb_env_set_mapsize and mdb_env_close in lm
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import logging
 import os
@@ -264,7 +265,7 @@ def replace(handle: Handle, inode: int) -> None:
 
 def translate_lmdb_error(error: lmdb.Error, directory: str) -> ArtifactFSError:
     """Return the error of the tree in `errors` that says what an error of LMDB means."""
-    if isinstance(error, (lmdb.DiskError, lmdb.MapFullError, lmdb.MemoryError)):
+    if isinstance(error, (lmdb.DiskError, lmdb.MapFullError, lmdb.MemoryError)) or _is_short_write(error, directory):
         msg = f"there is no room for the index {directory}: {error}"
         return StorageFullError(msg, hint="free some space", subject=directory)
     if isinstance(error, lmdb.ReadonlyError):
@@ -273,6 +274,16 @@ def translate_lmdb_error(error: lmdb.Error, directory: str) -> ArtifactFSError:
     what = "is damaged" if isinstance(error, _DAMAGE) else "cannot be used"
     msg = f"the index {directory} {what}: {error}"
     return IndexCorruptError(msg, hint="run: artifactfs index rebuild", subject=directory)
+
+
+def _is_short_write(error: lmdb.Error, directory: str) -> bool:
+    """Return whether LMDB wrote less than it wanted because the disk is full, which it calls EIO."""
+    if os.strerror(errno.EIO) not in str(error):
+        return False
+    try:
+        return os.statvfs(directory).f_bavail * os.statvfs(directory).f_frsize < 1 << 20
+    except OSError:
+        return False
 
 
 def find_inode(directory: str) -> int:

@@ -2,7 +2,7 @@
 
 LMDB believes what it has mapped. Where somebody overwrites, cuts short or removes a file below it, it waits for ever in
 a mutex made of rubbish, goes back to an older state, writes beside other processes, or is ended by SIGBUS. So both
-files are looked at before each write, and every few milliseconds before a read.
+files are looked at before each write, and before a read if that was not done in the last millisecond.
 
 Used by `handles`. Threading: may be shared by threads, which look one at a time: sizes must not go back.
 
@@ -25,7 +25,7 @@ import lmdb
 from artifactfs.index.lockfile import LOCK_FILE
 
 DATA_FILE: Final = "data.mdb"
-PAUSE_SECONDS: Final = 0.02
+PAUSE_SECONDS: Final = 0.001
 """Reads look so often at most."""
 _FORMAT_SIZE: Final = 8
 _LAST: Final = struct.Struct("=Q")
@@ -61,6 +61,7 @@ class Soundness:
         self._data = os.open(self._data_path, os.O_RDONLY | os.O_CLOEXEC)
         self._page_size = page_size
         self._files = os.fstat(self._data).st_ino, os.fstat(self._lock).st_ino
+        self._size = os.fstat(self._data).st_size
         self._lock_size = os.fstat(self._lock).st_size
         self._format = os.pread(self._lock, _FORMAT_SIZE, 0)
         self._knows_last = self._read_last() == last

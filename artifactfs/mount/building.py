@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import logging
 import os
+import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Final
 
 from artifactfs.blobstore.locations import is_remote
-from artifactfs.errors import MountError, UsageError
-from artifactfs.index.epoch import Epoch, open_epoch
+from artifactfs.errors import BusyError, MountError, UsageError
+from artifactfs.index.epoch import Epoch, open_epoch, renew_epoch, reopen_epoch
 from artifactfs.mount.daemon import InfoSession, Served
 from artifactfs.mount.following import references_of, remote_of
 from artifactfs.mount.fusepy.reading import LowerOperations, ReadOperations
@@ -33,6 +36,7 @@ from artifactfs.repository.lower import Lower
 from artifactfs.repository.repository import Repository, open_repository
 from artifactfs.repository.staging import StagingArea
 from artifactfs.staging.layout import UNION, read_driver, serving
+from artifactfs.vfs.base import WholeView
 from artifactfs.vfs.catalogue_view import CatalogueView
 from artifactfs.vfs.union.gate import Gate
 from artifactfs.vfs.union.union import Union
@@ -41,6 +45,41 @@ from artifactfs.vfs.version_view import VersionView
 _log = logging.getLogger(__name__)
 
 Ready = Callable[[], None]
+_RENEWALS: Final = 6
+_RENEWAL_SECONDS: Final = 60.0
+
+
+class Renewal:
+    """Opens what is served in another epoch, when the present one is damaged.
+
+    Threading: one thread at a time.
+    """
+
+    def __init__(
+        self, stack: ExitStack, repository: Repository, epoch: Epoch, make: Callable[[Epoch], WholeView]
+    ) -> None:
+        """Store what opens a view; what is opened is closed by `stack`."""
+        self._stack = stack
+        self._repository = repository
+        self._number = epoch.number
+        self._make = make
+        self._done: deque[float] = deque(maxlen=_RENEWALS)
+
+    def __call__(self) -> WholeView:
+        """Return a view in an epoch that can be used.
+
+        Raises:
+            BusyError: that was done too often of late to be of help.
+            AccessDeniedError, StorageFullError: none can be begun.
+        """
+        now = time.monotonic()
+        if len(self._done) == _RENEWALS and now - self._done[0] < _RENEWAL_SECONDS:
+            msg = f"{_RENEWALS} epochs were damaged within a minute"
+            raise BusyError(msg, hint="see to the disk of the state directory, and mount again")
+        self._done.append(now)
+        directory = self._repository.state_directory
+        self._number = renew_epoch(directory, number=self._number, is_damaged=True, random=os.urandom)
+        return self._make(self._stack.enter_context(reopen_epoch(directory, number=self._number)))
 
 
 def build(stack: ExitStack, order: Order, on_ready: Ready) -> Served:
@@ -86,8 +125,12 @@ def _read_only(order: Order) -> dict[str, str | int | bool]:
 
 def _build_repository(stack: ExitStack, order: Order, repository: Repository, epoch: Epoch, on_ready: Ready) -> Served:
     staging = StagingList(repository, order)
-    view = stack.enter_context(CatalogueView(repository, epoch, staging=staging, locked=order.locked))
-    operations = ReadOperations(view, details=view, on_ready=on_ready, **_owner(order))
+
+    def make(epoch: Epoch) -> CatalogueView:
+        return stack.enter_context(CatalogueView(repository, epoch, staging=staging, locked=order.locked))
+
+    view, renew = make(epoch), Renewal(stack, repository, epoch, make)
+    operations = ReadOperations(view, details=view, on_ready=on_ready, renew=renew, **_owner(order))
     return Served(operations, _read_only(order), InfoSession, repository_id=repository.id, location=repository.location)
 
 
@@ -97,8 +140,12 @@ def _build_version(stack: ExitStack, order: Order, repository: Repository, epoch
         msg = f"{ref} is not a version"
         raise UsageError(msg, hint="--artifact takes NAME, NAME:vN or NAME:ALIAS")
     collection, version = repository.resolve(ref)
-    view = stack.enter_context(VersionView(repository, epoch, collection=collection, version=version))
-    operations = ReadOperations(view, details=view, on_ready=on_ready, **_owner(order))
+
+    def make(epoch: Epoch) -> VersionView:
+        return stack.enter_context(VersionView(repository, epoch, collection=collection, version=version))
+
+    view, renew = make(epoch), Renewal(stack, repository, epoch, make)
+    operations = ReadOperations(view, details=view, on_ready=on_ready, renew=renew, **_owner(order))
     return Served(
         operations,
         _read_only(order),
@@ -112,9 +159,15 @@ def _build_version(stack: ExitStack, order: Order, repository: Repository, epoch
 
 def _build_lower(stack: ExitStack, order: Order, repository: Repository, epoch: Epoch, on_ready: Ready) -> Served:
     collection, version = ordered_version(order)
-    view = stack.enter_context(VersionView(repository, epoch, collection=collection, version=version, has_parts=False))
+
+    def make(epoch: Epoch) -> VersionView:
+        return stack.enter_context(
+            VersionView(repository, epoch, collection=collection, version=version, has_parts=False)
+        )
+
+    view, renew = make(epoch), Renewal(stack, repository, epoch, make)
     return Served(
-        LowerOperations(view, details=view, on_ready=on_ready, **_owner(order)),
+        LowerOperations(view, details=view, on_ready=on_ready, renew=renew, **_owner(order)),
         read_only_options(allow_other=False),
         InfoSession,
         repository_id=repository.id,

@@ -113,3 +113,7 @@ class DetailView(Protocol):
 
     def statfs(self) -> StatFs:
         """Return the figures of the disk below."""
+
+
+class WholeView(View, DetailView, Protocol):
+    """All that can be asked of a tree."""

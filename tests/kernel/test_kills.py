@@ -90,8 +90,8 @@ def test_a_stuck_worker_is_reported_and_replaced(serve: Serve, tree: Path) -> No
     os.mkfifo(fifo)  # opening it waits for a writer: the worker hangs in open(2)
     reader = subprocess.Popen(["cat", server.path / "cat.txt"], stdout=subprocess.PIPE)
     wait_until(lambda: "has worked for over" in server.logged(), what="a report")
-    fifo.unlink()
-    fifo.write_bytes(data)
+    (tree / "whole").write_bytes(data)
+    os.replace(tree / "whole", fifo)  # never an empty file: the next worker opens what it finds
     out, _ = reader.communicate(timeout=20)
     assert out == data
     assert "READ of node" in server.logged()

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import fuse
 
-from artifactfs.errors import ArtifactFSError, NotFoundError, ReadOnlyError
+from artifactfs.errors import ArtifactFSError, IndexCorruptError, NotFoundError, ReadOnlyError
 from artifactfs.paths import printable
 
 _log = logging.getLogger(__name__)
@@ -48,7 +48,12 @@ class Operations:
         Source: facts of fusepy 3.0.1, `FUSE._wrapper`.
         """
         try:
-            return getattr(self, operation)(*args)
+            try:
+                return getattr(self, operation)(*args)
+            except IndexCorruptError as error:
+                if not self.recover(error):
+                    raise
+                return getattr(self, operation)(*args)
         except (NotFoundError, ReadOnlyError) as error:
             raise fuse.FuseOSError(error.errno) from None
         except ArtifactFSError as error:
@@ -60,6 +65,10 @@ class Operations:
         except BaseException:  # noqa: BLE001  (an exception that crossed into C would be lost)
             _log.exception("%s %s failed unexpectedly", operation, describe(args))
             raise fuse.FuseOSError(errno.EIO) from None
+
+    def recover(self, error: IndexCorruptError) -> bool:  # noqa: ARG002
+        """Return whether what is damaged was replaced, so that the call can be tried again."""
+        return False
 
     def _errno_of(self, operation: str, args: tuple[Any, ...], error: OSError) -> int:
         number = error.errno

@@ -17,16 +17,18 @@ Threading: called from libfuse's threads; the only shared state is a dict, whose
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 from collections.abc import Callable
 from typing import Any, Final
 
-from artifactfs.errors import NotFoundError
+from artifactfs.errors import ArtifactFSError, IndexCorruptError, NotFoundError
 from artifactfs.mount.fusepy.bridge import fill_stat
 from artifactfs.mount.fusepy.operations import Operations
-from artifactfs.vfs.base import ROOT_NODE, Attributes, DetailView, Kind, View
+from artifactfs.vfs.base import ROOT_NODE, Attributes, DetailView, Kind, UnknownNodeError, View, WholeView
 
+_log = logging.getLogger(__name__)
 _TYPE_BITS: Final = {Kind.FILE: stat.S_IFREG, Kind.DIRECTORY: stat.S_IFDIR, Kind.SYMLINK: stat.S_IFLNK}
 _XATTR_PREFIX: Final = b"user.artifactfs."
 _REMEMBERED_DIRECTORIES: Final = 65536
@@ -35,10 +37,22 @@ _REMEMBERED_DIRECTORIES: Final = 65536
 class ReadOperations(Operations):
     """Serves a `View`. Every file belongs to `uid` and `gid`; `on_ready` is called when the kernel may ask.
 
+    `renew` opens the view afresh, in another epoch, when that of the present one is damaged.
+
     Threading: called from libfuse's threads.
     """
 
-    def __init__(self, view: View, *, details: DetailView, uid: int, gid: int, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        view: View,
+        *,
+        details: DetailView,
+        uid: int,
+        gid: int,
+        on_ready: Callable[[], None],
+        renew: Callable[[], WholeView] | None = None,
+    ) -> None:
+        self._renew = renew
         self._view = view
         self._details = details
         self._uid = uid
@@ -49,6 +63,19 @@ class ReadOperations(Operations):
     def init(self) -> None:
         """Say that the mount answers."""
         self._on_ready()
+
+    def recover(self, error: IndexCorruptError) -> bool:
+        """Go on with another epoch, if there is one to be had."""
+        if self._renew is None:
+            return False
+        try:
+            self._view = self._details = self._renew()
+        except ArtifactFSError as failure:
+            _log.error("%s; and nothing can be served instead: %s", error, failure)
+            return False
+        self._directories = {b"": ROOT_NODE}
+        _log.warning("%s; the mount goes on in another epoch", error.message)
+        return True
 
     def getattr(self, path: bytes, handle: int | None, target: Any) -> None:  # noqa: ARG002
         """Fill a `struct stat`."""
@@ -74,11 +101,16 @@ class ReadOperations(Operations):
         except NotFoundError:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE)) from None
 
-    def readdir(self, path: bytes | None, handle: int) -> list[tuple[bytes, int, int]]:  # noqa: ARG002
+    def readdir(self, path: bytes | None, handle: int) -> list[tuple[bytes, int, int]]:
         """Return names with node numbers and types, `.` and `..` first. A list: an error must come from here."""
         listing = [(b".", handle, stat.S_IFDIR), (b"..", handle, stat.S_IFDIR)]
-        listing += [(name, found.node, _TYPE_BITS[found.kind]) for name, found in self._view.read_directory(handle)]
-        return listing
+        try:
+            children = list(self._view.read_directory(handle))
+        except UnknownNodeError:
+            if path is None:
+                raise
+            children = list(self._view.read_directory(self._find(path).node))  # opened in an earlier epoch
+        return listing + [(name, found.node, _TYPE_BITS[found.kind]) for name, found in children]
 
     def readlink(self, path: bytes) -> bytes:
         """Return the target."""

@@ -12,8 +12,9 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.blobstore.away import Away
-from artifactfs.errors import ArtifactFSError, ReferenceChangedError
+from artifactfs.errors import ArtifactFSError, IndexCorruptError, ReferenceChangedError
 from artifactfs.mount.kernel.codes import Opcode
+from artifactfs.mount.kernel.renewal import DamagedError
 from artifactfs.mount.kernel.requests import RefusedError
 from artifactfs.mount.kernel.structures import IN_HEADER, OUT_HEADER
 
@@ -33,8 +34,14 @@ class Answers:
     Threading: one thread.
     """
 
-    def __init__(self, descriptor: int, *, buffers: Buffers, handlers: dict[int, Handler]) -> None:
-        """Store the device, the memory that requests lie in, and who handles which."""
+    def __init__(
+        self, descriptor: int, *, buffers: Buffers, handlers: dict[int, Handler], may_renew: bool = False
+    ) -> None:
+        """Store the device, the memory that requests lie in, and who handles which.
+
+        `may_renew` is whether the process ends by `DamagedError` when the epoch is damaged; else that is EIO.
+        """
+        self._may_renew = may_renew
         self._descriptor = descriptor
         self._buffers = buffers
         self._handlers = handlers
@@ -52,6 +59,7 @@ class Answers:
 
         Raises:
             Away: only a process that may wait for the network can answer it.
+            DamagedError: nothing can be answered from this epoch any more.
         """
         if length < 0:
             _log.error("a request says another length than it has; refused")
@@ -66,7 +74,10 @@ class Answers:
         except RefusedError as error:
             return 0, error.errno or errno.EIO
         except (ArtifactFSError, OSError) as error:
-            return 0, log_failure(error, opcode, node)
+            number = log_failure(error, opcode, node)
+            if self._may_renew and isinstance(error, IndexCorruptError):
+                raise DamagedError from error
+            return 0, number
         except Exception:  # noqa: BLE001 - a bug must not end the process
             _log.exception("%s of node %d failed in an unexpected way", name_opcode(opcode), node)
             return 0, errno.EIO

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import select
+import signal
 from typing import TYPE_CHECKING, TypeVar
 
 from artifactfs.errors import ArtifactFSError, MountError
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def call_apart(function: Callable[[], T]) -> T:
-    """Return what a function returns in a forked child.
+def call_apart(function: Callable[[], T], *, seconds: float | None = None) -> T:
+    """Return what a function returns in a forked child, which is killed when it takes longer than `seconds`.
 
     Raises:
         ArtifactFSError: the function raised it.
@@ -34,6 +36,8 @@ def call_apart(function: Callable[[], T]) -> T:
         _answer(function, writing)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
+        if not select.select([pipe], [], [], seconds)[0]:
+            os.kill(pid, signal.SIGKILL)
         data = pipe.read()
     _, status = os.waitpid(pid, 0)
     if not data:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct
 
-from artifactfs.index.epoch import Epoch, open_epoch, reopen_epoch
+from artifactfs.index.epoch import Epoch, open_epoch, renew_epoch, reopen_epoch
 from artifactfs.mount.following import references_of, remote_of
 from artifactfs.mount.kernel.changes import CatalogueChanges
 from artifactfs.mount.kernel.encoding import FOREVER, Owner, Validity
@@ -168,16 +168,35 @@ def open_changes(arguments: dict[str, Any]) -> ChangeSource | None:
         )
 
 
+def renew(arguments: dict[str, Any], *, is_damaged: bool) -> dict[str, Any]:
+    """Return what to open instead of `arguments`, the fields of `Served`: the same in an epoch that can be used.
+
+    `is_damaged` is whether that of `arguments` cannot be used any more, although it may look as if it could.
+    """
+    served = msgspec.convert(arguments, Served)
+    with ExitStack() as stack:
+        directory = _open_repository(served, stack, is_away=served.known is not None).state_directory
+        number = renew_epoch(directory, number=served.epoch, is_damaged=is_damaged, random=os.urandom)
+    return {**arguments, "epoch": number}
+
+
 def describe(served: Served) -> SourceSpec:
     """Return how to open what `served` describes."""
     return SourceSpec(MODULE, msgspec.to_builtins(served))
 
 
 def _open(served: Served, stack: ExitStack, *, is_away: bool = False) -> tuple[Repository, Epoch]:
+    repository = _open_repository(served, stack, is_away=is_away)
+    directory = repository.state_directory
+    epoch = reopen_epoch(directory, number=served.epoch) if served.epoch else open_epoch(directory, random=os.urandom)
+    return repository, stack.enter_context(epoch)
+
+
+def _open_repository(served: Served, stack: ExitStack, *, is_away: bool) -> Repository:
     order = (
         Order.decode(served.order) if served.order else Order(REPOSITORY, "", served.repository, served.state, "", "")
     )
-    repository = stack.enter_context(
+    return stack.enter_context(
         open_repository(
             served.repository,
             state=served.state,
@@ -187,9 +206,6 @@ def _open(served: Served, stack: ExitStack, *, is_away: bool = False) -> tuple[R
             references=references_of(order, is_away=is_away),
         )
     )
-    directory = repository.state_directory
-    epoch = reopen_epoch(directory, number=served.epoch) if served.epoch else open_epoch(directory, random=os.urandom)
-    return repository, stack.enter_context(epoch)
 
 
 def _find_version(served: Served, repository: Repository) -> tuple[Collection, Version]:

@@ -120,12 +120,13 @@ class OpenFlag(IntFlag):
 class Notification(IntEnum):
     """What may be told to the kernel unasked (`enum fuse_notify_code`).
 
-    `INC_EPOCH` (8) is left out on purpose: it makes the kernel forget everything that it has cached.
+    `INC_EPOCH` makes the kernel look up every name afresh (7.44).
     """
 
     INVAL_INODE = 2
     INVAL_ENTRY = 3
     RESEND = 7
+    INC_EPOCH = 8
 
 
 EXPIRE_ONLY: Final = 1 << 0

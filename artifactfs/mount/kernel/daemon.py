@@ -110,7 +110,7 @@ class KernelDaemon(Daemon):
         prepared = call_apart(lambda: prepare(self._order)) if earlier is None else recall(earlier)
         self._prepared = prepared
         # A lock alone: the tables are opened by the workers, after the fork.
-        self._epoch = hold_epoch(prepared.state_directory, number=prepared.served.epoch)
+        self._epoch = _hold(prepared.state_directory, prepared.served.epoch)
         self._served = Served(
             None, {}, InfoSession, repository_id=prepared.repository_id, location=prepared.location,
             collection=prepared.served.collection or None,
@@ -151,6 +151,7 @@ class KernelDaemon(Daemon):
             writer.start()
         self._is_kept = self._leave_with_manager(supervisor)
         supervisor.call_when_started(self._become_ready)
+        supervisor.call_when_renewed(self._follow_epoch)
         supervisor.run()
         self._unmount()
         supervisor.end()
@@ -159,6 +160,19 @@ class KernelDaemon(Daemon):
         elif order.kind == REPOSITORY and self._served is not None:
             end_all(order, self._served.repository_id)
             remove_port(order, order.mountpoint)
+
+    def _follow_epoch(self) -> None:
+        """Hold the epoch that is served now, and leave it with the service manager."""
+        supervisor, prepared = self._supervisor, self._prepared
+        if supervisor is None or prepared is None:
+            return
+        number = supervisor.mounted.settings.source.arguments["epoch"]
+        _log.warning("the mount goes on in the epoch %05x: every name is looked up afresh", number)
+        held, self._epoch = self._epoch, _hold(prepared.state_directory, number)
+        if held >= 0:
+            os.close(held)
+        if self._is_kept:
+            self._is_kept = self._leave_with_manager(supervisor)
 
     def _is_leaving(self) -> bool:
         return self._is_kept and self._supervisor is not None and self._supervisor.is_leaving
@@ -204,6 +218,15 @@ class KernelDaemon(Daemon):
             os.set_inheritable(self._order.manager.descriptor, True)  # noqa: FBT003 - the only way to say it
         descriptor = handover_of(supervisor, started_ns=self._started_ns, extra=extra)
         replace_program([sys.executable, "-P", "-m", MODULE, "--resume", str(descriptor)])
+
+
+def _hold(directory: str, number: int) -> int:
+    """Return the lock of an epoch; a file of nothing where it is gone, which the workers find out."""
+    try:
+        return hold_epoch(directory, number=number)
+    except OSError as error:
+        _log.warning("the epoch %05x cannot be held: %s", number, error)
+        return os.memfd_create("artifactfs-epoch", os.MFD_CLOEXEC)
 
 
 def _watch(keeper: Keeper) -> int:

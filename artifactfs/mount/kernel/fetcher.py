@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import select
 import threading
 import time
@@ -33,6 +34,7 @@ from artifactfs.mount.kernel.codes import UNIQUE_RESEND, Opcode
 from artifactfs.mount.kernel.contents import Contents
 from artifactfs.mount.kernel.errands import NO_ANSWER_WANTED
 from artifactfs.mount.kernel.lanes import Lane
+from artifactfs.mount.kernel.renewal import DAMAGED, DamagedError
 from artifactfs.mount.kernel.requests import BODY, NO_ANSWER, Requests
 from artifactfs.mount.kernel.structures import IN_HEADER, INTERRUPT_IN, READ_IN
 
@@ -86,7 +88,7 @@ class _Tools:
         if mounted.settings.passthrough:
             found = Passthrough(device, source, buffers=self.buffers, table=mounted.backings)
             handlers.update(found.handlers())
-        self.answers = Answers(device, buffers=self.buffers, handlers=handlers)
+        self.answers = Answers(device, buffers=self.buffers, handlers=handlers, may_renew=mounted.may_renew)
 
     def close(self) -> None:
         self.contents.close()
@@ -216,6 +218,8 @@ class Fetcher:
                 try:
                     tools = tools or _Tools(self._mounted, self._open().make())
                     self._answer(tools, errand)
+                except DamagedError:
+                    os._exit(DAMAGED)  # from any thread; the kernel sends again what was taken
                 except (ArtifactFSError, OSError) as error:
                     self._refuse(errand, log_failure(error, errand.opcode, errand.node))
                 except Exception:  # noqa: BLE001 - a bug must not end the thread, or others of the group wait for ever

@@ -1,6 +1,6 @@
 """Notifications: what is told to the kernel unasked, as bytes.
 
-Used by the supervisor (RESEND alone) and the notifier (everything else).
+Used by the supervisor (RESEND and INC_EPOCH, which do not wait) and the notifier (everything else).
 
 Threading: pure functions.
 Source: linux/fuse.h, `enum fuse_notify_code`; a notification is an answer with `unique` 0 and its code as error.
@@ -19,6 +19,11 @@ def _encode(code: Notification, body: bytes = b"") -> bytes:
 def encode_resend() -> bytes:
     """Return RESEND: every request that was handed out and not answered is handed out again (7.40)."""
     return _encode(Notification.RESEND)
+
+
+def encode_inc_epoch() -> bytes:
+    """Return INC_EPOCH: every name is looked up afresh at its next use (7.44). What is mounted below is detached."""
+    return _encode(Notification.INC_EPOCH)
 
 
 def encode_inval_inode(node: int) -> bytes:

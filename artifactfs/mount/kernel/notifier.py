@@ -18,9 +18,10 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from artifactfs.errors import ArtifactFSError
+from artifactfs.errors import ArtifactFSError, IndexCorruptError
 from artifactfs.mount.kernel import shared
 from artifactfs.mount.kernel.notifications import encode_expire_entry, encode_inval_inode
+from artifactfs.mount.kernel.renewal import DamagedError
 from artifactfs.mount.kernel.watching import Watcher
 
 if TYPE_CHECKING:
@@ -41,11 +42,15 @@ class Notifier:
     Threading: one thread.
     """
 
-    def __init__(self, device: int, changes: ChangeSource, *, row: memoryview, expires: bool) -> None:
+    def __init__(
+        self, device: int, changes: ChangeSource, *, row: memoryview, expires: bool, may_renew: bool = False
+    ) -> None:
         """Store the device, what knows of changes, and the row of the shared counters.
 
         `expires` is whether the kernel knows EXPIRE_ONLY: an older one would detach what is mounted below a name.
+        With `may_renew` a damaged epoch ends `run` by `DamagedError`.
         """
+        self._may_renew = may_renew
         self._expires = expires
         self._device = device
         self._changes = changes
@@ -70,6 +75,8 @@ class Notifier:
             changes = self._changes.find_changes()
         except (ArtifactFSError, OSError) as error:
             _log.error("changes cannot be read: %s", error)
+            if self._may_renew and isinstance(error, IndexCorruptError):
+                raise DamagedError from error
             return True
         return all(self._send(change) for change in changes)
 

@@ -85,12 +85,19 @@ def end_children(pids: set[int], *, grace_seconds: float) -> None:
                 os.kill(pid, number)
         deadline = time.monotonic() + patience
         while left and time.monotonic() < deadline:
-            left -= {pid for pid, _ in reap()}
-            left = {pid for pid in left if _exists(pid)}
+            left = {pid for pid in left if not _has_ended(pid)}
             if left:
                 time.sleep(0.005)
     if left:
         _log.error("processes %s do not end; they wait for a disk", sorted(left))
+
+
+def _has_ended(pid: int) -> bool:
+    """Return whether a process has ended, and reap it alone: who watches others has to see these end."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return not _exists(pid)
 
 
 def _exists(pid: int) -> bool:

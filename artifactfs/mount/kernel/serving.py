@@ -7,11 +7,13 @@ Threading: one thread in a process of its own.
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
+from artifactfs.errors import ArtifactFSError
 from artifactfs.mount.kernel import shared
 from artifactfs.mount.kernel.backing_table import BackingTable
 from artifactfs.mount.kernel.backings import Passthrough
@@ -23,9 +25,11 @@ from artifactfs.mount.kernel.errands import ErrandPipe
 from artifactfs.mount.kernel.fetcher import Fetcher
 from artifactfs.mount.kernel.negotiation import Negotiated
 from artifactfs.mount.kernel.notifier import Notifier
+from artifactfs.mount.kernel.renewal import DAMAGED, UNOPENED, DamagedError, LostSource
 from artifactfs.mount.kernel.requests import Requests
 from artifactfs.mount.kernel.settings import ServeSettings
 from artifactfs.mount.kernel.shared import SharedCounters
+from artifactfs.mount.kernel.source import ChangeSource, Source
 from artifactfs.mount.kernel.structures import IN_HEADER, READ_IN
 from artifactfs.mount.kernel.worker import Worker
 from artifactfs.mount.wakeups import Wakeups
@@ -42,6 +46,7 @@ class Mounted:
         counters: the shared counters.
         backings: the table of backing files.
         errands: leads to the fetcher; None when there is none.
+        may_renew: whether a child that finds its epoch damaged ends for that; else it answers EIO.
     """
 
     settings: ServeSettings
@@ -50,8 +55,10 @@ class Mounted:
     counters: SharedCounters
     backings: BackingTable
     errands: ErrandPipe | None = None
+    may_renew: bool = False
 
 
+_log = logging.getLogger(__name__)
 ENDED: Final = 0
 """Exit status: the mount has ended, or there is nothing to do."""
 STOPPED: Final = 15
@@ -71,17 +78,45 @@ def run_worker(mounted: Mounted, index: int) -> int:
         if errands is not None:
             errands.send(buffers.request[: IN_HEADER.size + READ_IN.size], wants_answer=False)
 
+    opened = _open_source(mounted)
+    if opened is None:
+        return UNOPENED
     with (
-        closing(mounted.settings.source.open_source()) as source,
+        closing(opened) as source,
         closing(Contents(source, tell=tell if errands is not None else None)) as contents,
     ):
         handlers = Requests(source, buffers=buffers, contents=contents, errands=errands).handlers()
         if mounted.settings.passthrough:
             handlers.update(Passthrough(device, source, buffers=buffers, table=mounted.backings).handlers())
         wakeups = Wakeups(hasten=mounted.settings.quick_wakeups)
-        worker = Worker(device, buffers=buffers, handlers=handlers, row=row, wakeups=wakeups, errands=errands)
-        ended = worker.run()
+        worker = Worker(
+            device,
+            buffers=buffers,
+            handlers=handlers,
+            row=row,
+            wakeups=wakeups,
+            errands=errands,
+            may_renew=mounted.may_renew,
+        )
+        try:
+            ended = worker.run()
+        except DamagedError:
+            os._exit(DAMAGED)  # closing what is damaged could end this in another way
     return ENDED if ended else STOPPED
+
+
+def _open_source(mounted: Mounted) -> Source | None:
+    """Return what to answer from; None when something else may have to be opened."""
+    spec = mounted.settings.source
+    try:
+        return spec.open_source()
+    except (ArtifactFSError, OSError) as error:
+        if not spec.can_renew:
+            raise
+        if mounted.may_renew:
+            _log.error("what is mounted cannot be opened: %s", error)
+            return None
+        return LostSource()
 
 
 def run_fetcher(mounted: Mounted, index: int) -> int:
@@ -98,9 +133,22 @@ def run_notifier(mounted: Mounted, index: int) -> int:
     """Tell the kernel what moves outside of versions until the mount ends; return the exit status."""
     row = mounted.counters.row(index)
     row[shared.BUSY_SINCE], row[shared.PID] = 0, os.getpid()
-    changes = mounted.settings.source.open_changes()
-    if changes is not None:
-        with closing(changes):
-            expires = mounted.agreed.has(InitFlag.HAS_EXPIRE_ONLY)
-            Notifier(mounted.device, changes, row=row, expires=expires).run()
+    try:
+        changes = mounted.settings.source.open_changes()
+    except (ArtifactFSError, OSError) as error:
+        if not mounted.settings.source.can_renew:
+            raise
+        _log.error("changes cannot be looked for: %s", error)
+        return UNOPENED if mounted.may_renew else ENDED
+    return ENDED if changes is None else _notify(mounted, changes, row)
+
+
+def _notify(mounted: Mounted, changes: ChangeSource, row: memoryview) -> int:
+    with closing(changes):
+        expires = mounted.agreed.has(InitFlag.HAS_EXPIRE_ONLY)
+        notifier = Notifier(mounted.device, changes, row=row, expires=expires, may_renew=mounted.may_renew)
+        try:
+            notifier.run()
+        except DamagedError:
+            os._exit(DAMAGED)
     return ENDED

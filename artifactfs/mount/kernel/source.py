@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
 from artifactfs.errors import ConfigurationError
+
+_OURS: Final = "artifactfs."
 
 
 class Content(Protocol):
@@ -145,7 +147,8 @@ class SourceSpec(Struct, frozen=True):
     """How to open a source, in a form that survives exec: a module, and what its functions are given.
 
     The module has `open_source(arguments) -> Source` and `open_changes(arguments) -> ChangeSource | None`; for a mount
-    with a fetcher also `open_sources(arguments) -> Sources`.
+    with a fetcher also `open_sources(arguments) -> Sources`. One that survives damage to what it is opened from has
+    `renew(arguments, is_damaged) -> arguments`.
     """
 
     module: str
@@ -166,8 +169,17 @@ class SourceSpec(Struct, frozen=True):
         sources: Sources = self._load().open_sources(self.arguments)
         return sources
 
+    @property
+    def can_renew(self) -> bool:
+        """Whether something else can be opened when this turns out to be damaged."""
+        return self.module.startswith(_OURS) and hasattr(self._load(), "renew")
+
+    def renew(self, *, is_damaged: bool) -> SourceSpec:
+        """Return what to open instead; `is_damaged` when this was open, and cannot be used any more."""
+        return SourceSpec(self.module, self._load().renew(self.arguments, is_damaged=is_damaged))
+
     def _load(self) -> Any:
-        if not self.module.startswith("artifactfs."):
+        if not self.module.startswith(_OURS):
             msg = f"{self.module!r} is no module of artifactfs"
             raise ConfigurationError(msg)
         return importlib.import_module(self.module)

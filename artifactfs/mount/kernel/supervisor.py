@@ -16,13 +16,17 @@ import signal
 import socket
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import structs
 
 from artifactfs.errors import ArtifactFSError
 from artifactfs.mount.kernel import shared
 from artifactfs.mount.kernel.codes import InitFlag, Opcode
-from artifactfs.mount.kernel.notifications import encode_resend
+from artifactfs.mount.kernel.notifications import encode_inc_epoch, encode_resend
 from artifactfs.mount.kernel.processes import describe_status, end_children, fork_child, reap
+from artifactfs.mount.kernel.renewal import Renewals
 from artifactfs.mount.kernel.serving import Mounted, run_fetcher, run_notifier, run_worker
 
 if TYPE_CHECKING:
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 TICK_SECONDS: Final = 1.0
 GRACE_SECONDS: Final = 2.0
+_INC_EPOCH_MINOR: Final = 44
 _CRASH_SECONDS: Final = 1.0
 """A child that lived shorter has crashed at its start."""
 _BACKOFF_LIMIT_SECONDS: Final = 5.0
@@ -51,7 +56,7 @@ class Supervisor:
 
     def __init__(self, mounted: Mounted, *, restarts: int = 0, upgrades: int = 0, resumes: bool = False) -> None:
         """Store what is served, what an earlier supervisor counted, and whether one served this mount before."""
-        self.mounted = mounted
+        self.mounted = replace(mounted, may_renew=mounted.settings.source.can_renew)
         self.restarts = restarts
         self.upgrades = upgrades
         self.children: dict[int, int] = {}
@@ -71,6 +76,8 @@ class Supervisor:
         self._soon: list[Callable[[], None]] = []
         self._helpers: dict[int, tuple[str, Callable[[], int]]] = {}
         self._on_started: Callable[[], None] | None = None
+        self._on_renewed: Callable[[], None] | None = None
+        self._renewals = Renewals()
 
     def _is_worker(self, row: int) -> bool:
         return row < self.mounted.settings.workers
@@ -103,6 +110,10 @@ class Supervisor:
     def call_when_started(self, callback: Callable[[], None]) -> None:
         """Call `callback` once, when the children have been started."""
         self._on_started = callback
+
+    def call_when_renewed(self, callback: Callable[[], None]) -> None:
+        """Call `callback` whenever the mount goes on with another epoch."""
+        self._on_renewed = callback
 
     def stop(self) -> None:
         """Leave `run` soon."""
@@ -162,6 +173,8 @@ class Supervisor:
         for key, _ in self._selector.select(TICK_SECONDS if not self._due else 0.05):
             key.data()
         self._replace_dead()
+        if self._renewals.is_due and not self._ended:
+            self._renew()
         self._replace_stuck()
         for tick in self._ticks:
             tick()
@@ -212,6 +225,8 @@ class Supervisor:
             return False
         _log.warning("process %d of row %d ended: %s; it is replaced", pid, row, describe_status(status))
         self.restarts += 1
+        if self.mounted.settings.source.can_renew and self._renewals.note_end(status):
+            return True  # started again with all others
         lived = time.monotonic() - self._started[row]
         self._crashes[row] = self._crashes.get(row, 0) + 1 if lived < _CRASH_SECONDS else 0
         patience = 0.0 if os.WIFSIGNALED(status) else min(0.05 * 2 ** self._crashes[row], _BACKOFF_LIMIT_SECONDS)
@@ -220,6 +235,32 @@ class Supervisor:
             _log.error("workers cannot start; the mount ends")
             self._ended = True
         return self._is_worker(row) or row == shared.FETCHER_ROW
+
+    def _renew(self) -> None:
+        """Serve something else, because what was served is damaged or gone; errors only, where that cannot be had."""
+        mounted = self.mounted
+        found = self._renewals.renew(mounted.settings.source)
+        if found is None and not mounted.may_renew:
+            return  # as before
+        settings = mounted.settings if found is None else structs.replace(mounted.settings, source=found)
+        self.mounted = replace(mounted, settings=settings, may_renew=found is not None)
+        self._old |= {pid for pid, row in self.children.items() if row not in self._helpers}
+        self.children = {pid: row for pid, row in self.children.items() if row in self._helpers}
+        self._due = {row: due for row, due in self._due.items() if row in self._helpers}
+        self._resumes = True
+        self.start()
+        if found is None:
+            return
+        self._forget_names()
+        if self._on_renewed is not None:
+            self._call(self._on_renewed)
+
+    def _forget_names(self) -> None:
+        if self.mounted.agreed.minor < _INC_EPOCH_MINOR:
+            _log.warning("this kernel (before Linux 6.16) goes on with the names it knows: unmount, and mount again")
+            return
+        with suppress(OSError):
+            os.write(self.mounted.device, encode_inc_epoch())
 
     def _resend(self) -> None:
         if not self.mounted.agreed.has(InitFlag.HAS_RESEND):

@@ -54,14 +54,16 @@ class Worker:
         row: memoryview,
         wakeups: Wakeups,
         errands: ErrandPipe | None = None,
+        may_renew: bool = False,
     ) -> None:
         """Store the device, memory, handlers, this worker's row of the shared counters, and who is told of requests.
 
-        `errands` is where to hand what needs a network; None when nothing does.
+        `errands` is where to hand what needs a network; None when nothing does. With `may_renew` a damaged epoch ends
+        `run` by `DamagedError`, and the request is left for the next worker.
         """
         self._descriptor = descriptor
         self._buffers = buffers
-        self._answers = Answers(descriptor, buffers=buffers, handlers=handlers)
+        self._answers = Answers(descriptor, buffers=buffers, handlers=handlers, may_renew=may_renew)
         self._errands = errands
         self._row = row
         self._note = wakeups.note
