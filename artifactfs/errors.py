@@ -26,6 +26,7 @@
     │   ├── MalformedError                   EIO       32
     │   └── NewerFormatError                 EIO       33
     ├── ReferenceChangedError                ESTALE    34
+    ├── RepositoryGoneError                  EIO       35   its directory was removed or renamed
     ├── RemoteError                          EIO
     │   ├── RemoteUnavailableError           EIO       40
     │   ├── RemoteTimeoutError               ETIMEDOUT 41
@@ -228,6 +229,12 @@ class NewerFormatError(IntegrityError):
     """The repository uses a feature that this release does not know."""
 
     exit_code = 33
+
+
+class RepositoryGoneError(ArtifactFSError):
+    """The directory of a repository was removed or renamed while it was open."""
+
+    exit_code = 35
 
 
 class ReferenceChangedError(ArtifactFSError):

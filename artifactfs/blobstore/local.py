@@ -18,7 +18,7 @@ from artifactfs.blobstore.disk import SystemDisk
 from artifactfs.blobstore.keys import PRUNE_PREFIX
 from artifactfs.blobstore.localbatch import LocalBatch
 from artifactfs.blobstore.scratch import LockedScratch, sweep
-from artifactfs.errors import BlobMissingError, InvalidNameError, translate_os_error
+from artifactfs.errors import BlobMissingError, InvalidNameError, RepositoryGoneError, translate_os_error
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -79,7 +79,7 @@ class LocalStore:
         try:
             return self.disk.read_file(self.path(key))
         except OSError as error:
-            raise _reading_failed(error, key) from error
+            raise self._reading_failed(error, key) from error
 
     def read_many(self, keys: Iterable[str]) -> Iterator[bytes]:
         """Yield whole objects in the order of their keys."""
@@ -94,14 +94,17 @@ class LocalStore:
         try:
             return self.disk.open_file(self.path(key))
         except OSError as error:
-            raise _reading_failed(error, key) from error
+            raise self._reading_failed(error, key) from error
 
     def find_size(self, key: str) -> int | None:
         """Return the bytes in an object, or None when there is none."""
         try:
-            return self.disk.find_size(self.path(key))
+            size = self.disk.find_size(self.path(key))
         except OSError as error:
-            raise _reading_failed(error, key) from error
+            raise self._reading_failed(error, key) from error
+        if size is None:
+            self._check_root()
+        return size
 
     def iter_keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys that begin with `prefix`, which ends in `/` or is empty."""
@@ -241,17 +244,25 @@ class LocalStore:
             found = self.disk.list_directory(self.path(prefix.rstrip("/")) if prefix else self.root)
         except OSError as error:
             raise translate_os_error(error, doing=f"listing {prefix or 'the repository'}", subject=prefix) from error
+        if not found:
+            self._check_root()
         return [(name, kind) for name, kind in found if prefix or name not in NOT_OBJECTS]
+
+    def _check_root(self) -> None:
+        """Refuse to say that there is nothing where the repository itself is not there any more."""
+        if self.disk.find_size(self.root) is None:
+            msg = f"the repository {self.root} is gone: its directory was removed or renamed"
+            raise RepositoryGoneError(msg, hint="put it back, or unmount what shows it", subject=self.root)
+
+    def _reading_failed(self, error: OSError, key: str) -> Exception:
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            self._check_root()
+            msg = f"the repository has no object {key}"
+            return BlobMissingError(msg, hint="it was deleted or never copied here", subject=key)
+        return translate_os_error(error, doing=f"reading {key}", subject=key)
 
 
 def _parents(key: str) -> Iterator[str]:
     while key:
         key = key.rpartition("/")[0]
         yield key
-
-
-def _reading_failed(error: OSError, key: str) -> Exception:
-    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        msg = f"the repository has no object {key}"
-        return BlobMissingError(msg, hint="it was deleted or never copied here", subject=key)
-    return translate_os_error(error, doing=f"reading {key}", subject=key)

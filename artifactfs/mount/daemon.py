@@ -97,6 +97,7 @@ class Daemon:
         self._slot: Slot = slot_for(order, order.mountpoint)
         self._served: Served | None = None
         self._is_ready = False
+        self._failure: ArtifactFSError | None = None
         self.transport = FUSEPY
 
     def run(self) -> int:
@@ -126,7 +127,7 @@ class Daemon:
         with ExitStack() as stack:
             stack.enter_context(held_slot(self._slot, mountpoint=order.mountpoint))
             self.transport = FUSEPY
-            served = self._build(stack, order, self._become_ready)
+            served = self._build(stack, order, self._try_to_become_ready)
             self._served = served
             control = ControlServer(self._slot.socket, served.make_session)
             control.start()
@@ -140,10 +141,20 @@ class Daemon:
             except MountError as error:
                 said = "" if self._is_ready else _stderr_since(self._slot.log, start)
                 raise explain(error, said) from error
+            if self._failure is not None:
+                raise self._failure
             if order.kind == REPOSITORY:
                 # The mount is gone, so looking into mounts is safe now.
                 end_all(order, served.repository_id)
                 remove_port(order, order.mountpoint)
+
+    def _try_to_become_ready(self) -> None:
+        """Make the mount known, or end it: nobody would find it. Called by libfuse, which drops exceptions."""
+        try:
+            self._become_ready()
+        except ArtifactFSError as error:
+            self._failure = error
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def _become_ready(self) -> None:
         """Make the mount known. Called when the kernel has begun to ask, or asked its first question."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler, WatchedFileHandler
 from typing import Final
@@ -44,12 +45,25 @@ class ServerLog(RotatingFileHandler):
             os.dup2(self.stream.fileno(), descriptor)
 
 
+class _Follower(WatchedFileHandler):
+    """Writes to a log that another process rotates, and makes it anew where it was removed.
+
+    Threading: as its base class.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line; where that is impossible it is lost, and the caller goes on."""
+        with suppress(OSError):
+            os.makedirs(os.path.dirname(self.baseFilename), mode=0o700, exist_ok=True)
+            super().emit(record)
+
+
 def follow_log() -> None:
     """Go on writing to the log in a forked process, and leave rotating it to the process that it was forked from."""
     root = logging.getLogger()
     for handler in root.handlers:
         if isinstance(handler, ServerLog):
-            follower = WatchedFileHandler(handler.baseFilename, encoding="utf-8", errors="backslashreplace")
+            follower = _Follower(handler.baseFilename, encoding="utf-8", errors="backslashreplace", delay=True)
             follower.setFormatter(handler.formatter)
             root.removeHandler(handler)
             root.addHandler(follower)

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from artifactfs.errors import BusyError, MountError
+from artifactfs.errors import BusyError, MountError, translate_os_error
 from artifactfs.mount.options import MountInfo, Places
 from artifactfs.places import make_runtime_directory
 
@@ -152,11 +152,18 @@ def is_served(slot: Slot) -> bool:
 
 
 def write_record(slot: Slot, info: MountInfo) -> None:
-    """Make a mount known. Whoever lists sees all of the record or none."""
+    """Make a mount known. Whoever lists sees all of the record or none.
+
+    Raises:
+        StorageFullError, AccessDeniedError: it cannot be written.
+    """
     temporary = f"{slot.record}.new"
-    with open(temporary, "w", encoding="ascii") as file:
-        json.dump(dataclasses.asdict(info), file)
-    os.replace(temporary, slot.record)
+    try:
+        with open(temporary, "w", encoding="ascii") as file:
+            json.dump(dataclasses.asdict(info), file)
+        os.replace(temporary, slot.record)
+    except OSError as error:
+        raise translate_os_error(error, doing=f"writing {slot.record}", subject=slot.record) from error
 
 
 def read_record(path: str) -> MountInfo | None:

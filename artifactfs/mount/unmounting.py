@@ -81,8 +81,15 @@ def _take_down(path: str, *, lazy: bool) -> None:
         return
     bound = [line for line in mounts_below(path) if line.is_ours]
     sources = {line: _source_of(line) for line in bound}
-    for line in bound:
-        detach(line.mountpoint, lazy=True)
+    try:
+        for line in bound:
+            detach(line.mountpoint, lazy=True)
+    except BusyError:
+        raise
+    except MountError:
+        # The way there leads through the mount, which may answer nothing but errors. Nobody uses it, so all goes.
+        detach(path, lazy=True)
+        return
     try:
         detach(path, lazy=False)
     except BusyError:

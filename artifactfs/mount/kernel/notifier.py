@@ -56,6 +56,7 @@ class Notifier:
         self._changes = changes
         self._row = row
         self._watcher = Watcher()
+        self._said: set[str] = set()
 
     def run(self) -> None:
         """Watch and notify until the mount ends."""
@@ -64,20 +65,33 @@ class Notifier:
         except OSError as error:
             _log.warning("inotify cannot be used (%s); changes are looked for every %g s", error, POLL_SECONDS)
         while self._look():
-            complete, grown = self._watcher.watch(self._changes.watched_directories())
+            complete, grown = self._watcher.watch(self._find_directories())
             if not grown:  # else look again: something may have happened before the new watch was set
                 self._watcher.wait(CHECK_SECONDS if complete else POLL_SECONDS)
         self._watcher.close()
+
+    def _find_directories(self) -> list[str]:
+        try:
+            return self._changes.watched_directories()
+        except (ArtifactFSError, OSError) as error:
+            self._say(f"changes are not watched for: {error}")
+            return []
+
+    def _say(self, text: str) -> None:
+        if text not in self._said:
+            _log.error("%s", text)
+            self._said.add(text)
 
     def _look(self) -> bool:
         """Send what has changed; return False when the mount has ended."""
         try:
             changes = self._changes.find_changes()
         except (ArtifactFSError, OSError) as error:
-            _log.error("changes cannot be read: %s", error)
+            self._say(f"changes cannot be read: {error}")
             if self._may_renew and isinstance(error, IndexCorruptError):
                 raise DamagedError from error
             return True
+        self._said.clear()
         return all(self._send(change) for change in changes)
 
     def _send(self, change: Change) -> bool:
