@@ -47,6 +47,9 @@ class DiskReads(Protocol):
     def list_directory(self, path: str) -> list[tuple[str, bool]]:
         """Return name and whether it is a directory, for each entry; nothing when there is no directory."""
 
+    def has_root(self, path: str) -> bool:
+        """Return whether the directory of the store itself is still there."""
+
 
 class DiskWrites(Protocol):
     """Changing."""
@@ -197,6 +200,10 @@ class SystemDisk:
             return os.stat(path).st_size
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+    def has_root(self, path: str) -> bool:
+        """Return whether the directory of the store itself is still there."""
+        return os.path.isdir(path)
 
     def find_signature(self, path: str) -> bytes:
         """Return the signature of a file."""

@@ -250,7 +250,7 @@ class LocalStore:
 
     def _check_root(self) -> None:
         """Refuse to say that there is nothing where the repository itself is not there any more."""
-        if self.disk.find_size(self.root) is None:
+        if not self.disk.has_root(self.root):
             msg = f"the repository {self.root} is gone: its directory was removed or renamed"
             raise RepositoryGoneError(msg, hint="put it back, or unmount what shows it", subject=self.root)
 

@@ -121,6 +121,10 @@ class ForgetfulDisk:
         inode = self._files.get(path)
         return b"" if inode is None else b"%d:%d" % (inode.number, hash(inode.data))
 
+    def has_root(self, path: str) -> bool:  # noqa: ARG002
+        """Return True: this disk is never taken away."""
+        return True
+
     def list_directory(self, path: str) -> list[tuple[str, bool]]:
         """Return name and whether it is a directory, for each entry."""
         prefix = path + "/"
