@@ -13,11 +13,13 @@ import pytest
 
 from artifactfs.mount import api
 from artifactfs.mount.options import MountInfo, MountOptions
+from artifactfs.mount.overlay.mounting import may_overlay
 from artifactfs.repository.commit import CommitOptions
 from artifactfs.repository.put import Source, put_paths
 from artifactfs.repository.repository import open_repository
+from artifactfs.repository.staging import StagingArea
 
-from .conftest import Folders
+from .conftest import Folders, wait_until
 
 pytestmark = pytest.mark.mounted
 
@@ -185,3 +187,26 @@ def test_the_log_names_the_file_and_the_epoch_that_is_used(
     assert hashlib.sha256(_read(Path(info.mountpoint) / "animals/v0/large")).digest() == (
         hashlib.sha256((tree / "large").read_bytes()).digest()
     )
+
+
+@pytest.mark.skipif(not may_overlay(), reason="needs the overlay driver")
+def test_a_staging_directory_is_shown_again(mounted: Callable[..., MountInfo], folders: Folders, tree: Path) -> None:
+    info = mounted(transport="kernel")
+    with open_repository(folders.repository, state=folders.state, author="tester") as repository:
+        version = repository.get_collection("animals").versions[0]
+        made = StagingArea(repository).create("animals", version=version)
+        shown = api.attach_staging(folders, repository, staging=made, author="tester")
+    assert shown is not None
+    staging = Path(shown)
+    assert _read(staging / "a" / "1") == (tree / "a" / "1").read_bytes()
+    (staging / "a" / "new").write_bytes(b"new\n")
+    overwrite(file_of(folders, "epochs", "data.mdb"))
+
+    def is_back() -> bool:
+        try:
+            return _read(staging / "a" / "new") == b"new\n" and read_wrong(staging, tree) == ["a"]
+        except OSError:
+            return False
+
+    wait_until(is_back, seconds=30)
+    api.unmount(folders, info.mountpoint)

@@ -39,7 +39,7 @@ from artifactfs.mount.kernel.supervisor import Supervisor
 from artifactfs.mount.kernel.upgrade import check_installed, describe, handover_of, replace_program
 from artifactfs.mount.mountinfo import find_mount
 from artifactfs.mount.mountpoint import detach
-from artifactfs.mount.orders import REPOSITORY, Order
+from artifactfs.mount.orders import LOWER, REPOSITORY, Order
 from artifactfs.mount.port.place import remove as remove_port
 from artifactfs.mount.registry import held_slot
 from artifactfs.mount.service.kept import leave
@@ -139,6 +139,7 @@ class KernelDaemon(Daemon):
             restarts=earlier.restarts if earlier else 0,
             upgrades=earlier.upgrades if earlier else 0,
             resumes=earlier is not None,
+            renews=order.kind != LOWER,  # an overlay keeps nodes of it for good, so it has to be mounted anew as well
         )
         if self._handover is not None:
             supervisor.adopt(self._handover.children)

@@ -54,8 +54,14 @@ class Supervisor:
     Threading: one thread, which is the only one of its process.
     """
 
-    def __init__(self, mounted: Mounted, *, restarts: int = 0, upgrades: int = 0, resumes: bool = False) -> None:
-        """Store what is served, what an earlier supervisor counted, and whether one served this mount before."""
+    def __init__(
+        self, mounted: Mounted, *, restarts: int = 0, upgrades: int = 0, resumes: bool = False, renews: bool = True
+    ) -> None:
+        """Store what is served, what an earlier supervisor counted, and whether one served this mount before.
+
+        Without `renews` the mount ends when what it is served from is damaged.
+        """
+        self._renews = renews
         self.mounted = replace(mounted, may_renew=mounted.settings.source.can_renew)
         self.restarts = restarts
         self.upgrades = upgrades
@@ -239,6 +245,10 @@ class Supervisor:
     def _renew(self) -> None:
         """Serve something else, because what was served is damaged or gone; errors only, where that cannot be had."""
         mounted = self.mounted
+        if not self._renews:
+            _log.error("what is served is damaged or gone: the mount ends")
+            self._ended = True
+            return
         found = self._renewals.renew(mounted.settings.source)
         if found is None and not mounted.may_renew:
             return  # as before
