@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from artifactfs.blobstore.keys import COLLECTIONS_PREFIX
 from artifactfs.errors import DigestMismatchError, UsageError
 from artifactfs.paths import printable
 
@@ -90,10 +91,14 @@ def _repair(session: Session, repository: Repository, report: CheckReport) -> Re
 
 def _print_damage(damage: Damage) -> None:
     click.echo(f"{damage.key}: {damage.what.removeprefix(damage.key).lstrip()}")
+    is_record = damage.key.startswith(COLLECTIONS_PREFIX)
     for version, path in damage.places.listed[:_SHOWN]:
-        click.echo(f"  {version} {printable(path) or '.'}")
+        click.echo(f"  {version} is lost with it" if is_record else f"  {version} {printable(path) or '.'}")
     if damage.places.count > _SHOWN:
         click.echo(f"  and {format_count(damage.places.count - _SHOWN, 'more place')}")
+    if damage.unsure:
+        more = f" and {len(damage.unsure) - _SHOWN} more" if len(damage.unsure) > _SHOWN else ""
+        click.echo(f"  may have removed or moved {', '.join(damage.unsure[:_SHOWN])}{more}")
     if damage.places.whole and not damage.places.count:
         click.echo(
             "  nothing of it is lost: versions read it there, or from elsewhere; `artifactfs check --repair` mends this"
@@ -103,8 +108,13 @@ def _print_damage(damage: Damage) -> None:
 def _print_notes(session: Session, report: CheckReport, repaired: Repaired | None) -> None:
     amount = f"{format_count(report.versions, 'version')}, {format_count(report.objects, 'object')}"
     session.note(f"looked at {amount}; read {format_size(report.read_size)} of files")
-    if report.unreached:
-        session.note(f"{format_count(report.unreached, 'object')} no version reaches; `artifactfs prune` deletes them")
+    unreached = format_count(report.unreached, "object")
+    if report.damage:
+        session.note(
+            f"{unreached} no readable version reaches; keep what no version reaches until the damage is mended"
+        )
+    elif report.unreached:
+        session.note(f"{unreached} no version reaches; `artifactfs prune` deletes them")
     for key in report.strays:
         session.note(f"{printable(os.fsencode(key))} is no object of a repository; it is left alone")
     if repaired is None:
@@ -138,7 +148,14 @@ def _report_fields(report: CheckReport) -> dict[str, Any]:
 def _damage_fields(damage: Damage) -> dict[str, Any]:
     places = [{"ref": version, **name_fields("path", path)} for version, path in damage.places.listed]
     count, is_whole = damage.places.count, damage.places.whole
-    return {"object": damage.key, "problem": damage.what, "places": places, "place_count": count, "readable": is_whole}
+    return {
+        "object": damage.key,
+        "problem": damage.what,
+        "places": places,
+        "place_count": count,
+        "readable": is_whole,
+        "unsure": list(damage.unsure),
+    }
 
 
 def _repaired_fields(repaired: Repaired | None) -> dict[str, Any]:

@@ -52,12 +52,14 @@ class Damage:
     Attributes:
         key: of the object.
         what: what is wrong.
-        places: where versions have it.
+        places: where versions have it; of a log record, the versions that are lost with it.
+        unsure: versions that a damaged log record may have removed or moved, as `NAME:vN`.
     """
 
     key: str
     what: str
     places: Places
+    unsure: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +159,14 @@ def _locate(repository: Repository, logs: LogAudit, found: dict[str, str]) -> tu
     with suppress(IntegrityError):
         parts = list(Drafts(repository).iter_roots())
     places = find_places(repository.blobs, [*_iter_named_roots(states), *parts], set(found))
+    unsure: dict[str, tuple[str, ...]] = {}
+    for key, (name, gap) in logs.gaps.items():
+        places[key] = Places()
+        for number in gap.lost:
+            places[key].add(f"{name}:v{number}", b"")
+        unsure[key] = tuple(f"{name}:v{number}" for number in gap.unsure)
     return tuple(
-        Damage(key, what, places.get(key, Places()))
+        Damage(key, what, places.get(key, Places()), unsure.get(key, ()))
         for key, what in sorted(found.items())
         if key in places or find_object(key) is None or repository.store.find_size(key) is not None
     )

@@ -1,4 +1,4 @@
-"""Check of everything that is not content: format files, log records, checkpoints, runs, steps of prunes and drafts.
+"""Check of everything that is not content: format files, collections, runs, steps of prunes and drafts.
 
 Used by check. Threading: a LogAudit belongs to one thread.
 
@@ -23,33 +23,27 @@ from artifactfs.blobstore.keys import (
     RUN_FILES,
     RUNS_PREFIX,
     VERDICT,
-    checkpoint_prefix,
     find_draft_key,
     find_format_number,
     find_seq,
     is_prune_id,
-    log_key,
-    log_prefix,
     run_environment_key,
 )
 from artifactfs.errors import ArtifactFSError, BlobMissingError, InvalidNameError, MalformedError
-from artifactfs.model import Collection
 from artifactfs.paths import check_collection_name
-from artifactfs.repository.audit import compare_seen
-from artifactfs.repository.checkpoint import CHECKPOINT_INTERVAL, decode_checkpoint
+from artifactfs.repository.check_collections import CollectionAudit
 from artifactfs.repository.draft_steps import Committed, Dropped, Part, decode_draft_step
 from artifactfs.repository.format import decode_format
 from artifactfs.repository.prune_steps import Condemned, Done, Verdict, decode_step
-from artifactfs.repository.records import decode_record
 from artifactfs.repository.sealed import open_if_sealed
-from artifactfs.repository.state import Fold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from artifactfs.model import Root
+    from artifactfs.model import Collection, Root
     from artifactfs.repository.draft_steps import Step
     from artifactfs.repository.repository import Repository
+    from artifactfs.repository.salvage import Gap
     from artifactfs.repository.witness import Seen
 
 _STEPS: Final[dict[str, Callable[[bytes, str], object]]] = {
@@ -64,6 +58,7 @@ class LogAudit:
 
     Attributes:
         states: of all collections, as far as their records can be read.
+        gaps: collection, and what is not known, by the key of the first of damaged records.
         records: how many records there are.
         strays: keys that nothing of this format has.
         parts: roots of the parts of drafts that have not ended, and what to call them.
@@ -75,6 +70,7 @@ class LogAudit:
         self._store = repository.store
         self._report = report
         self.states: dict[str, Collection] = {}
+        self.gaps: dict[str, tuple[str, Gap]] = {}
         self.records = 0
         self.strays: list[str] = []
         self.parts: list[tuple[str, Root]] = []
@@ -111,74 +107,12 @@ class LogAudit:
         return True
 
     def _check_collection(self, name: str, seen: Sequence[Seen]) -> None:
-        checkpoints = self._list(checkpoint_prefix(name))
-        folded = self._fold(name, checkpoints, seen)
-        for seq, key in checkpoints.items():
-
-            def compare(data: bytes, seq: int = seq, key: str = key) -> None:
-                state = decode_checkpoint(data, key=key)
-                if (state.name, state.seq) != (name, seq) or seq % CHECKPOINT_INTERVAL:
-                    msg = f"{key} is the state of {state.name!r} after record {state.seq}"
-                    raise MalformedError(msg)
-                if seq in folded and state != folded[seq]:
-                    msg = f"{key} is not the state that the records before it give"
-                    raise MalformedError(msg)
-
-            self._try(key, compare)
-
-    def _fold(self, name: str, wanted: dict[int, str], seen: Sequence[Seen]) -> dict[int, Collection]:
-        """Read all records, and return the states after some, as far as the log is whole and was not cut."""
-        digests: dict[int, str] = {}
-        records = self._list(log_prefix(name))
-        fold: Fold | None = Fold(Collection(name))
-        found: dict[int, Collection] = {}
-        for seq in range(1, max(records, default=0) + 1):
-            self.records += 1
-            is_good = self._check_record(name, seq, fold, digests)
-            if fold is not None and is_good and seq in wanted:
-                found[seq] = fold.finish()
-                fold = Fold(found[seq])
-            if fold is not None and not is_good:
-                self.states[name] = self._load(name, fold)
-                fold = None
-        if fold is not None:
-            self.states[name] = fold.finish()
-        for problem in compare_seen(max(records, default=0), digests, seen):
-            key = log_key(name, problem.seq)
-            self._report(key, f"{key} {problem.what}")
-        return found
-
-    def _check_record(self, name: str, seq: int, fold: Fold | None, digests: dict[int, str]) -> bool:
-        key = log_key(name, seq)
-
-        def apply(data: bytes) -> None:
-            record, digest = decode_record(data, key=key)
-            digests[seq] = digest
-            if fold is not None:
-                fold.apply(record, digest=digest)
-            elif (record.collection, record.seq) != (name, seq):
-                msg = f"{key} holds record {record.seq} of {record.collection!r}"
-                raise MalformedError(msg)
-
-        return self._try(key, apply)
-
-    def _load(self, name: str, fold: Fold) -> Collection:
-        """Return the state of a collection with a damaged record: from a later checkpoint, else as before it."""
-        try:
-            return self._repository.log.load(name)
-        except ArtifactFSError:
-            state = fold.finish()
-            return Collection(name) if state.seq == 0 else state
-
-    def _list(self, prefix: str) -> dict[int, str]:
-        found = {}
-        for child in self._store.iter_children(prefix):
-            seq = find_seq(child)
-            if seq:
-                found[seq] = prefix + child
-            else:
-                self.strays.append(prefix + child)
-        return dict(sorted(found.items()))
+        audit = CollectionAudit(self._store, name, report=self._report)
+        audit.check(seen)
+        self.states[name] = audit.state
+        self.gaps |= {key: (name, gap) for key, gap in audit.gaps.items()}
+        self.records += audit.records
+        self.strays += audit.strays
 
     def _check_drafts(self) -> None:
         """Look at the steps of drafts, and collect the parts of those that have not ended."""

@@ -91,3 +91,19 @@ def test_one_damaged_collection_does_not_hide_the_others(animals: Cli, tmp_path:
     result = animals("ls", code=30)
     assert result.stdout.split() == ["plants"]
     assert "animals cannot be read" in result.stderr
+
+
+def test_nobody_is_told_to_prune_while_something_is_damaged(animals: Cli, tmp_path: Path) -> None:
+    animals("put", "plants", "images")
+    animals("put", "plants", "images/sub")
+    assert "artifactfs prune" not in animals("check").stderr
+    animals("rm", "plants:v1", "--yes", "--force")
+    assert "artifactfs prune" in animals("check").stderr
+    (tmp_path / "repository/collections/plants/log/00000000000000000003").unlink()
+    (tmp_path / "repository/collections/animals/log/00000000000000000002").write_bytes(b"x")
+    found = animals("check", code=30)
+    assert "artifactfs prune" not in found.stdout + found.stderr
+    assert "keep what no version reaches" in found.stderr
+    items = animals.json("check", code=30)["damage"]
+    assert [item["unsure"] for item in items] == [["animals:v0"], ["plants:v0", "plants:v1"]]
+    assert "  may have removed or moved animals:v0" in found.stdout.splitlines()
