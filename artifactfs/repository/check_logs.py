@@ -7,41 +7,31 @@ Source: docs/format.md sections 2, 5, 6, 8 and 9.
 
 from __future__ import annotations
 
-import hashlib
 from functools import partial
 from typing import TYPE_CHECKING, Final
-
-import msgspec
 
 from artifactfs.blobstore.keys import (
     COLLECTIONS_PREFIX,
     CONDEMNED,
     DONE,
-    DRAFTS_PREFIX,
     FORMAT_PREFIX,
     PRUNE_PREFIX,
-    RUN_FILES,
-    RUNS_PREFIX,
     VERDICT,
-    find_draft_key,
     find_format_number,
-    find_seq,
     is_prune_id,
-    run_environment_key,
 )
-from artifactfs.errors import ArtifactFSError, BlobMissingError, InvalidNameError, MalformedError
+from artifactfs.errors import ArtifactFSError, InvalidNameError
 from artifactfs.paths import check_collection_name
 from artifactfs.repository.check_collections import CollectionAudit
-from artifactfs.repository.draft_steps import Committed, Dropped, Part, decode_draft_step
+from artifactfs.repository.check_drafts import check_drafts
+from artifactfs.repository.check_runs import check_runs
 from artifactfs.repository.format import decode_format
 from artifactfs.repository.prune_steps import Condemned, Done, Verdict, decode_step
-from artifactfs.repository.sealed import open_if_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from artifactfs.model import Collection, Root
-    from artifactfs.repository.draft_steps import Step
     from artifactfs.repository.repository import Repository
     from artifactfs.repository.salvage import Gap
     from artifactfs.repository.witness import Seen
@@ -91,11 +81,12 @@ class LogAudit:
                 self.strays.append(COLLECTIONS_PREFIX + name)
             else:
                 self._check_collection(name, seen.get(name, ()))
-        for key in self._store.iter_keys(RUNS_PREFIX):
-            self._try(key, partial(_check_event, key=key))
+        self.strays += check_runs(self._store, report=self._report)
         for key in self._store.iter_keys(PRUNE_PREFIX):
             self._check_step(key)
-        self._check_drafts()
+        parts, strays = check_drafts(self._store, report=self._report)
+        self.parts += parts
+        self.strays += strays
 
     def _try(self, key: str, decode: Callable[[bytes], object]) -> bool:
         """Decode an object, and report it if it is damaged; return whether it is not."""
@@ -114,29 +105,6 @@ class LogAudit:
         self.records += audit.records
         self.strays += audit.strays
 
-    def _check_drafts(self) -> None:
-        """Look at the steps of drafts, and collect the parts of those that have not ended."""
-        steps: dict[str, list[tuple[str, Step]]] = {}
-        for key in sorted(self._store.iter_keys(DRAFTS_PREFIX)):
-            if find_draft_key(key) is None:
-                self.strays.append(key)
-                continue
-            try:
-                step = decode_draft_step(self._store.read(key), key=key)
-            except BlobMissingError:
-                continue  # it is being forgotten
-            except ArtifactFSError as error:
-                self._report(key, error.message)
-            else:
-                steps.setdefault(key.rpartition("/")[0], []).append((key, step))
-        for found in steps.values():
-            if isinstance(found[-1][1], Committed | Dropped):
-                continue
-            for key, step in found:
-                if isinstance(step, Part):
-                    number = find_seq(key.rpartition("/")[2])
-                    self.parts.append((f"{step.collection} (draft {step.name!r}, part {number})", step.root))
-
     def _check_step(self, key: str) -> None:
         parts = key.split("/")
         decode = _STEPS.get(parts[2]) if len(parts) == 3 and is_prune_id(parts[1]) else None
@@ -144,24 +112,3 @@ class LogAudit:
             self.strays.append(key)
         else:
             self._try(key, lambda data: decode(data, key))
-
-
-_decode_lines = msgspec.json.Decoder().decode_lines
-
-
-def _check_event(data: bytes, *, key: str) -> None:
-    """Return if what is stored of a run (an event, a list of files, what it ran with, a note) is what was written."""
-    sha256 = hashlib.sha256(data).digest()
-    if key.startswith(run_environment_key(b"")):
-        if key != run_environment_key(sha256):
-            msg = f"{key} is damaged: its bytes hash to sha256:{sha256.hex()}"
-            raise MalformedError(msg)
-        return
-    try:
-        if key.rpartition("/")[2].startswith(RUN_FILES):
-            _decode_lines(data)
-        else:
-            msgspec.json.decode(open_if_sealed(data, key=key))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        msg = f"{key} does not decode: {error}"
-        raise MalformedError(msg) from error

@@ -32,6 +32,7 @@ from artifactfs.errors import (
     MalformedError,
     NotFoundError,
 )
+from artifactfs.repository.runfiles import LookedUpFile, decode_files, encode_files
 from artifactfs.repository.sealed import seal
 from artifactfs.runs.events import (
     Alive,
@@ -67,17 +68,6 @@ if TYPE_CHECKING:
 
 SHORTEST_PREFIX: Final = 4
 _encode = msgspec.json.Encoder(order="sorted").encode
-
-
-class LookedUpFile(msgspec.Struct, frozen=True):
-    """A file that a run looked up: in the version `NAME:vN`, at a path, with so many bytes."""
-
-    artifact: str
-    path: str
-    size: int
-
-
-_decode_files = msgspec.json.Decoder(LookedUpFile).decode_lines
 
 
 class RunLog:
@@ -211,10 +201,8 @@ class RunLog:
         return str(digest)
 
     def keep_files(self, run: str, files: Iterable[tuple[str, str, int]]) -> None:
-        """Store which files a run looked up, in order: version, path and size of each."""
-        data = b"".join(
-            _encode({"artifact": artifact, "path": path, "size": size}) + b"\n" for artifact, path, size in files
-        )
+        """Store which files a run looked up, in order, at least one: version, path and size of each."""
+        data = encode_files(LookedUpFile(artifact, path, size) for artifact, path, size in files)
         number = 1
         while not self._store.create(run_files_key(run_day(run), run, number), data):
             number += 1
@@ -223,15 +211,11 @@ class RunLog:
         """Yield the files that a run looked up, in order; none when that is not recorded.
 
         Raises:
-            MalformedError: the list is damaged.
+            MalformedError, DigestMismatchError: the list is damaged.
         """
         number = 1
         while self._store.find_size(key := run_files_key(run_day(run), run, number)) is not None:
-            try:
-                yield from _decode_files(self._store.read(key))
-            except msgspec.MsgspecError as error:
-                msg = f"{key} does not decode: {error}"
-                raise MalformedError(msg, subject=key) from error
+            yield from decode_files(self._store.read(key), key=key)
             number += 1
 
     def get_environment(self, digest: str) -> Environment:

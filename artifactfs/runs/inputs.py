@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from artifactfs.paths import printable
+from artifactfs.repository.runfiles import LookedUpFile
 from artifactfs.repository.runviews import end_view, iter_looked
-from artifactfs.runs.history import LookedUpFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ from artifactfs.sdk.artifact import Artifact
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from artifactfs.runs.history import LookedUpFile
+    from artifactfs.repository.runfiles import LookedUpFile
     from artifactfs.sdk.workspace import Workspace
 
 

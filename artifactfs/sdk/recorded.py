@@ -13,7 +13,7 @@ from artifactfs.sdk import lineage
 from artifactfs.sdk.finding import find_artifacts, find_files
 
 if TYPE_CHECKING:
-    from artifactfs.runs.history import LookedUpFile
+    from artifactfs.repository.runfiles import LookedUpFile
     from artifactfs.runs.machine import Environment
     from artifactfs.sdk.artifact import Artifact
     from artifactfs.sdk.workspace import Workspace

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from artifactfs.repository.commit import CommitResult
-    from artifactfs.runs.history import LookedUpFile
+    from artifactfs.repository.runfiles import LookedUpFile
 
 
 class Run(RunDetails):
