@@ -32,8 +32,8 @@ def command(*, dry_run: bool, no_repack: bool) -> None:
     Drafts that nobody finished in time are dropped, too; see `drafts`.
 
     It lists what it found, and asks before it changes anything. Versions that are live, pinned by a staging directory,
-    or removed but still mounted by this user are kept whole. Commits may go on meanwhile; where they cannot, it says so
-    and deletes nothing.
+    or removed but still mounted on this machine are kept whole. Commits may go on meanwhile; where they cannot, it says
+    so and deletes nothing.
 
     In an object store it waits an hour for commits under way before it deletes, and says until when. It may be ended at
     any time.

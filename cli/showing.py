@@ -1,29 +1,36 @@
-"""What the mounts of this user show, for commands that take something away.
+"""What mounts show, for commands that take something away.
 
 Threading: the main thread.
 """
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
+
+from .output import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from artifactfs.repository.prune import Shown
     from artifactfs.repository.repository import Repository
 
     from .session import Session
 
 
-def shown_versions(session: Session, repository: Repository) -> Callable[[], frozenset[tuple[str, int]]]:
+def shown_versions(session: Session, repository: Repository) -> Callable[[], Shown]:
     """Return a function that says which versions are mounted, or have a process inside, at the time it is called."""
+    is_told = False
 
-    def find() -> frozenset[tuple[str, int]]:
-        if not os.path.isdir(session.places.runtime):
-            return frozenset()  # nothing has ever been mounted since the machine started
-        from artifactfs.mount.api import iter_shown
+    def find() -> Shown:
+        nonlocal is_told
+        from artifactfs.mount.api import find_shown
 
-        return frozenset(iter_shown(session.places, repository.id))
+        shown = find_shown(session.places, repository.id, repository.location)
+        if shown.unanswered and not is_told:
+            is_told = True
+            mounts = format_count(shown.unanswered, "mount")
+            session.note(f"{mounts} of this repository did not say what is read there; removed versions are kept")
+        return shown
 
     return find

@@ -33,7 +33,9 @@ LOCK: Final = "lock"
 """The file that keeps prune and writers apart; see `repository.exclusion`."""
 ASIDE: Final = "damaged"
 """Where repair moves damaged objects."""
-NOT_OBJECTS: Final = (TEMPORARY, LOCK, ASIDE)
+SHOWN: Final = "shown"
+"""The file by whose locks mounts say what they show; see `mount.holds`."""
+NOT_OBJECTS: Final = (TEMPORARY, LOCK, SHOWN, ASIDE)
 FEW_OBJECTS: Final = 16
 """Up to so many objects are synchronised one by one, so that a small change does not wait for everything
 that other programs have written to the file system."""

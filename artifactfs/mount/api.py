@@ -21,7 +21,7 @@ from artifactfs.mount.port.asking import Port, find_port, iter_ports
 from artifactfs.mount.port.messages import CommitAnswer
 from artifactfs.mount.refreshing import refresh_name
 from artifactfs.mount.registry import iter_live
-from artifactfs.mount.shown import iter_shown
+from artifactfs.mount.shown import find_shown
 from artifactfs.mount.spare import Spare
 from artifactfs.mount.staging_ending import end_staging
 from artifactfs.mount.staging_mounts import StagingKey
@@ -42,10 +42,10 @@ __all__ = [
     "end_staging",
     "find_path",
     "find_port",
+    "find_shown",
     "find_staging_path",
     "iter_mounts",
     "iter_ports",
-    "iter_shown",
     "mount",
     "refresh_name",
     "unmount",

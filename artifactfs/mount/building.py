@@ -24,6 +24,8 @@ from artifactfs.mount.fusepy.reading import LowerOperations, ReadOperations
 from artifactfs.mount.fusepy.transport import read_only_options, writable_options
 from artifactfs.mount.fusepy.turns import Turns
 from artifactfs.mount.fusepy.writing import WriteOperations
+from artifactfs.mount.holding import begin_holding, resolve_held
+from artifactfs.mount.holds import Holds
 from artifactfs.mount.kernel_options import NOEXEC, labels_in_force
 from artifactfs.mount.orders import LOCKED, LOWER, REPOSITORY, STAGING, Order
 from artifactfs.mount.pinned import ordered_version
@@ -110,6 +112,13 @@ def build(stack: ExitStack, order: Order, on_ready: Ready) -> Served:
     return _build_version(stack, order, repository, epoch, on_ready)
 
 
+def _begin_holding(stack: ExitStack, order: Order) -> Holds | None:
+    holds = begin_holding(order)
+    if holds is not None:
+        stack.callback(holds.close)
+    return holds
+
+
 def _owner(order: Order) -> dict[str, int]:
     return {
         "uid": os.getuid() if order.uid is None else order.uid,
@@ -124,6 +133,7 @@ def _read_only(order: Order) -> dict[str, str | int | bool]:
 
 
 def _build_repository(stack: ExitStack, order: Order, repository: Repository, epoch: Epoch, on_ready: Ready) -> Served:
+    holds = _begin_holding(stack, order)
     staging = StagingList(repository, order)
 
     def make(epoch: Epoch) -> CatalogueView:
@@ -131,7 +141,14 @@ def _build_repository(stack: ExitStack, order: Order, repository: Repository, ep
 
     view, renew = make(epoch), Renewal(stack, repository, epoch, make)
     operations = ReadOperations(view, details=view, on_ready=on_ready, renew=renew, **_owner(order))
-    return Served(operations, _read_only(order), InfoSession, repository_id=repository.id, location=repository.location)
+    return Served(
+        operations,
+        _read_only(order),
+        InfoSession,
+        repository_id=repository.id,
+        location=repository.location,
+        holds=holds,
+    )
 
 
 def _build_version(stack: ExitStack, order: Order, repository: Repository, epoch: Epoch, on_ready: Ready) -> Served:
@@ -139,7 +156,8 @@ def _build_version(stack: ExitStack, order: Order, repository: Repository, epoch
     if ref.path or ref.staging is not None:
         msg = f"{ref} is not a version"
         raise UsageError(msg, hint="--artifact takes NAME, NAME:vN or NAME:ALIAS")
-    collection, version = repository.resolve(ref)
+    holds = _begin_holding(stack, order)
+    collection, version = resolve_held(repository, ref, holds)
 
     def make(epoch: Epoch) -> VersionView:
         return stack.enter_context(VersionView(repository, epoch, collection=collection, version=version))
@@ -158,6 +176,7 @@ def _build_version(stack: ExitStack, order: Order, repository: Repository, epoch
 
 
 def _build_lower(stack: ExitStack, order: Order, repository: Repository, epoch: Epoch, on_ready: Ready) -> Served:
+    _begin_holding(stack, order)
     collection, version = ordered_version(order)
 
     def make(epoch: Epoch) -> VersionView:

@@ -37,6 +37,7 @@ from artifactfs.mount.wakeups import Wakeups, should_hasten
 
 if TYPE_CHECKING:
     from artifactfs.mount.fusepy.turns import Turns
+    from artifactfs.mount.holds import Holds
 
 _log = logging.getLogger(__name__)
 FUSEPY: Final = "fusepy"
@@ -56,6 +57,7 @@ class Served:
         location: of the repository, as its state directory is named by.
         collection, version: of a single version's mount; the collection also of a staging directory's.
         turns: the threads that serve, by fusepy, where it is not just one.
+        holds: where it says to prunes what it shows; None where it cannot.
     """
 
     operations: Any
@@ -66,6 +68,7 @@ class Served:
     collection: str | None = None
     version: int | None = None
     turns: Turns | None = None
+    holds: Holds | None = None
 
 
 class InfoSession:
@@ -165,7 +168,10 @@ class Daemon:
         self._report({"ok": True})
         tell(self._order.manager, READY)
         if self._order.kind == REPOSITORY:
-            self._start_keeper(Keeper(self._order, repository_id=info.repository_id, location=info.repository))
+            holds = self._served.holds if self._served is not None else None
+            self._start_keeper(
+                Keeper(self._order, repository_id=info.repository_id, location=info.repository, holds=holds)
+            )
 
     def _start_keeper(self, keeper: Keeper) -> None:
         keeper.start()

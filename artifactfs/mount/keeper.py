@@ -1,6 +1,7 @@
 """Bringing back staging directories that were lost: a server that was killed, a bind that was unmounted.
 
-It also listens on the socket in the mount (`port`), because it is there anyway and serves nothing.
+It also listens on the socket in the mount (`port`), and answers prunes (`answering`), because it is there anyway and
+serves nothing.
 
 A thread in the server of the whole repository looks at the mount table, at locks and at the state directory, and so
 touches no mount. When something is missing it starts a helper process (`python -m artifactfs.mount.keeper ORDER`),
@@ -21,7 +22,9 @@ import subprocess
 import sys
 import threading
 
+from artifactfs.mount.answering import Answerer
 from artifactfs.mount.control import MAIN_THREAD_SIGNALS
+from artifactfs.mount.holds import Holds
 from artifactfs.mount.mountinfo import find_mount, read_mounts
 from artifactfs.mount.orders import Order
 from artifactfs.mount.port import place
@@ -45,12 +48,13 @@ class Keeper:
     Threading: `start` from any thread; the rest in its own, which ends with the mount or the process.
     """
 
-    def __init__(self, order: Order, *, repository_id: str, location: str) -> None:
+    def __init__(self, order: Order, *, repository_id: str, location: str, holds: Holds | None = None) -> None:
         self._order = order
         self._repository_id = repository_id
         self._location = location
         self._failures: dict[StagingKey, int] = {}
         self._has_port = False
+        self._holds = holds
 
     def start(self) -> None:
         """Watch in the background."""
@@ -66,21 +70,29 @@ class Keeper:
         pause = 0 if self._order.foreground else _FIRST_LOOK_MILLISECONDS
         listener = Listener(self._order, repository_id=self._repository_id)
         self._has_port = listener.open()
+        answerer = None if self._holds is None else Answerer(self._holds, self._order)
         try:
             with open(_MOUNT_TABLE, "rb") as table:
                 poll = select.poll()
                 poll.register(table, select.POLLPRI | select.POLLERR)
                 if self._has_port:
                     poll.register(listener, select.POLLIN)
+                if answerer is not None:
+                    poll.register(answerer, select.POLLIN)
+                    answerer.answer()
                 poll.poll(pause)
                 while self._look():
                     if self._has_port:
                         listener.accept()
+                    if answerer is not None:
+                        answerer.answer()
                     poll.poll(_LOOK_MILLISECONDS)
         except Exception:  # noqa: BLE001  (a bug must not end the server)
             _log.exception("staging directories are not watched any more")
         finally:
             listener.close()
+            if answerer is not None:
+                answerer.close()
             if find_mount(self._order.mountpoint) is None:
                 place.remove(self._order, self._order.mountpoint)
 

@@ -12,12 +12,13 @@ Source: docs/format.md section 9; docs/design/prune.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Container
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.blobstore.keys import COLLECTIONS_PREFIX, digest_key, log_key
-from artifactfs.errors import IntegrityError, InvalidNameError, NewerFormatError, translate_os_error
+from artifactfs.errors import BlobMissingError, IntegrityError, InvalidNameError, NewerFormatError, translate_os_error
 from artifactfs.model import Collection as State
 from artifactfs.paths import check_collection_name
 from artifactfs.repository.condemning import ListExclusion, forget_prunes
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from artifactfs.repository.repository import Repository
 
 DELETED_AT_ONCE: Final = 1000
-Shown = frozenset[tuple[str, int]]
+Shown = Container[tuple[str, int]]
+"""Versions that somebody looks at, by collection and number."""
 
 
 def show_nothing() -> Shown:
@@ -256,7 +258,7 @@ def _reach_all(
     while True:
         roots = _list_roots(states.values(), keeping)
         try:
-            _add_roots(reach, roots)
+            roots = _add_roots(reach, roots, _list_roots(states.values(), replace(keeping, shown=())))
             _hold_drafts(repository, reach, given_up)
         except _UnreadableError as unreadable:
             states = _read_logs(repository, states)
@@ -278,13 +280,21 @@ class _UnreadableError(Exception):
         self.error = type(error)(msg, hint="nothing was deleted; `artifactfs check` says more", subject=error.subject)
 
 
-def _add_roots(reach: PackUsage, roots: Iterable[KeptRoot]) -> None:
+def _add_roots(reach: PackUsage, roots: Iterable[KeptRoot], needed: Container[KeptRoot]) -> tuple[KeptRoot, ...]:
+    """Add what versions reach, and return those that are kept: of one that is only shown something may be gone."""
+    found = []
     for kept in roots:
         name, number, root = kept
         try:
             reach.add_root(root)
+        except BlobMissingError as error:
+            if kept in needed:
+                raise _UnreadableError(kept, f"{name}:v{number}", error) from error
+            continue  # it was deleted before somebody could be seen to look at it
         except IntegrityError as error:
             raise _UnreadableError(kept, f"{name}:v{number}", error) from error
+        found.append(kept)
+    return tuple(found)
 
 
 def _hold_drafts(repository: Repository, reach: PackUsage, given_up: Collection[Draft]) -> None:

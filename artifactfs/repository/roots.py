@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from artifactfs.model import Collection, Root
 
@@ -26,7 +26,7 @@ class Keeping:
     """
 
     deleted_after_ns: int | None = None
-    shown: frozenset[tuple[str, int]] = frozenset()
+    shown: Container[tuple[str, int]] = ()
 
 
 NOTHING_MORE = Keeping()

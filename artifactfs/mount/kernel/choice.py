@@ -16,6 +16,7 @@ import msgspec
 from artifactfs.errors import UsageError
 from artifactfs.index.epoch import open_epoch
 from artifactfs.mount.following import remote_of
+from artifactfs.mount.holding import resolve_held
 from artifactfs.mount.kernel.catalogue import Served, describe
 from artifactfs.mount.orders import LOCKED, REPOSITORY
 from artifactfs.mount.pinned import encode_root
@@ -25,6 +26,7 @@ from artifactfs.repository.format import read_formats
 from artifactfs.repository.repository import Repository, open_repository
 
 if TYPE_CHECKING:
+    from artifactfs.mount.holds import Holds
     from artifactfs.mount.kernel.settings import Handover
     from artifactfs.mount.kernel.source import SourceSpec
     from artifactfs.mount.orders import LOCKED, Order
@@ -56,8 +58,8 @@ class Prepared:
         return describe(self.served)
 
 
-def prepare(order: Order) -> Prepared:
-    """Return what an order asks for.
+def prepare(order: Order, holds: Holds | None = None) -> Prepared:
+    """Return what an order asks for; `holds` is told of the version that is shown.
 
     Raises:
         NotFoundError: the version does not exist.
@@ -70,7 +72,7 @@ def prepare(order: Order) -> Prepared:
     ) as repository:
         with open_epoch(repository.state_directory, random=os.urandom) as epoch:
             number = epoch.number
-        collection, version, mean = _resolve(order, repository)
+        collection, version, mean = _resolve(order, repository, holds)
         top = repository.get_collection(collection).versions[version].root if collection and not order.root else None
         served = Served(
             repository=repository.location,
@@ -96,7 +98,7 @@ def recall(handover: Handover) -> Prepared:
     return Prepared(served, handover.extra["id"], served.repository, handover.extra["state"], 0)
 
 
-def _resolve(order: Order, repository: Repository) -> tuple[str, int, int]:
+def _resolve(order: Order, repository: Repository, holds: Holds | None) -> tuple[str, int, int]:
     if order.kind in (REPOSITORY, LOCKED):
         return "", 0, 0
     ref = parse_ref(order.artifact or "")
@@ -105,7 +107,7 @@ def _resolve(order: Order, repository: Repository) -> tuple[str, int, int]:
     if ref.path or ref.staging is not None:
         msg = f"{ref} is not a version"
         raise UsageError(msg, hint="--artifact takes NAME, NAME:vN or NAME:ALIAS")
-    collection, version = repository.resolve(ref)
+    collection, version = resolve_held(repository, ref, holds)
     return collection.name, version.number, version.root.size // max(version.root.count, 1)
 
 

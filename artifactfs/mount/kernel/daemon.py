@@ -21,6 +21,7 @@ from msgspec import structs
 from artifactfs.errors import MountError
 from artifactfs.index.epoch import hold_epoch
 from artifactfs.mount.daemon import Daemon, InfoSession, Served, build
+from artifactfs.mount.holding import begin_holding
 from artifactfs.mount.kernel.apart import call_apart
 from artifactfs.mount.kernel.choice import Prepared, prepare, recall, should_pass_through
 from artifactfs.mount.kernel.control_port import ControlPort
@@ -48,6 +49,7 @@ from artifactfs.mount.wakeups import should_hasten
 
 if TYPE_CHECKING:
     from artifactfs.mount.daemon import Builder
+    from artifactfs.mount.holds import Holds
     from artifactfs.mount.keeper import Keeper
     from artifactfs.mount.kernel.serving import Mounted
     from artifactfs.mount.options import MountInfo
@@ -71,6 +73,7 @@ class KernelDaemon(Daemon):
         self._supervisor: Supervisor | None = None
         self._lock = self._epoch = -1
         self._is_kept = False
+        self._holds: Holds | None = None
         # Somebody else has mounted it, and unmounts it; this may be another mount namespace.
         earlier = None if handover is None else Order.decode(handover.extra["order"])
         self._is_borrowed = order.descriptor is not None or (earlier is not None and earlier.descriptor is not None)
@@ -107,14 +110,14 @@ class KernelDaemon(Daemon):
     def _mount(self) -> Mounted:
         """Return the mount with INIT answered, new or handed over."""
         earlier = self._handover
-        prepared = call_apart(lambda: prepare(self._order)) if earlier is None else recall(earlier)
+        prepared = self._prepare() if earlier is None else self._recall(earlier)
         self._prepared = prepared
         # A lock alone: the tables are opened by the workers, after the fork.
         self._epoch = _hold(prepared.state_directory, prepared.served.epoch)
         self._served = Served(
             None, {}, InfoSession, repository_id=prepared.repository_id, location=prepared.location,
             collection=prepared.served.collection or None,
-            version=prepared.served.version if prepared.served.collection else None,
+            version=prepared.served.version if prepared.served.collection else None, holds=self._holds,
         )  # fmt: skip
         if earlier is not None:
             return resume(earlier)
@@ -130,6 +133,23 @@ class KernelDaemon(Daemon):
             request = MountRequest(order.mountpoint, allow_other=order.allow_other, kernel_options=order.kernel_options)
             device = open_mount(request)
         return begin(device, settings, probe=prepared.location if wanted else "")
+
+    def _prepare(self) -> Prepared:
+        """Find out what is to be served, holding it in the repository; children have the locks, too."""
+        holds = self._holds = begin_holding(self._order)
+        prepared = call_apart(lambda: prepare(self._order, holds))
+        if holds is None:  # the repository may have been made just now
+            self._holds = begin_holding(self._order)
+        return prepared
+
+    def _recall(self, earlier: Handover) -> Prepared:
+        prepared = recall(earlier)
+        inherited = earlier.extra.get("shown")
+        self._holds = begin_holding(self._order, inherited=None if inherited is None else int(inherited))
+        served = prepared.served
+        if self._holds is not None and served.collection:
+            self._holds.hold([(served.collection, served.version)])
+        return prepared
 
     def _supervise(self, stack: ExitStack, mounted: Mounted) -> None:
         order = self._order
@@ -213,6 +233,9 @@ class KernelDaemon(Daemon):
         check_installed([sys.executable, "-P", "-m", MODULE, "--check"])
         os.set_inheritable(self._lock, True)  # noqa: FBT003 - the only way to say it
         extra = {"lock": str(self._lock)}
+        if self._holds is not None:
+            os.set_inheritable(self._holds.descriptor, True)  # noqa: FBT003 - the only way to say it
+            extra["shown"] = str(self._holds.descriptor)
         if self._prepared is not None:
             extra |= self._extra(self._prepared)
         if self._order.manager is not None and self._order.manager.descriptor is not None:

@@ -18,6 +18,7 @@ import pytest
 
 from artifactfs.errors import ArtifactFSError
 from artifactfs.model import FileEntry
+from artifactfs.mount.holds import open_holds
 from artifactfs.repository.check import check_repository
 from artifactfs.repository.commit import DEFAULT_OPTIONS
 from artifactfs.repository.contributing import Contribution, contribute, finish
@@ -55,10 +56,12 @@ KINDS = {
 """Kinds of files in which a flipped bit is found. (A pin is a log record; where files lie in packs trees say.)"""
 HARMLESS = {
     "lock": ("lock", "it is locked, and holds nothing"),
+    "shown": ("shown", "mounts lock parts of it, and it holds nothing"),
     "set aside": ("damaged/.*", "what repair moved away as damaged, kept for people; nothing reads it"),
     "temporary": ("tmp/.*", "what is being written; it has a name, and is looked at, when it is whole"),
 }
 """Kinds of files that nothing reads, and why a flipped bit there does no harm."""
+LOCKS = ("lock", "shown")
 RECORDS = {
     *("commit", "set-aliases", "remove-aliases", "delete-version", "delete-collection"),
     *("edit", "pin", "unpin", "relocate"),
@@ -87,6 +90,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         finish(drafts, "drafted", "c", DEFAULT_OPTIONS)
         drafts.drop("drafted", "d")
         damage_something(repository)
+    holds = open_holds(str(location))
+    assert holds is not None
+    holds.close()
     (location / "tmp").mkdir(exist_ok=True)
     (location / "tmp" / "being-written").write_bytes(b"half of")
     return location
@@ -228,7 +234,7 @@ def assert_found(location: Path, key: str, expected: dict[Any, Any]) -> None:
         assert [name for name in served if served[name] != expected[name]] == []
 
 
-@pytest.mark.parametrize("kind", [kind for kind in HARMLESS if kind != "lock"])
+@pytest.mark.parametrize("kind", [kind for kind in HARMLESS if kind not in LOCKS])
 def test_a_flipped_bit_does_no_harm_where_nothing_reads(whole: Path, kind: str) -> None:
     with open_it(whole) as repository:
         expected = read_everything(repository)
@@ -241,5 +247,6 @@ def test_a_flipped_bit_does_no_harm_where_nothing_reads(whole: Path, kind: str) 
         write(path, data)
 
 
-def test_the_lock_holds_nothing(whole: Path) -> None:
-    assert [path.stat().st_size for path in sort_files(whole)["lock"]] == [0]
+@pytest.mark.parametrize("kind", LOCKS)
+def test_files_of_locks_hold_nothing(whole: Path, kind: str) -> None:
+    assert [path.stat().st_size for path in sort_files(whole)[kind]] == [0]
