@@ -105,11 +105,18 @@ def _print_damage(damage: Damage) -> None:
         )
 
 
+def _is_needed(damage: Damage) -> bool:
+    """Return whether a damaged object is, or may be, of use to a version."""
+    from artifactfs.repository.reach import find_object
+
+    return find_object(damage.key) is None or damage.places.count > 0 or damage.places.whole
+
+
 def _print_notes(session: Session, report: CheckReport, repaired: Repaired | None) -> None:
     amount = f"{format_count(report.versions, 'version')}, {format_count(report.objects, 'object')}"
     session.note(f"looked at {amount}; read {format_size(report.read_size)} of files")
     unreached = format_count(report.unreached, "object")
-    if report.damage:
+    if any(map(_is_needed, report.damage)):
         session.note(
             f"{unreached} no readable version reaches; keep what no version reaches until the damage is mended"
         )
@@ -123,8 +130,10 @@ def _print_notes(session: Session, report: CheckReport, repaired: Repaired | Non
         session.note(f"moved {format_count(len(repaired.set_aside), 'object')} to {repaired.directory}")
     if repaired.versions:
         session.note(f"packed anew what was whole: {format_count(repaired.versions, 'version')} read it from there now")
+    for name in repaired.skipped:
+        session.note(f"{name} was not packed anew: a page of it cannot be read")
     for key in repaired.left:
-        session.note(f"left {key}")
+        session.note(f"left {key}: {repaired.why[key]}")
     session.note("began a new index")
     if any(item.places.count or not item.places.whole for item in report.damage):
         session.note(
@@ -167,5 +176,7 @@ def _repaired_fields(repaired: Repaired | None) -> dict[str, Any]:
             "set_aside": list(repaired.set_aside),
             "left": list(repaired.left),
             "versions": repaired.versions,
+            "skipped": list(repaired.skipped),
+            "why": dict(repaired.why),
         }
     }

@@ -61,7 +61,8 @@ def command(ref: str | None, *, wait: bool, expect_base: bool, close: bool, **mo
         options = in_run(repository, options)
         done = _commit(session, repository, area, staging, options, wait=wait)
         note_output(repository, options, done.result)
-        print_result(session, done.result, name=collection, location=repository.location, options=options)
+        damaged, location = repository.blobs.damaged, repository.location
+        print_result(session, done.result, name=collection, location=location, options=options, damaged=damaged)
         _warn_of_move(session, done)
         if close:
             _close(session, repository, area, done)

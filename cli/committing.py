@@ -19,7 +19,7 @@ from .durations import Duration
 from .output import format_count, format_size, name_fields, print_json, version_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from artifactfs.model import Version
     from artifactfs.repository.commit import CommitOptions, CommitResult
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 _XATTRS_SHOWN: Final = 10
+_DAMAGE_SHOWN: Final = 10
 
 
 def version_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -139,7 +140,13 @@ def _parse_value(text: str) -> Any:
 
 
 def print_result(
-    session: Session, result: CommitResult, *, name: str, location: str, options: CommitOptions | None = None
+    session: Session,
+    result: CommitResult,
+    *,
+    name: str,
+    location: str,
+    options: CommitOptions | None = None,
+    damaged: Iterable[str] = (),
 ) -> None:
     """Print the version's name on standard output, and what there is to know about it on standard error.
 
@@ -149,17 +156,29 @@ def print_result(
         name: of the collection.
         location: of the repository.
         options: what was asked for: what an unchanged version does not have of it is told.
+        damaged: keys of damaged objects that were met.
     """
     reference = f"{name}:{result.version.name}"
     if session.json:
         fields = version_fields(result.collection, result.version)
         dropped = [{**name_fields("path", item.path), "names": list(item.names)} for item in result.dropped_xattrs]
-        print_json({**fields, "is_new": result.created, "dropped_xattrs": dropped})
+        print_json({**fields, "is_new": result.created, "dropped_xattrs": dropped, "damaged": sorted(damaged)})
     else:
         click.echo(reference)
     _print_notes(session, result, location=location)
+    _warn_of_damage(session, sorted(damaged))
     if options is not None and not result.created:
         _warn_of_dropped(session, options, result.version, reference)
+
+
+def _warn_of_damage(session: Session, keys: Sequence[str]) -> None:
+    """Say that what was put had been stored before, and was damaged."""
+    for key in keys[:_DAMAGE_SHOWN]:
+        session.warn(f"{key} was damaged; what it should have of these files was stored anew")
+    if len(keys) > _DAMAGE_SHOWN:
+        session.warn(f"{format_count(len(keys) - _DAMAGE_SHOWN, 'more object')} had been damaged; all was stored anew")
+    if keys:
+        session.note("`artifactfs check --read-data` says whether anything else is damaged")
 
 
 def _warn_of_dropped(session: Session, options: CommitOptions, version: Version, reference: str) -> None:

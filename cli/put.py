@@ -60,4 +60,5 @@ def command(
             progress=progress,
         )
         note_output(repository, options, result)
-    print_result(session, result, name=name, location=repository.location, options=options)
+    damaged = repository.blobs.damaged
+    print_result(session, result, name=name, location=repository.location, options=options, damaged=damaged)

@@ -83,6 +83,7 @@ class BlobStore:
         packs: reads from packs.
         packed_below: smaller blobs are put into packs; 0 makes every blob an object of its own.
         announce: called before the first pack of a batch appears.
+        damaged: keys of damaged objects that batches met, and stored anew what was to be stored of them.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class BlobStore:
         self.packs = PackFiles(store, verified)
         self.packed_below = packed_below
         self.announce = announce
+        self.damaged: set[str] = set()
 
     def begin(self) -> BlobBatch:
         """Return a new batch."""
@@ -141,7 +143,7 @@ class BlobBatch:
         self._loose = LooseNames(blobs.store)
         self._names: dict[bytes, PackName | None] = dict.fromkeys(avoid)
         self._completed: set[bytes] = set()
-        self._sound = SoundPacks(blobs.store, blobs.verified, key=pack_key)
+        self._sound = SoundPacks(blobs.store, blobs.verified, key=pack_key, note=blobs.damaged.add)
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -287,14 +289,13 @@ class BlobBatch:
         looked_up = self._looked_up.pop(sha256, None)
         if fresh is not None:
             return fresh
-        places = self._blobs.places
         for table, known in self._iter_known(sha256) if looked_up is None else looked_up:
             if known.size != size:
                 continue
             name = self._names[known.pack] if known.pack in self._names else self._look_for_pack(known.pack)
             if name is not None and self._is_good(sha256, known, name, is_ours=table == FILES):
                 if table != FILES:
-                    places.add_places(FILES, ((sha256, known),))
+                    self._blobs.places.add_places(FILES, ((sha256, known),))
                 return Place(name, known.offset, known.size)
         return None
 
@@ -315,10 +316,8 @@ class BlobBatch:
     def _look_for_pack(self, pack: bytes) -> PackName | None:
         key = pack_key(pack)
         size = self._store.find_size(key)
-        name = None
-        if size is not None and self._batch.reuse(key, size):
-            name = PackName(pack, size)
-        self._names[pack] = name
+        is_there = size is not None and self._batch.reuse(key, size)
+        name = self._names[pack] = PackName(pack, size or 0) if is_there else None
         return name
 
     def _is_good(self, sha256: bytes, place: PackPlace, name: PackName, *, is_ours: bool) -> bool:
@@ -326,6 +325,7 @@ class BlobBatch:
         if place.pack in self._completed:
             return True
         if place.offset + place.size > name.size:
+            self._blobs.damaged.add(pack_key(place.pack))
             return False
         if is_ours and self._store.keeps_checksums:
             return True
@@ -336,6 +336,7 @@ class BlobBatch:
         if (is_ours and part.is_in_whole_pack) or self._verified.has_verified(sha256, part.signature()):
             return True
         if hash_file(part) != sha256:
+            self._blobs.damaged.add(pack_key(place.pack))
             return False
         if part.signature():
             self._verified.add_verified(((sha256, part.signature()),))
@@ -356,6 +357,8 @@ class BlobBatch:
         So storing the same bytes again mends an object that was damaged.
         """
         if not self._batch.reuse(key, size):
+            if not self._store.keeps_checksums and self._store.find_size(key) is not None:
+                self._blobs.damaged.add(key)  # of another size
             return False
         if self._store.keeps_checksums:
             return True
@@ -369,6 +372,7 @@ class BlobBatch:
         finally:
             file.close()
         self._batch.distrust(key)
+        self._blobs.damaged.add(key)
         return False
 
     def _store_stream(self, source: BinaryIO, head: bytes) -> StoredBlob:
@@ -389,10 +393,8 @@ class BlobBatch:
         return StoredBlob(sha256, size, name)
 
     def _record(self, published: list[Published]) -> None:
-        items = [
-            (bytes.fromhex(key.rpartition("/")[2]), signature)
-            for key, signature in published
-            if key.startswith((BLOBS_PREFIX, PACKS_PREFIX, TREEPACKS_PREFIX)) and signature
-        ]
+        hashed = (BLOBS_PREFIX, PACKS_PREFIX, TREEPACKS_PREFIX)
+        found = [(key, signature) for key, signature in published if key.startswith(hashed) and signature]
+        items = [(bytes.fromhex(key.rpartition("/")[2]), signature) for key, signature in found]
         if items:
             self._verified.add_verified(items)

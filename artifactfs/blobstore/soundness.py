@@ -26,12 +26,16 @@ class SoundPacks:
         store: where they lie.
         verified: knows which were verified.
         key: how their keys are made.
+        note: is told of keys of damaged ones.
     """
 
-    def __init__(self, store: Store, verified: VerifiedLog, *, key: Callable[[bytes], str]) -> None:
+    def __init__(
+        self, store: Store, verified: VerifiedLog, *, key: Callable[[bytes], str], note: Callable[[str], None]
+    ) -> None:
         self._store = store
         self._verified = verified
         self._key = key
+        self._note = note
         self._known: dict[bytes, bool] = {}
 
     def is_sound(self, pack: bytes) -> bool:
@@ -54,9 +58,11 @@ class SoundPacks:
                 return True
             is_sound = hash_file(file) == pack
         except (ArtifactFSError, OSError):
-            return False
+            is_sound = False
         finally:
             file.close()
-        if is_sound and signature:
+        if not is_sound:
+            self._note(self._key(pack))
+        elif signature:
             self._verified.add_verified(((pack, signature),))
         return is_sound

@@ -173,7 +173,7 @@ class ContentBatch(BlobBatch):
     def __init__(self, content: ContentStore, *, avoid: Collection[bytes] = ()) -> None:
         super().__init__(content, content.store.begin_batch(), avoid=avoid)
         self._content = content
-        self._sound_trees = SoundPacks(content.store, content.verified, key=treepack_key)
+        self._sound_trees = SoundPacks(content.store, content.verified, key=treepack_key, note=content.damaged.add)
         self._trees = content.store.begin_batch()
         self._treepacker = TreePacker(content, self._trees, avoid=avoid) if content.packed_below else None
         self._tree_count = 0
@@ -288,6 +288,7 @@ class ContentBatch(BlobBatch):
             return False  # named in this batch, and not visible yet
         except IntegrityError:
             self._trees.distrust(key)
+            self._content.damaged.add(key)
             return True
         return False
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.blobstore.hashing import hash_file
@@ -26,25 +26,21 @@ from artifactfs.blobstore.keys import (
 )
 from artifactfs.blobstore.local import ASIDE
 from artifactfs.digest import Digest
-from artifactfs.errors import ArtifactFSError, ConfigurationError, IntegrityError, InvalidNameError, translate_os_error
-from artifactfs.paths import check_collection_name
-from artifactfs.repository.drafts import Drafts
+from artifactfs.errors import ArtifactFSError, translate_os_error
+from artifactfs.repository.naming import explain_left, find_unnamed, list_roots
 from artifactfs.repository.prune import show_nothing
-from artifactfs.repository.reach import ObjectSet, Reach, find_object
+from artifactfs.repository.reach import ObjectSet, find_object
 from artifactfs.repository.repack import repack
-from artifactfs.repository.roots import Keeping, iter_roots
 from artifactfs.repository.usage import Repacking
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
-    from artifactfs.model import Placement
     from artifactfs.repository.check import Damage
     from artifactfs.repository.progress import Progress
     from artifactfs.repository.prune import Shown
-    from artifactfs.repository.repack import KeptRoot, RepackResult
+    from artifactfs.repository.repack import RepackResult
     from artifactfs.repository.repository import Repository
-    from artifactfs.storedpage import StoredPage
 
 _MOVED: Final = (BLOBS_PREFIX, SUMS_PREFIX, TREES_PREFIX)
 _PACKS: Final = (PACKS_PREFIX, TREEPACKS_PREFIX)
@@ -59,12 +55,16 @@ class Repaired:
         set_aside: keys of objects that were moved there, in order.
         left: keys of damaged objects that were left where they are.
         versions: how many have something elsewhere now.
+        skipped: versions of which a page cannot be read, so that nothing of them could be packed anew, as `NAME:vN`.
+        why: of each that was left, why, and what can be done.
     """
 
     directory: str
     set_aside: tuple[str, ...]
     left: tuple[str, ...]
     versions: int = 0
+    skipped: tuple[str, ...] = ()
+    why: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_repairable(repository: Repository, damage: Iterable[Damage]) -> list[str]:
@@ -94,7 +94,7 @@ def repair(
     """Move what is whole out of damaged packs; set aside damaged blobs, sums, trees, checkpoints, and packs not needed.
 
     A pack that has something in it which is nowhere else stays, and so do log records, format files, runs and steps of
-    prunes: what they say is nowhere else.
+    prunes: what they say is nowhere else. In an object store nothing is set aside.
 
     Args:
         repository: where.
@@ -105,27 +105,26 @@ def repair(
     Raises:
         BusyError: another process is writing; nothing was set aside.
         StorageFullError: there is no room for what is packed anew; nothing was set aside.
-        ConfigurationError: something is to be set aside and the repository is not a local directory.
     """
+    is_local = _is_local(repository)
     loose = [item.key for item in damage if _is_loose(item.key) and repository.store.find_size(item.key) is not None]
-    if loose and not _is_local(repository):
-        msg = f"{repository.location} is not a local directory, and only there damaged objects can be set aside"
-        raise ConfigurationError(msg, hint="move them with the tools of the object store")
     result = _move_out(repository, damage, shown, progress)
     packs = [item.key for item in damage if item.key.startswith(_PACKS)]
     directory, moved = "", list[str]()
-    if loose or (packs and _is_local(repository)):
+    if is_local and (loose or packs):
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(repository.clock.now_ns() // 10**9))
         directory = os.path.join(repository.location, ASIDE, stamp)
         with repository.exclusion.deleting(ObjectSet()) as may_delete:
-            keys = [*loose, *_find_unnamed(repository, packs, shown)]
+            keys = [*loose, *find_unnamed(repository, packs, shown)]
             moved = sorted(key for key in keys if _is_damaged(repository, key))
             may_delete(len(moved))
             for key in moved:
                 _move(repository.location, key, directory)
     repository.blobs.forget()
     left = tuple(item.key for item in damage if _is_damaged(repository, item.key))
-    return Repaired(directory if moved else "", tuple(moved), left, result.versions if result is not None else 0)
+    versions, skipped = (result.versions, result.skipped) if result is not None else (0, ())
+    why = explain_left(repository, [item for item in damage if item.key in left], shown)
+    return Repaired(directory if moved else "", tuple(moved), left, versions, skipped, why)
 
 
 def _is_loose(key: str) -> bool:
@@ -144,63 +143,8 @@ def _move_out(
         packs=frozenset(digest for prefix, digest in found if prefix in _PACKS),
         blobs=frozenset(digest for prefix, digest in found if prefix == BLOBS_PREFIX),
     )
-    roots, _ = _list_roots(repository, shown)
+    roots, _ = list_roots(repository, shown)
     return repack(repository, repacking, roots, progress=progress, mends=True)
-
-
-def _list_roots(repository: Repository, shown: Callable[[], Shown]) -> tuple[list[KeptRoot], bool]:
-    """Return the roots that a prune keeps, as far as logs can be read, and whether all can."""
-    grace_ns = int(repository.exclusion.grace_seconds * 1e9)
-    keeping = Keeping(repository.clock.now_ns() - grace_ns if grace_ns else None, shown())
-    roots: list[KeptRoot] = []
-    is_complete = True
-    for name in sorted(repository.store.iter_children(COLLECTIONS_PREFIX)):
-        try:
-            state = repository.log.read_state(check_collection_name(name))
-        except InvalidNameError:
-            continue  # not a collection of this format
-        except IntegrityError:
-            is_complete = False
-        else:
-            roots += [(name, number, root) for number, root in iter_roots(state, keeping)]
-    return roots, is_complete
-
-
-class _Named(Reach):
-    """Collects what is named, also by pages that are not where they should be. Belongs to one thread.
-
-    Attributes:
-        is_complete: whether each page could be read.
-    """
-
-    def __init__(self, repository: Repository) -> None:
-        super().__init__(repository.blobs)
-        self.is_complete = True
-
-    def enter_page(self, tree: bytes, placement: Placement | None) -> StoredPage | None:
-        """Return a stored page the first time that it is met, or None if it cannot be read."""
-        try:
-            return super().enter_page(tree, placement)
-        except IntegrityError:
-            self.is_complete = False
-            return None
-
-
-def _find_unnamed(repository: Repository, packs: list[str], shown: Callable[[], Shown]) -> list[str]:
-    """Return which packs no version or draft names; none when that is not known of one of them."""
-    if not packs:
-        return []
-    roots, is_complete = _list_roots(repository, shown)
-    named = _Named(repository)
-    try:
-        parts = list(Drafts(repository).iter_roots())
-    except IntegrityError:
-        return []
-    for root in [*(root for _, _, root in roots), *(root for _, root in parts)]:
-        named.add_root(root)
-    if not (is_complete and named.is_complete):
-        return []
-    return [key for key in packs if (found := find_object(key)) is not None and not named.objects.has(*found)]
 
 
 def _is_damaged(repository: Repository, key: str) -> bool:

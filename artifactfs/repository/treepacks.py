@@ -19,7 +19,7 @@ from artifactfs.blobstore.packing import Packer, PackName, Place
 from artifactfs.blobstore.places import TREES
 from artifactfs.errors import ArtifactFSError, BlobMissingError
 from artifactfs.model import Placement
-from artifactfs.storedpage import SELF, encode_stored
+from artifactfs.storedpage import SELF, decode_stored, encode_stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -132,6 +132,7 @@ class TreePacker:
         try:
             if hash_file(file) != digest:
                 self._batch.distrust(key)
+                self._content.damaged.add(key)
         finally:
             file.close()
 
@@ -227,6 +228,10 @@ class TreePacker:
         if len(data) != known.size:
             return False
         try:
-            return self._content.treepacks.open_part(known).read_at(0, known.size) == data
+            found = self._content.treepacks.open_part(known).read_at(0, known.size)
+            if found != data:
+                decode_stored(found, expected=page.digest, holder=known.name.digest)  # it may name other places
         except ArtifactFSError:
+            self._content.damaged.add(treepack_key(known.name.digest))
             return False
+        return found == data

@@ -72,7 +72,7 @@ def test_repair_begins_a_new_index_though_nothing_is_damaged(animals: Cli, monke
     assert "began a new index" in result.stderr
     assert "store the same files" not in result.stderr
     repaired = animals.json("check", "--repair")["repaired"]
-    assert repaired == {"directory": "", "set_aside": [], "left": [], "versions": 0}
+    assert repaired == {"directory": "", "set_aside": [], "left": [], "versions": 0, "skipped": [], "why": {}}
     assert "animals" in animals("ls").stdout
 
 
@@ -107,3 +107,29 @@ def test_nobody_is_told_to_prune_while_something_is_damaged(animals: Cli, tmp_pa
     items = animals.json("check", code=30)["damage"]
     assert [item["unsure"] for item in items] == [["animals:v0"], ["plants:v0", "plants:v1"]]
     assert "  may have removed or moved animals:v0" in found.stdout.splitlines()
+
+
+def flip(path: Path, offset: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("folder", ["blobs", "packs", "treepacks"])
+def test_put_names_what_was_damaged_and_is_stored_anew(cli: Cli, tmp_path: Path, work: Path, folder: str) -> None:
+    """Also when the version is the same, so that nothing else tells of it."""
+    (work / "images" / "large").write_bytes(b"large" * (1 << 18))
+    cli("put", "animals", "images/")
+    assert "damaged" not in cli("put", "animals", "images/", "--if-changed").stderr
+    [path] = (tmp_path / "repository").glob(f"{folder}/*/*")
+    flip(path, 5)
+    again = cli("put", "animals", "images/", "--if-changed")
+    assert again.stdout == "animals:v0\n"
+    key = path.relative_to(tmp_path / "repository")
+    assert f"{key} was damaged" in again.stderr
+    assert cli("cat", "animals/cat.txt").stdout == (work / "images" / "cat.txt").read_text()
+    # The others are made again as they were, and take the place of what was damaged.
+    cli("check", "--read-data", "--repair", "--yes", code=30 if folder == "packs" else 0)
+    assert cli.json("check", "--read-data")["damage"] == []
+    assert cli.json("put", "animals", "images/", "--if-changed")["damaged"] == []
