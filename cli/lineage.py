@@ -139,6 +139,7 @@ def _describe(name: str, node: VersionNode | RunNode | None) -> str:
         return f"{name} (not recorded here)"
     if isinstance(node, RunNode):
         words = ["run", node.name or node.job_type, name, node.state, format_moment(node.started_ns), node.author]
+        words.append(f"in run {node.parent}" if node.parent else "")
     else:
         gone = "deleted" if node.is_deleted else ""
         words = [name, node.type, gone, format_moment(node.time_ns), node.author]

@@ -32,7 +32,7 @@ def print_events(repository: Repository, runs: RunLog, nodes: Iterable[str]) -> 
         else:
             with suppress(ArtifactFSError):  # a run of another repository
                 found.append(runs.get_run(node))
-    _print(repository, found, names)
+    _print(repository, runs, found, names)
 
 
 def print_all_events(repository: Repository, runs: RunLog) -> None:
@@ -42,11 +42,11 @@ def print_all_events(repository: Repository, runs: RunLog) -> None:
         for name in repository.collection_names()
         for version in repository.get_collection(name).versions.values()
     ]
-    _print(repository, list(runs.iter_runs()), names)
+    _print(repository, runs, list(runs.iter_runs()), names)
 
 
-def _print(repository: Repository, runs: list[RunState], names: list[str]) -> None:
+def _print(repository: Repository, runs: RunLog, found: list[RunState], names: list[str]) -> None:
     from artifactfs.interop.openlineage import OpenLineage
 
-    for event in OpenLineage(repository).iter_events(runs, names):
+    for event in OpenLineage(repository, runs).iter_events(found, names):
         click.echo(msgspec.json.encode(event).decode())

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from artifactfs.runs.state import RunState
 
 SHOWN = 50
-IN_INDEX = ("project", "job_type", "name", "author")
+IN_INDEX = ("project", "job_type", "name", "author", "parent")
 """Filters that the graph of runs and versions can answer, besides the state of runs that have ended."""
 
 
@@ -47,6 +47,7 @@ IN_INDEX = ("project", "job_type", "name", "author")
 @click.option("--name", help="Only runs of this name.")
 @click.option("--tag", "tags", multiple=True, help="Only runs with this tag; repeatable.")
 @click.option("--author", help="Only runs of this author.")
+@click.option("--parent", metavar="RUN", help="Only runs that were begun in this one.")
 @click.option("--uses", metavar="REF", help="Only runs that read this version, or any of a collection NAME.")
 @click.option("--makes", metavar="REF", help="Only runs that made this version, or any of a collection NAME.")
 @click.option("--files", is_flag=True, help="List the files that RUN looked up in its mount, in order.")
@@ -66,6 +67,8 @@ def command(run: str | None, *, number: int, every: bool, files: bool, **filters
         if run is not None:
             _show(log, log.find_run(run), as_json=session.json)
             return
+        if filters["parent"] is not None:
+            filters["parent"] = log.find_run(filters["parent"]).id
         wanted = _make_filter(repository, **filters)
         with contextlib.closing(_iter_candidates(repository, log, filters)) as candidates:
             matching = (state for state in candidates if wanted(state))
@@ -117,12 +120,13 @@ def _make_filter(  # noqa: PLR0913 (one for each option)
     name: str | None,
     tags: tuple[str, ...],
     author: str | None,
+    parent: str | None,
     uses: str | None,
     makes: str | None,
 ) -> Callable[[RunState], bool]:
     from artifactfs.runs.selecting import select_versions
 
-    fixed = {"project": project, "job_type": job_type, "name": name, "author": author}
+    fixed = {"project": project, "job_type": job_type, "name": name, "author": author, "parent": parent}
     equal = {member: value for member, value in fixed.items() if value is not None}
     is_read = None if uses is None else select_versions(repository, uses)
     is_made = None if makes is None else select_versions(repository, makes)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from artifactfs.index.environment import Reader, Writer
 
 FOLDER: Final = "graph"
-FORMAT: Final = b"1"
+FORMAT: Final = b"2"
 CHUNK: Final = 256
 """Neighbours in one value."""
 Direction: TypeAlias = Literal["up", "down"]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from artifactfs.model import Collection, Version
     from artifactfs.repository.repository import Repository
+    from artifactfs.runs.history import RunLog
     from artifactfs.runs.state import RunState
 
 PRODUCER: Final = f"pkg:pypi/artifactfs@{__version__}"
@@ -38,10 +39,12 @@ class OpenLineage:
 
     Args:
         repository: whose versions are described; its id is the namespace of the datasets.
+        runs: where runs are found in which others were begun; None leaves these out.
     """
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: Repository, runs: RunLog | None = None) -> None:
         self._repository = repository
+        self._runs = runs
         self._collections: dict[str, Collection | None] = {}
 
     def iter_events(self, runs: Iterable[RunState], versions: Iterable[str] = ()) -> Iterator[dict[str, Any]]:
@@ -57,7 +60,7 @@ class OpenLineage:
 
     def describe_run(self, run: RunState) -> Iterator[dict[str, Any]]:
         """Yield the event with which a run began, and that with which it ended, or what is known of it so far."""
-        common = {"run": _describe_run(run), "job": _describe_job(run)}
+        common = {"run": _describe_run(run, self._find_parent(run)), "job": _describe_job(run)}
         yield _event("RunEvent", run.started_ns, {"eventType": "START", **common})
         ended = {
             "eventType": _END[run.state],
@@ -96,6 +99,13 @@ class OpenLineage:
             found[statistics] = {kind: _facet(facet, sizes)}
         return found
 
+    def _find_parent(self, run: RunState) -> RunState | None:
+        """Return the run in which one was begun, or None for none, and for one of another repository."""
+        try:
+            return self._runs.get_run(run.parent) if self._runs is not None and run.parent else None
+        except ArtifactFSError:
+            return None
+
     def _find_version(self, name: str) -> Version | None:
         """Return a version, or None when it was deleted or is of another repository."""
         try:
@@ -108,16 +118,23 @@ class OpenLineage:
         return None if collection is None or ref.version is None else collection.versions.get(ref.version)
 
 
-def _describe_run(run: RunState) -> dict[str, Any]:
-    described: dict[str, Any] = {"runId": run.id}
+def _describe_run(run: RunState, parent: RunState | None) -> dict[str, Any]:
+    facets: dict[str, Any] = {}
     if run.state == "failed":
         what = {"message": f"it ended with exit code {run.exit_code}", "programmingLanguage": "unknown"}
-        described["facets"] = {"errorMessage": _facet("1-0-1/ErrorMessageRunFacet", what)}
-    return described
+        facets["errorMessage"] = _facet("1-0-1/ErrorMessageRunFacet", what)
+    if parent is not None:
+        job = {"namespace": parent.project or NO_PROJECT, "name": _name_job(parent)}
+        facets["parent"] = _facet("1-0-1/ParentRunFacet", {"run": {"runId": parent.id}, "job": job})
+    return {"runId": run.id, **({"facets": facets} if facets else {})}
+
+
+def _name_job(run: RunState) -> str:
+    command = os.path.basename(run.circumstances.command[0]) if run.circumstances.command else ""
+    return run.job_type or run.name or command or run.id
 
 
 def _describe_job(run: RunState) -> dict[str, Any]:
-    command = os.path.basename(run.circumstances.command[0]) if run.circumstances.command else ""
     job_type = {"processingType": "BATCH", "integration": "ARTIFACTFS", "jobType": run.job_type or "RUN"}
     facets = {"jobType": _facet("2-0-4/JobTypeJobFacet", job_type)}
     git = run.git
@@ -125,8 +142,7 @@ def _describe_job(run: RunState) -> dict[str, Any]:
         source = {"type": "git", "url": git.remote, "version": git.commit, "branch": git.branch}
         known = {key: value for key, value in source.items() if value}
         facets["sourceCodeLocation"] = _facet("1-1-0/SourceCodeLocationJobFacet", known)
-    name = run.job_type or run.name or command or run.id
-    return {"namespace": run.project or NO_PROJECT, "name": name, "facets": facets}
+    return {"namespace": run.project or NO_PROJECT, "name": _name_job(run), "facets": facets}
 
 
 def _event(kind: str, time_ns: int, members: dict[str, Any]) -> dict[str, Any]:

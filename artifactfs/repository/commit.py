@@ -307,6 +307,16 @@ def _find_base(collection: Collection, options: CommitOptions) -> int | None:
     return None if found is None else found.number
 
 
+def _find_inputs(collection: Collection, options: CommitOptions) -> tuple[str, ...]:
+    """Return what the version is made from; in a run its base is an input, too, unless the run has made that."""
+    if options.run is None or options.base is None or options.origin is not None:
+        return options.inputs
+    base = collection.versions.get(options.base)
+    if base is not None and base.run == options.run:
+        return options.inputs
+    return tuple(dict.fromkeys((*options.inputs, f"{collection.name}:v{options.base}")))
+
+
 def _commit_body(collection: Collection, root: Root, options: CommitOptions) -> Commit:
     return changes.commit(
         collection,
@@ -317,7 +327,7 @@ def _commit_body(collection: Collection, root: Root, options: CommitOptions) -> 
         metadata=options.metadata,
         tags=options.tags,
         base=_find_base(collection, options),
-        inputs=options.inputs,
+        inputs=_find_inputs(collection, options),
         expires_ns=options.expires_ns,
         origin=options.origin,
         expected=options.expect_base,

@@ -41,6 +41,8 @@ class RunFields(TypedDict):
     config: dict[str, Any]
     inputs: list[str]
     outputs: list[str]
+    parent: str | None
+    children: list[str]
 
 
 class NodeFields(TypedDict):
@@ -57,6 +59,7 @@ class NodeFields(TypedDict):
     type: NotRequired[str]
     created: NotRequired[str]
     run: NotRequired[str | None]
+    parent: NotRequired[str | None]
     tags: NotRequired[list[str]]
     is_deleted: NotRequired[bool]
 
@@ -99,6 +102,8 @@ def run_fields(state: RunState) -> RunFields:
         "config": state.config,
         "inputs": list(state.inputs),
         "outputs": list(state.outputs),
+        "parent": state.parent or None,
+        "children": list(state.children),
     }
 
 
@@ -116,6 +121,7 @@ def node_fields(name: str, node: VersionNode | RunNode | None) -> NodeFields:
             "author": node.author,
             "started": format_time_ns(node.started_ns),
             "state": node.state,
+            "parent": node.parent or None,
         }
     return {
         "id": name,

@@ -93,7 +93,7 @@ class Circumstances(Struct, frozen=True, omit_defaults=True):
 
 
 class Started(_Event, frozen=True, tag="started"):
-    """A run began. It is alive for `lease_ns` after each of its events."""
+    """A run began, perhaps in a program of another, its parent. It is alive for `lease_ns` after each of its events."""
 
     author: str
     name: str = ""
@@ -104,6 +104,7 @@ class Started(_Event, frozen=True, tag="started"):
     config: dict[str, Any] = field(default_factory=dict)
     lease_ns: int = 0
     circumstances: Circumstances = Circumstances()
+    parent: str = ""
 
 
 class Resumed(_Event, frozen=True, tag="resumed"):
@@ -115,9 +116,19 @@ class Resumed(_Event, frozen=True, tag="resumed"):
 
 
 class Configured(_Event, frozen=True, tag="configured"):
-    """Configuration values are added to those that there are, or take their place."""
+    """Configuration values are added to those that there are, or take their place.
+
+    The rest is what a run is given that had none of it: a text counts if the run has none yet, and tags are added.
+    `child` is the id of a run that a program of this one has begun.
+    """
 
     config: dict[str, Any]
+    name: str = ""
+    job_type: str = ""
+    project: str = ""
+    notes: str = ""
+    tags: tuple[str, ...] = ()
+    child: str = ""
 
 
 class Alive(_Event, frozen=True, tag="alive"):

@@ -99,6 +99,7 @@ class RunLog:
         tags: tuple[str, ...] = (),
         config: dict[str, Any] | None = None,
         circumstances: Circumstances | None = None,
+        parent: str = "",
     ) -> Started:
         """Record that a run begins, and return that event with the id.
 
@@ -112,6 +113,7 @@ class RunLog:
             tags: words.
             config: JSON values by key. Secrets must be masked.
             circumstances: how the process was started. Secrets must be masked.
+            parent: id of the run in a program of which it is started.
 
         Raises:
             AlreadyExistsError: there is a run with this id.
@@ -133,10 +135,13 @@ class RunLog:
             config or {},
             find_lease_ns(0),
             circumstances or Circumstances(),
+            parent,
         )
         if not self._store.create(run_key(run_day(number), number, 1), encode_event(event)):
             msg = f"there is a run {number} already"
             raise AlreadyExistsError(msg, hint="resume it, or take another id", subject=number)
+        if parent and self.has_event(parent, 1):  # it may be of another repository
+            self._append(Configured(parent, now_ns, {}, child=number), first=2)
         return event
 
     def resume(self, state: RunState, *, author: str, circumstances: Circumstances | None = None) -> int:
@@ -150,13 +155,19 @@ class RunLog:
         self._note(state.id, now_ns)
         return lease_ns
 
-    def configure(self, run: str, config: dict[str, Any]) -> None:
-        """Record more of a run's configuration. Secrets must be masked.
+    def configure(self, run: str, config: dict[str, Any], *, tags: tuple[str, ...] = (), **texts: str) -> None:
+        """Record more of a run's configuration, or what it was not given when it began. Secrets must be masked.
+
+        Args:
+            run: its id.
+            config: JSON values by key.
+            tags: words.
+            texts: `name`, `job_type`, `project` or `notes` of a run that has none.
 
         Raises:
             UsageError: a value has no JSON form.
         """
-        self._append(Configured(run, self._clock.now_ns(), config), first=2)
+        self._append(Configured(run, self._clock.now_ns(), config, tags=tags, **texts), first=2)
 
     def renew(self, run: str, *, started_ns: int) -> int:
         """Record that a run is alive, and return its new lease."""

@@ -24,13 +24,15 @@ from artifactfs.blobstore.keys import COLLECTIONS_PREFIX, RUNS_PREFIX
 from artifactfs.errors import ArtifactFSError, IndexCorruptError, InvalidNameError
 from artifactfs.index.graph import Additions, open_graph
 from artifactfs.repository.records import Commit, DeleteCollection, DeleteVersion, Edit
-from artifactfs.runs.events import Logged, Used, is_day, is_run_id
+from artifactfs.runs.acyclic import drop_own_inputs
+from artifactfs.runs.events import Logged, is_day, is_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from artifactfs.index.graph import Direction as Direction  # noqa: PLC0414 (handed on)
     from artifactfs.index.graph import Graph, Walk
+    from artifactfs.model import Collection
     from artifactfs.repository.records import Record
     from artifactfs.repository.repository import Repository
     from artifactfs.runs.events import Event
@@ -60,7 +62,7 @@ class VersionNode(Struct, frozen=True, array_like=True):
 
 
 class RunNode(Struct, frozen=True, array_like=True):
-    """What the graph knows of a run; `state` is empty until it has ended."""
+    """What the graph knows of a run; `state` is empty until it has ended, `parent` for one outside of any other."""
 
     name: str
     job_type: str
@@ -69,6 +71,7 @@ class RunNode(Struct, frozen=True, array_like=True):
     started_ns: int
     finished_ns: int | None = None
     state: str = ""
+    parent: str = ""
 
 
 _decode_version = msgspec.msgpack.Decoder(VersionNode).decode
@@ -132,7 +135,9 @@ class Lineage:
         except IndexCorruptError:
             self.update()  # the graph is empty now, and fills again
             found = self._graph.walk(node, direction, depth=depth, limit=limit)
-        return self._describe(node, found)
+        part = self._describe(node, found)
+        made_by = {name: each.run for name, each in part.nodes.items() if isinstance(each, VersionNode) and each.run}
+        return drop_own_inputs(part, made_by, upwards=direction == "up")
 
     def is_known(self, node: str) -> bool:
         """Return whether there is such a run, or was such a version."""
@@ -219,17 +224,20 @@ class Lineage:
             raise IndexCorruptError(msg, hint="run the same command again", subject=name)
         additions = Additions(marks={f"collection {name}": _encode((state.seq, state.head))})
         known: dict[str, VersionNode] = {}
+        makers: dict[str, Collection] = {name: state}
         for record in records:
-            self._add_record(additions, known, record)
+            self._add_record(known, record)
+            if isinstance(record.body, Commit):
+                own = frozenset(each for each in record.body.inputs if self._has_made(record.run, each, makers))
+                additions.edges += _edges_of(record, record.body, f"{name}:v{record.body.version}", own)
         additions.nodes |= {node: _encode(value) for node, value in known.items()}
         self._graph.add(additions)
 
-    def _add_record(self, additions: Additions, known: dict[str, VersionNode], record: Record) -> None:
+    def _add_record(self, known: dict[str, VersionNode], record: Record) -> None:
         body = record.body
         if isinstance(body, Commit):
             node = f"{record.collection}:v{body.version}"
             known[node] = VersionNode(body.type, record.time_ns, record.author, record.run or "", body.tags)
-            additions.edges += _edges_of(record, body, node)
         elif isinstance(body, DeleteVersion | Edit):
             self._change(known, f"{record.collection}:v{body.version}", body)
         elif isinstance(body, DeleteCollection):
@@ -237,6 +245,19 @@ class Lineage:
             number = 0
             while self._change(known, f"{record.collection}:v{number}", body):
                 number += 1
+
+    def _has_made(self, run: str | None, artifact: str, makers: dict[str, Collection]) -> bool:
+        """Return whether a run has made a version, as far as is known; `makers` keeps states by collection."""
+        name, _, number = artifact.rpartition(":v")
+        if run is None or not number.isdigit():
+            return False
+        if name not in makers:
+            try:
+                makers[name] = self._repository.load_state(name)
+            except ArtifactFSError:
+                return False
+        version = makers[name].versions.get(int(number))
+        return version is not None and version.run == run
 
     def _change(self, known: dict[str, VersionNode], node: str, body: DeleteVersion | DeleteCollection | Edit) -> bool:
         found = known.get(node)
@@ -326,10 +347,10 @@ class Lineage:
             additions.nodes[run] = _encode(RunNode("", "", "", "", 0, None, "lost"))
             return
         additions.nodes[run] = _encode(_run_node(state, is_final=state.has_ended))
+        additions.edges += [(artifact, run) for artifact in state.inputs]
         for event in events[1:]:
-            if isinstance(event, Used):
-                additions.edges.append((event.artifact, run))
-            elif isinstance(event, Logged):
+            # What it read, and then found to exist, it has not made.
+            if isinstance(event, Logged) and (event.is_new or event.artifact not in state.inputs):
                 additions.edges.append((run, event.artifact))
         if state.has_ended:
             additions.closed.add(run)
@@ -355,11 +376,11 @@ def open_lineage(repository: Repository, runs: RunLog) -> Lineage:
     return Lineage(repository, runs, open_graph(repository.state_directory, repository_id=repository.id))
 
 
-def _edges_of(record: Record, body: Commit, node: str) -> Iterator[tuple[str, str]]:
-    """Yield the edges that a commit states: through its run, if it has one."""
+def _edges_of(record: Record, body: Commit, node: str, own: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """Yield the edges that a commit states: through its run, if it has one, but for `own` versions of the run."""
     if record.run:
         yield record.run, node
-        yield from ((artifact, record.run) for artifact in body.inputs)
+        yield from ((artifact, node if artifact in own else record.run) for artifact in body.inputs)
     else:
         yield from ((artifact, node) for artifact in body.inputs)
     base = None if body.base is None else f"{record.collection}:v{body.base}"
@@ -376,4 +397,5 @@ def _run_node(state: RunState, *, is_final: bool) -> RunNode:
         state.started_ns,
         state.finished_ns,
         state.state if is_final else "",
+        state.parent,
     )

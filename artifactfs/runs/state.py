@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from artifactfs.runs.events import Git, Process
 
 Status: TypeAlias = Literal["running", "finished", "failed", "crashed", "lost"]
+GIVEN: Final = ("name", "job_type", "project", "notes")
+"""Texts that a run is given once, when it begins or later."""
 STATUSES: Final = ("running", "finished", "failed", "crashed", "lost")
 
 
@@ -52,8 +54,11 @@ class RunState:
         notes: free text.
         tags: words.
         config: JSON values by key.
-        inputs: versions that it read, each `NAME:vN`, in order of first use.
+        inputs: versions that it read, each `NAME:vN`, in order of first use; none that it had made itself.
         outputs: versions that it made or found to exist, in order.
+        made: those outputs that did not exist before.
+        parent: id of the run in a program of which it was started; empty for none.
+        children: ids of the runs that its programs have started, in order.
         circumstances: how its last process was started, and where.
         is_marked: whether what `state` says is recorded; False while it was only found out.
     """
@@ -73,6 +78,9 @@ class RunState:
     config: dict[str, Any]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    made: tuple[str, ...]
+    parent: str
+    children: tuple[str, ...]
     circumstances: Circumstances
     is_marked: bool
 
@@ -114,10 +122,13 @@ def fold_events(
     status, is_marked = _find_status(end, last.circumstances.process, has_ended)
     if status == "running" and now_ns > _find_lease_end(started, events):
         status, is_marked = "lost", False
-    config = dict(started.config)
+    config, tags = dict(started.config), dict.fromkeys(started.tags)
+    texts = {name: getattr(started, name) for name in GIVEN}
     for event in events:
         if isinstance(event, Configured):
             config |= event.config
+            tags |= dict.fromkeys(event.tags)
+            texts = {name: text or getattr(event, name) for name, text in texts.items()}
     return RunState(
         id=started.run,
         state=status,
@@ -126,17 +137,29 @@ def fold_events(
         finished_ns=end.time_ns if end else seen_ns if status == "crashed" else None,
         seen_ns=seen_ns,
         exit_code=end.exit_code if isinstance(end, Finished) else None,
-        name=started.name,
-        job_type=started.job_type,
-        project=started.project,
-        notes=started.notes,
-        tags=started.tags,
+        **texts,
+        tags=tuple(tags),
         config=config,
-        inputs=tuple(dict.fromkeys(event.artifact for event in events if isinstance(event, Used))),
+        inputs=_find_inputs(events),
         outputs=tuple(dict.fromkeys(event.artifact for event in events if isinstance(event, Logged))),
+        made=tuple(dict.fromkeys(event.artifact for event in events if isinstance(event, Logged) and event.is_new)),
+        parent=started.parent,
+        children=tuple(event.child for event in events if isinstance(event, Configured) and event.child),
         circumstances=last.circumstances,
         is_marked=is_marked,
     )
+
+
+def _find_inputs(events: Sequence[Event]) -> tuple[str, ...]:
+    """Return what was read, in order, without what the run itself had made by then: nothing is made from itself."""
+    made: set[str] = set()
+    found: dict[str, None] = {}
+    for event in events:
+        if isinstance(event, Logged) and event.is_new:
+            made.add(event.artifact)
+        elif isinstance(event, Used) and event.artifact not in made:
+            found[event.artifact] = None
+    return tuple(found)
 
 
 def _last_execution(started: Started, events: Sequence[Event]) -> Started | Resumed:

@@ -34,6 +34,7 @@ class RunDetails:
         self._guard = threading.Lock()
         self._inputs = list(state.inputs)
         self._outputs = list(state.outputs)
+        self._made = set(state.made)
         self._finished_ns: int | None = None
         self._exit_code: int | None = None
         self.at_exit: Callable[[], None] | None = None
@@ -104,6 +105,11 @@ class RunDetails:
     def user(self) -> str:
         """Who runs it, by the system's name."""
         return self._record.user
+
+    @property
+    def parent(self) -> str | None:
+        """The id of the run in a program of which it was begun; None for none."""
+        return self._record.parent or None
 
     @property
     def circumstances(self) -> Circumstances:

@@ -26,6 +26,7 @@ FACETS = {
     "OutputStatisticsOutputDatasetFacet": {},
     "JobTypeJobFacet": {"processingType": str, "integration": str},
     "SourceCodeLocationJobFacet": {"type": str, "url": str},
+    "ParentRunFacet": {"run": dict, "job": dict},
     "ErrorMessageRunFacet": {"message": str, "programmingLanguage": str},
 }
 
@@ -131,3 +132,16 @@ def test_deleted_versions_and_the_base_without_a_run(lineage: Cli, work: Path) -
 
 def test_it_needs_a_name_or_the_option(lineage: Cli) -> None:
     assert "--openlineage" in lineage("lineage", code=2).stderr
+
+
+def test_a_run_in_a_run_names_its_parent(cli: Cli, work: Path) -> None:
+    runs = artifactfs.Api().run
+    with artifactfs.init(project="birds", job_type="pipeline") as outer:
+        pass
+    log = runs(outer.id).workspace.runs
+    child = log.start(author="a", parent=outer.id).run
+    lost = log.start(author="a", parent="01a20a51-331d-7f0e-b627-4f61c62f1334").run
+    events = events_of(cli, child)
+    facet = events[0]["run"]["facets"]["parent"]
+    assert (facet["run"], facet["job"]) == ({"runId": outer.id}, {"namespace": "birds", "name": "pipeline"})
+    assert "facets" not in events_of(cli, lost)[0]["run"]

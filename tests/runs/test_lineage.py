@@ -252,3 +252,49 @@ def test_svg_is_xml_without_overlaps_even_with_cycles(repository: Repository, ru
             apart_x = x + width <= other[0] or other[0] + other[2] <= x
             assert apart_x or y + height <= other[1] or other[1] + other[3] <= y
     assert any("<prepare & co>" in (text.text or "") for text in tree.iter(f"{name}text"))
+
+
+def test_a_run_that_reads_what_it_has_made_is_not_its_own_ancestor(
+    repository: Repository, runs: RunLog, lineage: Lineage
+) -> None:
+    commit(repository, "data")
+    run = runs.start(author="a").run
+    runs.use(run, "data:v0")
+    runs.log(run, commit(repository, "model", run, "data:v0"), is_new=True)
+    runs.use(run, "model:v0")
+    # As earlier releases stated it.
+    runs.log(run, commit(repository, "zoo", run, "data:v0", "model:v0"), is_new=True)
+    runs.log(run, commit(repository, "animals", run, "data:v0", "model:v0", base=None), is_new=True)
+    assert runs.get_run(run).inputs == ("data:v0",)
+    for name in ("zoo:v0", "animals:v0"):
+        found = lineage.find(name, "up")
+        assert found.distances == {name: 0, run: 1, "model:v0": 1, "data:v0": 2}
+        assert set(found.edges) == {(run, name), ("model:v0", name), (run, "model:v0"), ("data:v0", run)}
+    assert set(lineage.find(run, "up").distances) == {run, "data:v0"}
+    repository.append("model", lambda state: changes.delete_version(state, number=0, force=True))
+    lineage.rebuild()
+    for name in ("zoo:v0", "animals:v0"):
+        assert lineage.find(name, "up").distances == {name: 0, run: 1, "data:v0": 2}
+    assert set(lineage.find(run, "down").distances) == {run, "model:v0", "zoo:v0", "animals:v0"}
+
+
+def test_what_a_run_read_and_then_found_to_exist_it_has_not_made(
+    repository: Repository, runs: RunLog, lineage: Lineage
+) -> None:
+    commit(repository, "data")
+    run = runs.start(author="a").run
+    runs.use(run, "data:v0")
+    runs.log(run, "data:v0", is_new=False)
+    assert lineage.find(run, "up").edges == (("data:v0", run),)
+    assert lineage.find(run, "down").edges == ()
+    assert (runs.get_run(run).outputs, runs.get_run(run).made) == (("data:v0",), ())
+
+
+def test_the_base_of_a_version_that_a_run_makes_is_an_input(repository: Repository, lineage: Lineage) -> None:
+    run = "01a20a51-331d-7f0e-b627-4f61c62f1334"
+    commit(repository, "data")
+    commit(repository, "data", run, base=0)
+    commit(repository, "data", run, base=1)
+    versions = repository.get_collection("data").versions
+    assert [versions[number].inputs for number in (1, 2)] == [("data:v0",), ()]
+    assert lineage.find("data:v2", "up").distances == {"data:v2": 0, run: 1, "data:v1": 1, "data:v0": 2}

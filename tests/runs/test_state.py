@@ -158,6 +158,23 @@ def test_an_id_is_given_once(log: RunLog) -> None:
     assert log.get_run(run).state == "running"
 
 
+def test_what_is_given_later_counts_where_nothing_was_given(log: RunLog) -> None:
+    run = log.start(author="a", name="first", tags=("a",), config={"x": 1}).run
+    log.configure(run, {"x": 2}, tags=("b", "a"), name="second", notes="hm")
+    log.configure(run, {}, notes="again")
+    state = log.get_run(run)
+    assert (state.name, state.notes, state.tags, state.config) == ("first", "hm", ("a", "b"), {"x": 2})
+
+
+def test_a_run_knows_its_parent_and_its_children(log: RunLog) -> None:
+    parent = log.start(author="a").run
+    child = log.start(author="a", parent=parent).run
+    assert (log.get_run(child).parent, log.get_run(parent).children) == (parent, (child,))
+    elsewhere = "01a20a51-331d-7f0e-b627-4f61c62f1334"
+    assert log.get_run(log.start(author="a", parent=elsewhere).run).parent == elsewhere
+    assert elsewhere not in log.iter_ids()
+
+
 def test_runs_are_found_by_id_beginning_and_name(log: RunLog, clock: Clock) -> None:
     first = log.start(author="a", name="one").run
     clock.now += 86_400 * 10**9
