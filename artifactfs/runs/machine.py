@@ -62,18 +62,21 @@ class Environment(Struct, frozen=True, omit_defaults=True):
     artifactfs: str = ""
 
 
-def describe_environment(environ: Mapping[str, str], *, release: str, path: Iterable[str] | None = None) -> Environment:
+def describe_environment(
+    environ: Mapping[str, str], *, release: str, path: Iterable[str] | None = None, python: str = ""
+) -> Environment:
     """Return what this process runs with.
 
     Args:
         environ: the environment.
         release: of artifactfs.
         path: where Python looks for packages; None when the run is no Python program.
+        python: which that is; empty for the one that runs here.
     """
     container, container_id = find_container(environ)
-    python = f"{platform.python_implementation()} {platform.python_version()}"
+    here = f"{platform.python_implementation()} {platform.python_version()}"
     return Environment(
-        python="" if path is None else python,
+        python="" if path is None else python or here,
         packages=() if path is None else find_packages(path),
         system=_find_system(),
         architecture=os.uname().machine,

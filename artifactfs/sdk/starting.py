@@ -9,19 +9,22 @@ import atexit
 import os
 import socket
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from artifactfs._version import __version__
 from artifactfs.errors import AlreadyExistsError, ArtifactFSError, NotFoundError, UsageError
 from artifactfs.mount.environment import RUN_VARIABLE
 from artifactfs.repository import changes
-from artifactfs.runs.events import Circumstances, check_run_id
+from artifactfs.runs.events import Circumstances, check_run_id, is_run_id
 from artifactfs.runs.history import RunLog
+from artifactfs.runs.interpreter import find_interpreter
 from artifactfs.runs.machine import choose_variables, describe_environment
 from artifactfs.runs.markers import add_marker, settle_marked
 from artifactfs.runs.processes import describe_process
 from artifactfs.runs.secrets import Masker
 from artifactfs.runs.workingcopy import find_git
+from artifactfs.sdk.joining import join_run
 from artifactfs.sdk.run import Run, find_exit_code
 from artifactfs.sdk.workspace import find_user, find_workspace
 
@@ -52,7 +55,8 @@ def init(  # noqa: PLR0913 (what users know)
 
     Recorded are host, user, process, command line, working directory, git commit, software and hardware, and a few
     environment variables; what looks like a secret is masked in all of it, and in `config`. In a program that
-    `artifactfs run` started, the run is that one, which goes on when this program ends.
+    `artifactfs run` started, the run is that one, which goes on when this program ends. It gets what is given here and
+    was not on the command line; what was given there stays, and a warning names what differs.
 
     Args:
         name: for people.
@@ -90,16 +94,20 @@ def init(  # noqa: PLR0913 (what users know)
         }
     )
     values = given["config"]
-    joined = os.environ.get(RUN_VARIABLE)
-    if joined and id is None:
-        return _join(workspace, joined, values)
+    outer = os.environ.get(RUN_VARIABLE, "")
+    if outer and id is None:
+        with suppress(NotFoundError):  # a run of another repository: this one is of its own
+            return join_run(workspace, workspace.runs.get_run(outer), given)
     settle_marked(workspace.runs, workspace.repository.state_directory)
     circumstances = describe_circumstances(workspace.runs, masker, command=sys.orig_argv, path=sys.path)
     found = None if id is None else _find(workspace.runs, check_run_id(id), wanted)
     if found is not None:
         number, lease_ns = found.id, _resume(workspace, found, circumstances, values)
     else:
-        started = workspace.runs.start(author=workspace.author, run=id, circumstances=circumstances, **given)
+        parent = outer if is_run_id(outer) else ""
+        started = workspace.runs.start(
+            author=workspace.author, run=id, circumstances=circumstances, parent=parent, **given
+        )
         number, lease_ns = started.run, started.lease_ns
     return _take(workspace, number, lease_ns)
 
@@ -130,14 +138,20 @@ def describe_circumstances(
         runs: where that is stored.
         masker: of the environment of this process.
         command: the command line, with the program.
-        path: where Python looks for packages; None when the process is no Python program.
+        path: where Python looks for packages; None finds out by the command line which Python that is, if any.
         pid: the process; None is this one.
 
     Raises:
         StorageFullError, ArtifactFSError: it could not be stored.
     """
     directory = _find_directory()
-    environment = describe_environment(os.environ, release=__version__, path=path)
+    found = find_interpreter(command, os.environ, directory) if path is None and command else None
+    environment = describe_environment(
+        os.environ,
+        release=__version__,
+        path=path if found is None else found.path,
+        python="" if found is None else found.python,
+    )
     arguments = [word[:ARGUMENT_MAX] for word in masker.mask_arguments(_as_unicode(command)[:ARGUMENTS_MAX])]
     variables = choose_variables(os.environ)
     return Circumstances(
@@ -184,14 +198,6 @@ def _find(runs: RunLog, run: str, wanted: str) -> RunState | None:
         msg = f"there is a run {run} already"
         raise AlreadyExistsError(msg, hint='init(id=..., resume="allow") goes on with it', subject=run)
     return found
-
-
-def _join(workspace: Workspace, run: str, config: dict[str, Any]) -> Run:
-    state = workspace.runs.get_run(run)
-    if config:
-        workspace.runs.configure(run, config)
-        state = workspace.runs.get_run(run)
-    return Run(workspace, state, lease_ns=None)
 
 
 def _finish_at_exit(run: Run) -> Callable[[], None]:
