@@ -12,6 +12,7 @@ from artifactfs.paths import parse_ref
 from .completing import complete_ref
 from .options import Command
 from .output import write_bytes
+from .running import note_read
 from .session import current_session
 
 CHUNK: Final = 1 << 20
@@ -23,9 +24,13 @@ def command(ref: str) -> None:
     """Print a file of a version on standard output, verified; or one of a staging directory, as it is now."""
     from artifactfs.repository.viewing import view
 
-    with current_session().open_repository() as repository:
+    session = current_session()
+    with session.open_repository() as repository:
         parsed = parse_ref(ref)
-        with closing(view(repository, parsed).open_file(parsed.path)) as file:
+        viewed = view(repository, parsed)
+        with closing(viewed.open_file(parsed.path)) as file:
+            if viewed.staging is None:
+                note_read(session, repository, viewed.ref, path=parsed.path, size=file.size)
             offset = 0
             while data := file.read_at(offset, CHUNK):
                 write_bytes(data)

@@ -6,6 +6,7 @@ Threading: the main thread.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -89,27 +90,41 @@ def in_run(repository: Repository, options: CommitOptions) -> CommitOptions:
     run = os.environ.get(RUN_VARIABLE)
     if not run:
         return options
+    from artifactfs.errors import NotFoundError
+    from artifactfs.runs.inputs import find_inputs
+
     from .runs import open_runs
 
-    inputs = open_runs(repository).get_run(run).inputs
-    return replace(options, run=run, inputs=tuple(dict.fromkeys((*inputs, *find_inputs(repository, run)))))
+    try:
+        inputs = find_inputs(repository.state_directory, open_runs(repository), run)
+    except NotFoundError:
+        inputs = ()  # a run of another repository: what it has read there has no name here
+    return replace(options, run=run, inputs=inputs)
 
 
-def note_output(repository: Repository, options: CommitOptions, result: CommitResult) -> None:
-    """Record the version among the outputs of the run in which it was committed, if it was."""
+def note_output(
+    repository: Repository, options: CommitOptions, result: CommitResult, *, inputs: Iterable[str] | None = None
+) -> None:
+    """Record the version among the outputs of the run in which it was committed, if it was, and what it is made from.
+
+    Args:
+        repository: where it is.
+        options: that it was committed with.
+        result: of the commit.
+        inputs: what this run made it from; None is all that the version states.
+    """
     if options.run is None:
         return
+    from artifactfs.errors import NotFoundError
+    from artifactfs.runs.inputs import note_inputs
+
     from .runs import open_runs
 
-    name = f"{result.collection.name}:{result.version.name}"
-    open_runs(repository).log(options.run, name, is_new=result.created)
-
-
-def find_inputs(repository: Repository, run: str) -> tuple[str, ...]:
-    """Return the versions that a run has entered in the mount so far."""
-    from artifactfs.repository import runviews
-
-    return runviews.find_inputs(repository.state_directory, run)
+    runs, name = open_runs(repository), f"{result.collection.name}:{result.version.name}"
+    stated = result.version.inputs if result.created else ()
+    with suppress(NotFoundError):  # see `in_run`
+        note_inputs(runs, options.run, stated if inputs is None else inputs)
+        runs.log(options.run, name, is_new=result.created)
 
 
 def parse_metadata(items: Sequence[str]) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def finish(name: str, id_: str, **more: Any) -> None:
     with session.open_repository() as repository:
         options = in_run(repository, options)
         result = contributing.finish(Drafts(repository), name, id_, options)
-        note_output(repository, options, result)
+        note_output(repository, options, result, inputs=options.inputs)
         _note_outputs(repository, options, Drafts(repository).get(name, id_), f"{name}:{result.version.name}")
     print_result(session, result, name=name, location=repository.location, options=options)
 

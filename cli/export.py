@@ -17,6 +17,7 @@ from .completing import complete_ref
 from .options import BytesPath, Command
 from .output import format_count, format_size, name_fields, print_json, write_bytes
 from .progress import show_progress
+from .running import note_read
 from .session import Session, current_session
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ def command(
     with session.open_repository() as repository:
         parsed = parse_ref(ref)
         viewed = view(repository, parsed)
+        if viewed.staging is None:
+            viewed.get_placed(parsed.path)
+            note_read(session, repository, viewed.ref, path=parsed.path)
         kind = compress or guess_compression(output)
         with (
             _open_output(output) as raw,

@@ -16,6 +16,7 @@ from .completing import complete_ref
 from .options import BytesPath, Command, lock_option
 from .output import format_count, format_size, name_fields, print_json, print_path
 from .progress import show_progress
+from .running import note_read
 from .session import Session, current_session
 
 if TYPE_CHECKING:
@@ -125,6 +126,8 @@ def _copy(
     target = _default_target(f"{collection.name}:{version.name}", ref.path) if dest is None else dest
     if dest is not None and not isinstance(entry, DirectoryEntry) and os.path.isdir(dest):
         target = os.path.join(dest, entry.name)  # as cp(1) does
+    size = None if isinstance(entry, DirectoryEntry) else getattr(entry, "size", 0)
+    note_read(session, repository, f"{collection.name}:{version.name}", path=ref.path, size=size)
     with show_progress(session, f"get {collection.name}:{version.name}") as progress:
         return target, checkout(
             repository,

@@ -180,10 +180,5 @@ def iter_looked(state_directory: str, run: str) -> Iterator[LookedUp]:
         return
 
 
-def find_inputs(state_directory: str, run: str) -> tuple[str, ...]:
-    """Return the versions that a run has entered so far, each `NAME:vN`, in order."""
-    return tuple(dict.fromkeys(found.artifact for found in iter_looked(state_directory, run)))
-
-
 def _folder(state_directory: str, run: str) -> str:
     return os.path.join(state_directory, FOLDER, run)

@@ -242,7 +242,8 @@ class Artifact(RelatedArtifact):
     ) -> str:
         """Write the version to a local directory, and return where that is.
 
-        A directory that holds the same already (by names, sizes and times) is left as it is.
+        A directory that holds the same already (by names, sizes and times) is left as it is. In a program of
+        `artifactfs run` the version is an input of the run.
 
         Args:
             root: the directory, missing or empty; `./artifacts/NAME:vN` by default.
@@ -257,10 +258,9 @@ class Artifact(RelatedArtifact):
             StorageFullError, AccessDeniedError: the system refused; the same call goes on later.
         """
         version = self.get_version("download")
-        target = self._default_root(root)
-        download_version(
-            self.get_workspace(), version, os.fsencode(target), prefix=parse_path(path_prefix or ""), replace=replace
-        )
+        target, prefix = self._default_root(root), parse_path(path_prefix or "")
+        self._note_read(prefix)
+        download_version(self.get_workspace(), version, os.fsencode(target), prefix=prefix, replace=replace)
         return target
 
     def verify(self, root: str | os.PathLike[str] | None = None) -> None:
@@ -387,12 +387,22 @@ class Artifact(RelatedArtifact):
         if removed:
             repository.append(self._name, lambda state: changes.remove_aliases(state, aliases=removed), run=run)
 
+    def _note_read(self, path: bytes) -> None:
+        """Record what the run, if there is one, reads: a file with its size, or that a directory was entered."""
+        workspace = self.get_workspace()
+        if workspace.run is None or self.get_version("read").run == workspace.run:
+            return
+        entry = workspace.trees.find_entry(self.get_version("read").root, path)
+        size = None if isinstance(entry, DirectoryEntry) else getattr(entry, "size", 0)
+        workspace.note_read(self.name, path, size)
+
     def _default_root(self, root: str | os.PathLike[str] | None) -> str:
         return os.path.join(".", "artifacts", self.name) if root is None else os.fspath(root)
 
     def _fetch(self, path: bytes, root: str | None) -> str:
         target = os.fsencode(self._default_root(root))
         placed = os.path.join(target, path) if path else target
+        self._note_read(path)
         download_entry(self.get_workspace(), self.get_version("download"), placed, path=path)
         return os.fsdecode(placed)
 

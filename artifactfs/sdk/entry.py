@@ -94,7 +94,7 @@ class ArtifactEntry:
         return isinstance(self._entry, ReferenceEntry) and is_unverified(self._entry)
 
     def download(self, root: str | os.PathLike[str] | None = None) -> str:
-        """Write this entry below a local directory, under its path, and return where it is.
+        """Write this entry below a local directory, under its path, and return where it is; see `Artifact.download`.
 
         Args:
             root: the directory; `./artifacts/NAME:vN` by default.

@@ -66,5 +66,5 @@ class ArtifactFileSystem(VersionFileSystem):
         state_directory = self._workspace.repository.state_directory
         with self._guard:
             if self._notes is None:
-                self._notes = RunNotes(state_directory, self._run)
+                self._notes = RunNotes(state_directory, self._run, use=self._workspace.note_read)
             return self._notes

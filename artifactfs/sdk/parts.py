@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 def add_part(
     workspace: Workspace, artifact: Artifact, name: str, options: CommitOptions, expires: timedelta | None
-) -> None:
-    """Store what an artifact holds as a part of the draft `name`; the artifact takes no more changes then.
+) -> tuple[str, ...]:
+    """Store what an artifact holds as a part of the draft `name`, and return what that was made from, each `NAME:vN`.
+
+    The artifact takes no more changes then.
 
     Raises:
         ArtifactFSError: see `Run.upsert_artifact`.
@@ -55,6 +57,7 @@ def add_part(
         given,
     )
     artifact.seal_as_part(f"{artifact.collection}, {name!r}")
+    return options.inputs
 
 
 def finish_parts(workspace: Workspace, collection: str, name: str, options: CommitOptions) -> CommitResult:

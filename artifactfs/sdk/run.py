@@ -15,7 +15,7 @@ from artifactfs.errors import UsageError
 from artifactfs.repository import changes
 from artifactfs.repository.commit import CommitOptions
 from artifactfs.repository.put import put_plan
-from artifactfs.repository.runviews import find_inputs
+from artifactfs.runs.inputs import find_inputs
 from artifactfs.runs.markers import remove_marker
 from artifactfs.runs.secrets import Masker
 from artifactfs.sdk.artifact import Artifact
@@ -24,7 +24,7 @@ from artifactfs.sdk.parts import add_part, finish_parts
 from artifactfs.sdk.rundetails import RunDetails
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
 
     from artifactfs.repository.commit import CommitResult
@@ -143,7 +143,7 @@ class Run(RunDetails):
         self._check_running("contribute to an artifact")
         artifact = self._as_artifact(artifact_or_path, name, type)
         options = self._make_options(artifact, aliases, tags)
-        add_part(self._workspace, artifact, distributed_id or self.id, options, expires)
+        self._note_inputs(add_part(self._workspace, artifact, distributed_id or self.id, options, expires))
         return artifact
 
     def finish_artifact(
@@ -191,11 +191,11 @@ class Run(RunDetails):
         options = self._make_options(artifact, aliases, tags, message=message, ttl=ttl)
         result = finish_parts(self._workspace, artifact.collection, chosen, options)
         artifact.take_result(self._workspace, result)
-        self._note_output(artifact, result)
+        self._note_output(artifact, result, options.inputs)
         return artifact
 
     def use_artifact(self, artifact_or_name: Artifact | str, type: str | None = None) -> Artifact:  # noqa: A002
-        """Return a version, and record that this run reads it.
+        """Return a version, and record that this run reads it, unless this run has made it.
 
         Args:
             artifact_or_name: `NAME`, `NAME:vN` or `NAME:ALIAS`; or a logged artifact.
@@ -213,11 +213,8 @@ class Run(RunDetails):
         else:
             artifact = find_artifact(self._workspace, artifact_or_name)
         check_type(artifact, type)
-        with self._guard:
-            is_new = artifact.name not in self._inputs
-            self._inputs.append(artifact.name)
-        if is_new:
-            self._workspace.runs.use(self.id, artifact.name)
+        if artifact.get_version("use_artifact").run != self.id:
+            self._note_inputs([artifact.name])
         return artifact
 
     def used_artifacts(self) -> list[Artifact]:
@@ -291,8 +288,9 @@ class Run(RunDetails):
 
     def _find_inputs(self) -> tuple[str, ...]:
         """Return what was read so far, through the mount too when the run is that of `artifactfs run`."""
-        entered = find_inputs(self._workspace.repository.state_directory, self.id)
-        return tuple(dict.fromkeys((*self.inputs, *entered)))
+        if self._heartbeat is not None:
+            return tuple(self.inputs)
+        return find_inputs(self._workspace.repository.state_directory, self._workspace.runs, self.id)
 
     def _as_artifact(self, given: Artifact | str | os.PathLike[str], name: str | None, kind: str | None) -> Artifact:
         if isinstance(given, Artifact):
@@ -319,9 +317,23 @@ class Run(RunDetails):
         self._note_output(artifact, None)
         return artifact
 
-    def _note_output(self, artifact: Artifact, result: CommitResult | None) -> None:
+    def _note_inputs(self, names: Iterable[str]) -> None:
+        for name in names:
+            with self._guard:
+                if name in self._inputs or name in self._made:
+                    continue
+                self._inputs.append(name)
+            self._workspace.runs.use(self.id, name)
+
+    def _note_output(
+        self, artifact: Artifact, result: CommitResult | None, inputs: Sequence[str] | None = None
+    ) -> None:
+        """Record an output, and what it was made from: `inputs`, or what a new version states."""
+        stated = result.version.inputs if result is not None and result.created else ()
+        self._note_inputs(stated if inputs is None else inputs)
         with self._guard:
             self._outputs.append(artifact.name)
+            self._made |= {artifact.name} if result is not None and result.created else set()
         self._workspace.runs.log(self.id, artifact.name, is_new=result is not None and result.created)
 
 

@@ -10,17 +10,20 @@ import getpass
 import os
 import socket
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.blobstore.connecting import RemoteOptions
 from artifactfs.blobstore.locations import is_remote
 from artifactfs.credentials import find_references, find_remote_options
+from artifactfs.errors import ArtifactFSError
 from artifactfs.interop.lockfile import find_locked, read_lock
 from artifactfs.mount.environment import RUN_VARIABLE
 from artifactfs.places import PACKED_BELOW, find_author, find_packed_below, find_places, load_settings
 from artifactfs.repository.repository import open_repository
 from artifactfs.repository.trees import Trees
 from artifactfs.runs.history import RunLog
+from artifactfs.runs.inputs import note_read
 
 if TYPE_CHECKING:
     from artifactfs.interop.lockfile import Lock
@@ -65,6 +68,7 @@ class Workspace:
         self._guard = threading.Lock()
         self._repository: Repository | None = None
         self._pid = 0
+        self._recorded: set[tuple[str, str]] = set()
 
     @property
     def repository(self) -> Repository:
@@ -127,6 +131,17 @@ class Workspace:
         """What is recorded of runs."""
         repository = self.repository
         return RunLog(repository.store, clock=repository.clock, random=os.urandom, host=socket.gethostname())
+
+    def note_read(self, artifact: str, path: bytes = b"", size: int | None = None) -> None:
+        """Record that the run, if there is one, reads something of a version, `NAME:vN`; see `runs.inputs.note_read`.
+
+        What cannot be recorded does not keep the program from reading.
+        """
+        if self.run is None or (self.run, artifact) in self._recorded:
+            return
+        with suppress(ArtifactFSError, OSError):
+            if not note_read(self.repository.state_directory, self.runs, self.run, artifact, path=path, size=size):
+                self._recorded.add((self.run, artifact))  # the version is all that is recorded
 
     def close(self) -> None:
         """Release the repository; it is opened again when it is needed."""

@@ -1,0 +1,174 @@
+"""What a program of `artifactfs run` reads without a mount, what it makes a version of, and what it says of its run."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import artifactfs
+from artifactfs.sdk.recorded import RecordedRun
+
+CLI = [sys.executable, "-c", "from artifactfs_cli.main import main; main()"]
+
+
+@pytest.fixture(autouse=True)
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a repository with `data`: v0 and v1, each with the file `sub/top`."""
+    folder = tmp_path / "work"
+    (folder / "data/sub").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("ARTIFACTFS_REPO", str(tmp_path / "repository"))
+    for text in ("top", "other"):
+        (folder / "data/sub/top").write_text(text)
+        run("put", "data", "data/")
+    return folder
+
+
+def run(*arguments: str, code: int = 0, **environ: str) -> str:
+    done = subprocess.run(
+        [*CLI, *arguments], capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **environ}
+    )
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    return done.stdout + done.stderr
+
+
+def last_run() -> RecordedRun:
+    return next(artifactfs.Api().runs())
+
+
+READS = {
+    "cat": (["cat", "data:v0/sub/top"], ["sub/top"]),
+    "get": (["get", "data:v0", "copy"], []),
+    "get a file": (["get", "data:v0/sub/top", "copy"], ["sub/top"]),
+    "export": (["export", "data:v0", "--tar", "-o", "archive.tar"], []),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_commands_record_what_they_read(name: str) -> None:
+    arguments, files = READS[name]
+    run("run", "--", "sh", "-c", '"$@"; true', "-", *CLI, *arguments)
+    assert last_run().inputs == ("data:v0",)
+    assert [file.path for file in last_run().looked_up()] == files
+
+
+def test_commands_record_what_they_read_where_the_run_has_no_view() -> None:
+    run("run", "--", "env", f"ARTIFACTFS_STATE={os.path.abspath('elsewhere')}", *CLI, "cat", "data:v0/sub/top")
+    assert (last_run().inputs, last_run().looked_up()) == (("data:v0",), [])
+
+
+def python(text: str, *options: str, **environ: str) -> str:
+    return run("run", *options, "--", sys.executable, "-c", text, **environ)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import artifactfs; artifactfs.Api().artifact('data:v0').download()",
+        "import artifactfs; artifactfs.Api().artifact('data:v0').get_entry('sub/top').download()",
+        "import os, artifactfs\nif os.fork() == 0: artifactfs.Api().artifact('data:v0').download()\nelse: os.wait()",
+        "import fsspec; fsspec.open('artifact://data:v0/sub/top').open().read()",
+        "from artifactfs import *; a = Artifact('n'); a.add_reference('artifact://data:v0'); init().upsert_artifact(a)",
+    ],
+)
+def test_python_records_what_it_reads(text: str) -> None:
+    python(text)
+    assert last_run().inputs == ("data:v0",)
+
+
+def test_python_records_what_it_reads_where_the_run_has_no_view() -> None:
+    elsewhere = f"import os; os.environ['ARTIFACTFS_STATE'] = {os.path.abspath('elsewhere')!r}\n"
+    python(f"{elsewhere}import artifactfs; artifactfs.Api().artifact('data:v0').download()")
+    assert last_run().inputs == ("data:v0",)
+    python(f"{elsewhere}import fsspec; fsspec.open('artifact://data:v1/sub/top').open().read()")
+    assert last_run().inputs == ("data:v1",)
+
+
+def test_a_run_of_another_repository_keeps_nobody_from_working(tmp_path: Path) -> None:
+    other = str(tmp_path / "other")
+    script = 'A="$1"; shift; "$@" --repo "$A" put plants data/; "$@" --repo "$A" cat plants/sub/top'
+    run("run", "--", "sh", "-ec", script, "-", other, *CLI)
+    assert last_run().outputs == last_run().inputs == ()
+    with artifactfs.Api(other) as api:
+        assert api.artifact("plants").files()
+        assert list(api.runs()) == []
+    python(f"import artifactfs; artifactfs.init(repository={other!r}, name='there').finish()")
+    with artifactfs.Api(other) as api:
+        (there,) = api.runs()
+    assert (there.name, there.parent) == ("there", last_run().id)
+
+
+def test_what_a_run_takes_over_is_an_input_and_what_it_has_made_is_none() -> None:
+    script = '"$@" put a artifact://data:v0/sub; "$@" put b artifact://a:v0; "$@" cat a/sub/top; "$@" put c data/'
+    run("run", "--", "sh", "-ec", script, "-", *CLI)
+    found = last_run()
+    assert (found.inputs, found.outputs) == (("data:v0",), ("a:v0", "b:v0", "c:v0"))
+    edges = json.loads(run("lineage", "--json", "b:v0"))["edges"]
+    pairs = {(edge["from"], edge["to"]) for edge in edges}
+    assert pairs == {("data:v0", found.id), (found.id, "b:v0"), ("a:v0", "b:v0"), (found.id, "a:v0")}
+    text = (
+        "import artifactfs\nwith artifactfs.init() as run:\n"
+        " made = run.log_artifact('data', 'own'); run.use_artifact('own'); made.download()\n"
+        " run.log_artifact('data', 'more'); print(run.inputs)"
+    )
+    assert "[]" in python(text)
+    assert (last_run().inputs, last_run().outputs) == ((), ("own:v0", "more:v0"))
+    assert artifactfs.Api().artifact("more").ancestors() == [last_run()]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_the_base_of_what_a_run_makes_is_an_input(again: bool) -> None:
+    run("stage", "data:v0")
+    script = '"$@" commit data' + ('; "$@" commit data' if again else "")
+    run("run", "--", "sh", "-ec", script, "-", *CLI)
+    found = last_run()
+    assert (found.inputs, found.outputs) == (("data:v0",), ("data:v2", "data:v3") if again else ("data:v2",))
+    assert [node["id"] for node in json.loads(run("lineage", "--json", "--up", found.id))["nodes"]] == [
+        found.id,
+        "data:v0",
+    ]
+    if again:
+        ancestors = [getattr(item, "name", "") for item in artifactfs.Api().artifact("data:v3").ancestors()]
+        assert sorted(ancestors) == ["", "data:v0", "data:v2"]
+    run("stage", "fresh")
+    run("run", "--", *CLI, "commit", "fresh")
+    assert last_run().inputs == ()
+
+
+GIVEN = "name='n', project='p', job_type='t', tags=['b', 'c'], notes='hm', config={'lr': 2, 'more': 1}"
+
+
+def test_init_completes_what_the_command_line_gave() -> None:
+    said = python(f"import artifactfs; artifactfs.init({GIVEN})")
+    found = last_run()
+    assert (found.name, found.project, found.job_type, found.tags) == ("n", "p", "t", ("b", "c"))
+    assert (found.notes, found.config, "Warning" in said) == ("hm", {"lr": 2, "more": 1}, False)
+    assert json.loads(run("lineage", "--json", found.id))["nodes"][0]["name"] == "n"
+
+
+def test_what_the_command_line_gave_stays_and_a_warning_says_so() -> None:
+    options = ["--name", "x", "--tag", "a", "--config", "lr=1", "--project", "p"]
+    said = python(f"import artifactfs; run = artifactfs.init({GIVEN}); print(run.name, run.config['lr'])", *options)
+    found = last_run()
+    assert (found.name, found.job_type, found.tags) == ("x", "t", ("a", "b", "c"))
+    assert (found.notes, found.config) == ("hm", {"lr": 1, "more": 1})
+    assert "UserWarning: name, config['lr'] given to init() differ" in said
+    assert "x 1" in said
+
+
+def test_the_python_of_the_program_and_its_packages_are_recorded() -> None:
+    python("pass")
+    environment = last_run().environment
+    assert environment is not None
+    assert environment.python == f"{platform.python_implementation()} {platform.python_version()}"
+    assert any(package.startswith("msgspec==") for package in environment.packages)
+    run("run", "--", "true")
+    environment = last_run().environment
+    assert environment is not None
+    assert (environment.python, environment.packages) == ("", ())
