@@ -12,6 +12,7 @@ from artifactfs.mount.described import mount_fields
 
 from .options import BytesPath, Command, lock_option
 from .output import print_json, print_path
+from .running import refuse_in_run
 from .session import Session, current_session
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def command(  # noqa: PLR0913 - one argument for each option
         _upgrade(session, os.fsdecode(mountpoint))
         return
     check_words(words)
+    refuse_in_run("mount")
     is_ahead = not foreground and not keep and descriptor is None
     with session.start_ahead("repository", is_wanted=is_ahead) as spare:
         from artifactfs.mount.beginning import MountOptions, mount

@@ -55,7 +55,14 @@ def command(  # noqa: PLR0913 - one argument for each option
     }
     try:
         path = None if lock is None else os.path.abspath(os.fsdecode(lock))
-        result = run_program(workspace, program, details=details, bind=not no_bind, lock=path)
+        result = run_program(
+            workspace,
+            program,
+            details=details,
+            bind=not no_bind,
+            lock=path,
+            tell_unseen=lambda places: session.warn(f"what is read below {', '.join(places)} is not recorded"),
+        )
     finally:
         workspace.close()
     if not result.mountpoint:

@@ -10,6 +10,7 @@ from artifactfs.paths import printable
 
 from .options import BytesPath, Command
 from .output import name_fields, print_json
+from .running import refuse_in_run
 from .session import current_session
 
 
@@ -21,6 +22,7 @@ def command(mountpoint: bytes, *, lazy: bool) -> None:
     from artifactfs.mount.api import unmount
 
     session = current_session()
+    refuse_in_run("unmount")
     unmount(session.places, os.fsdecode(mountpoint), lazy=lazy)
     if session.json:
         print_json(name_fields("unmounted", os.path.abspath(mountpoint)))

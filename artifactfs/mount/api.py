@@ -99,19 +99,6 @@ def find_path(places: Places, repository_id: str, *, collection: str, version: i
     return None
 
 
-def find_view(places: Places, repository_id: str, *, run: str) -> tuple[str, str] | None:
-    """Return the mount point of a mount that shows the view of a run, and the view's directory; None without one.
-
-    The view must have been begun. Only whole repositories served by the kernel transport show views.
-    """
-    for info in iter_mounts(places):
-        if (info.repository_id, info.kind, info.transport) == (repository_id, REPOSITORY, "kernel"):
-            path = os.path.join(info.mountpoint, f"@run-{run}")
-            if os.path.isdir(path):
-                return info.mountpoint, path
-    return None
-
-
 def find_staging_path(places: Places, repository_id: str, *, collection: str, name: str) -> str | None:
     """Return where a staging directory can be seen and written, or None when no mount is up."""
     key = StagingKey(repository_id, collection, name)

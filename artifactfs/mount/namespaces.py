@@ -1,4 +1,4 @@
-"""A program that sees a directory in the place of a mount, and nobody else does: a mount namespace of its own.
+"""A program that sees directories in the place of mounts, and nobody else does: a mount namespace of its own.
 
 Used by whoever runs programs in the view of a run. Threading: `enter` is called in a forked child, before exec.
 
@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from artifactfs.mount.syscalls import bind_mount, may_mount, mount_filesystem, unshare
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CLONE_NEWNS: Final = 0x0002_0000
 CLONE_NEWUSER: Final = 0x1000_0000
@@ -19,10 +22,17 @@ MS_REC: Final = 16384
 MS_SLAVE: Final = 1 << 19
 
 
-def enter(source: str, target: str) -> None:
-    """Show `source` at `target` to this process and its children alone.
+def enter(shown: Sequence[tuple[str, str]], *, main: str) -> list[str]:
+    """Show directories at other places, in order, to this process and its children alone.
 
     Mounts that others make later are still seen. Who may not mount gets a user namespace, in which he keeps his number.
+
+    Args:
+        shown: pairs of a directory and the mount point over which it is bound.
+        main: the mount point without which it is an error.
+
+    Returns:
+        The mount points over which nothing could be bound.
 
     Raises:
         OSError: it is not allowed here; the process may be in new namespaces nevertheless.
@@ -37,4 +47,12 @@ def enter(source: str, target: str) -> None:
         Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
         Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
     mount_filesystem("none", "/", "none", MS_REC | MS_SLAVE, "")
-    bind_mount(source, target)
+    failed = []
+    for source, target in shown:
+        try:
+            bind_mount(source, target)
+        except OSError:
+            if target == main:
+                raise
+            failed.append(target)
+    return failed

@@ -26,7 +26,7 @@ from artifactfs.mount.mountinfo import find_mount, read_mounts
 from artifactfs.mount.mountpoint import clear_dead, detach, is_dead
 from artifactfs.mount.options import MountInfo, Places
 from artifactfs.mount.orders import REPOSITORY, STAGING, Order
-from artifactfs.mount.outside import do_outside, find_outside
+from artifactfs.mount.outside import check_outside, do_outside, find_outside
 from artifactfs.mount.registry import is_served, iter_live, prepare_folders, slot_for, staging_mountpoint
 from artifactfs.mount.spare import Spare
 from artifactfs.mount.syscalls import bind_mount, may_mount
@@ -235,6 +235,7 @@ def release(places: Places, key: StagingKey) -> None:
 
 
 def _release_outside(places: Places, key: StagingKey, outside: int) -> None:
+    check_outside(outside)
     own = key.own_mountpoint(places)
     if find_mount(own) is not None:
         detach(own, lazy=False)

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from artifactfs.errors import AccessDeniedError, ArtifactFSError, MountError, SourceNotFoundError
 from artifactfs.interop.lockfile import check_lock, read_lock
-from artifactfs.mount.api import find_view, iter_mounts
+from artifactfs.mount.api import iter_mounts
 from artifactfs.mount.environment import RUN_VARIABLE
 from artifactfs.mount.namespaces import enter
+from artifactfs.mount.run_mounts import RunMounts, find_run_mounts
 from artifactfs.repository.runviews import begin_view, hold_view
+from artifactfs.runs.events import is_run_id
 from artifactfs.runs.inputs import close_view, record_files, record_inputs
 from artifactfs.runs.lease import Heartbeat
 from artifactfs.runs.markers import add_marker, remove_marker
@@ -78,6 +80,7 @@ def run_program(
     details: Mapping[str, Any],
     bind: bool = True,
     lock: str | None = None,
+    tell_unseen: Callable[[Sequence[str]], None] = lambda _: None,
 ) -> ProgramResult:
     """Run a program as a run, and return how it ended.
 
@@ -87,6 +90,7 @@ def run_program(
         details: what the run is given: name, job_type, project, notes, tags, config.
         bind: show the view in the place of the mount, where that is allowed.
         lock: path of a lock file: the program sees its versions only, in the mount and through Python.
+        tell_unseen: is told, before the program starts, below which mount points of artifactfs nothing is recorded.
 
     Raises:
         SourceNotFoundError, AccessDeniedError: there is no such program; the run is recorded as failed.
@@ -99,13 +103,15 @@ def run_program(
     masker = Masker(os.environ)
     circumstances = describe_circumstances(runs, masker, command=command, path=None)
     given = masker.mask_details(details)
-    started = runs.start(author=workspace.author, circumstances=circumstances, **given)
+    outer = os.environ.get(RUN_VARIABLE, "")
+    parent = outer if is_run_id(outer) else ""
+    started = runs.start(author=workspace.author, circumstances=circumstances, parent=parent, **given)
     add_marker(repository.state_directory, started.run)
     begin_view(repository, started.run, locked=locked)
     held = hold_view(repository.state_directory, started.run)
     ended = _Ended(127)
     try:
-        ended = _run(workspace, started, command, bind=bind, lock=lock)
+        ended = _run(workspace, started, command, bind=bind, lock=lock, tell_unseen=tell_unseen)
     finally:
         with suppress(ArtifactFSError):  # the record of what was read must not hide how the program ended
             record_inputs(repository.state_directory, runs, started.run)
@@ -128,19 +134,34 @@ def _leave(workspace: Workspace, run: str, ended: _Ended, held: int) -> None:
         remove_marker(state_directory, run)
 
 
-def _run(workspace: Workspace, started: Started, command: Sequence[str], *, bind: bool, lock: str | None) -> _Ended:
+def _run(
+    workspace: Workspace,
+    started: Started,
+    command: Sequence[str],
+    *,
+    bind: bool,
+    lock: str | None,
+    tell_unseen: Callable[[Sequence[str]], None],
+) -> _Ended:
     repository = workspace.repository
-    found = find_view(workspace.places, repository.id, run=started.run)
+    found = find_run_mounts(workspace.places, repository.id, run=started.run)
     environ = {**os.environ, RUN_VARIABLE: started.run}
     if lock is not None:
         environ[LOCK_VARIABLE] = lock
-    if found is not None:
-        environ[MOUNT_VARIABLE] = found[1]
+    if found.main:
+        environ[MOUNT_VARIABLE] = found.view
         adopt_orphans()
     old = signal.pthread_sigmask(signal.SIG_BLOCK, {*PASSED_ON, signal.SIGCHLD})
     try:
-        process = _start(command, environ, found if bind else None, old, must_bind=lock is not None)
-        namespace = find_mount_namespace(process.pid) if found is not None else 0
+        if bind and found.main:
+            process = _start(command, environ, found, old, must_bind=lock is not None, tell_unseen=tell_unseen)
+        else:
+            others = [mountpoint for _, mountpoint in found.shown if mountpoint != found.main]
+            unseen = [*others, *found.unseen]
+            if unseen:
+                tell_unseen(unseen)
+            process = _popen(command, environ, lambda: _unblock(old))
+        namespace = find_mount_namespace(process.pid) if found.main else 0
 
         def renew() -> int:
             record_inputs(repository.state_directory, workspace.runs, started.run)
@@ -150,14 +171,14 @@ def _run(workspace: Workspace, started: Started, command: Sequence[str], *, bind
         heartbeat.start()
         try:
             code = _wait(process)
-            goes_on = found is not None and _leaves_some()
+            goes_on = bool(found.main) and _leaves_some()
             if goes_on:  # servers of mounts that it has started are no part of the run
                 goes_on = bool(find_members(f"{RUN_VARIABLE}={started.run}", namespace=namespace))
         finally:
             heartbeat.stop()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
-    return _Ended(code, "" if found is None else found[0], namespace, goes_on)
+    return _Ended(code, found.main, namespace, goes_on)
 
 
 def _leaves_some() -> bool:
@@ -189,26 +210,33 @@ def _read_lock(workspace: Workspace, path: str | None) -> Locked | None:
 def _start(
     command: Sequence[str],
     environ: dict[str, str],
-    view: tuple[str, str] | None,
+    mounts: RunMounts,
     mask: set[Any],
     *,
     must_bind: bool,
+    tell_unseen: Callable[[Sequence[str]], None],
 ) -> subprocess.Popen[bytes]:
-    def prepare() -> None:
-        if view is not None:
-            enter(view[1], view[0])
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    """Start a program that sees the view of the run in the place of the mounts, or is told of it if that cannot be."""
 
-    if view is not None:
-        inside = {**environ, MOUNT_VARIABLE: view[0]}
-        try:
-            return _popen(command, inside, prepare)
-        except subprocess.SubprocessError as error:
-            if must_bind:
-                msg = f"the locked view cannot be shown at {view[0]}, which shows everything"
-                raise MountError(msg, hint="--no-bind, and a program that reads where ARTIFACTFS_MOUNT says") from error
-        view = None  # it is not allowed here: the program is told of the directory
-    return _popen(command, environ, prepare)
+    def prepare() -> None:
+        for mountpoint in enter(mounts.shown, main=mounts.main):
+            os.write(2, f"artifactfs: what is read below {mountpoint} is not recorded\n".encode(errors="replace"))
+        _unblock(mask)
+
+    if mounts.unseen:
+        tell_unseen(mounts.unseen)
+    try:
+        return _popen(command, {**environ, MOUNT_VARIABLE: mounts.main}, prepare)
+    except subprocess.SubprocessError as error:
+        if must_bind:
+            msg = f"the locked view cannot be shown at {mounts.main}, which shows everything"
+            raise MountError(msg, hint="--no-bind, and a program that reads where ARTIFACTFS_MOUNT says") from error
+    tell_unseen([mountpoint for _, mountpoint in mounts.shown])
+    return _popen(command, environ, lambda: _unblock(mask))
+
+
+def _unblock(mask: set[Any]) -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _popen(command: Sequence[str], environ: dict[str, str], prepare: Callable[[], None]) -> subprocess.Popen[bytes]:

@@ -2,6 +2,7 @@
 
     /@run-<run id>/animals/latest -> v1
     /@run-<run id>/animals/v1/images/cat.png
+    /@run-<run id>/@run-<id of a run that was begun in it>/animals/latest -> v2
 
 Directories and links of a view have nodes of their own; files have the nodes that they have everywhere, so their pages
 are in the kernel's cache once. Listings are sent without attributes: so the first use of a name is one LOOKUP, which is
@@ -105,6 +106,8 @@ class RunViews:
         base = self._find_base(parent)
         if isinstance(base, DirectoryNode):
             return self._find_in_version(parent, base, name)
+        if base is None and name.startswith(NAME_PREFIX):
+            return self.find_root(name)  # a run that was begun in this one, which sees nothing but its view
         found = self._get_view(parent.view).catalogue.lookup(parent.base, name)
         return self._encode(parent.view, found, b"", validity=FOREVER)
 
