@@ -12,7 +12,7 @@ from artifactfs.paths import parse_ref
 from .completing import complete_ref
 from .options import Command
 from .output import write_bytes
-from .running import note_read
+from .running import note_read, pin_ref
 from .session import current_session
 
 CHUNK: Final = 1 << 20
@@ -26,7 +26,7 @@ def command(ref: str) -> None:
 
     session = current_session()
     with session.open_repository() as repository:
-        parsed = parse_ref(ref)
+        parsed = pin_ref(repository, parse_ref(ref))
         viewed = view(repository, parsed)
         with closing(viewed.open_file(parsed.path)) as file:
             if viewed.staging is None:

@@ -17,7 +17,7 @@ from .completing import complete_ref
 from .options import BytesPath, Command
 from .output import format_count, format_size, name_fields, print_json, write_bytes
 from .progress import show_progress
-from .running import note_read
+from .running import note_read, pin_ref
 from .session import Session, current_session
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def command(
     session = current_session()
     _check_output(session, output)
     with session.open_repository() as repository:
-        parsed = parse_ref(ref)
+        parsed = pin_ref(repository, parse_ref(ref))
         viewed = view(repository, parsed)
         if viewed.staging is None:
             viewed.get_placed(parsed.path)

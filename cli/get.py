@@ -16,7 +16,7 @@ from .completing import complete_ref
 from .options import BytesPath, Command, lock_option
 from .output import format_count, format_size, name_fields, print_json, print_path
 from .progress import show_progress
-from .running import note_read
+from .running import note_read, pin_ref
 from .session import Session, current_session
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _find_wanted(repository: Repository, ref: str | None, lock: bytes | None) ->
         msg = "say what to copy"
         raise UsageError(msg, hint="artifactfs get NAME, or --lock FILE")
     if lock is None:
-        return [parse_ref(ref or "")]
+        return [pin_ref(repository, parse_ref(ref or ""))]
     from artifactfs.interop.lockfile import check_lock, read_lock
 
     found = read_lock(lock)

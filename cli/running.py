@@ -12,6 +12,7 @@ from artifactfs.errors import ArtifactFSError, UsageError
 from artifactfs.mount.environment import RUN_VARIABLE
 
 if TYPE_CHECKING:
+    from artifactfs.paths import Ref
     from artifactfs.repository.repository import Repository
 
     from .session import Session
@@ -35,6 +36,16 @@ def note_read(
         inputs.note_read(repository.state_directory, open_runs(repository), run, artifact, path=path, size=size)
     except ArtifactFSError as error:
         session.warn(f"that the run reads {artifact} is not recorded: {error.message}")
+
+
+def pin_ref(repository: Repository, ref: Ref) -> Ref:
+    """Return a reference as the run, if this is in one, means it: its aliases stay while it runs."""
+    run = os.environ.get(RUN_VARIABLE)
+    if not run:
+        return ref
+    from artifactfs.repository import runviews
+
+    return runviews.pin_ref(repository, ref, run)
 
 
 def refuse_in_run(doing: str) -> None:

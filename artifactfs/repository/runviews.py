@@ -19,7 +19,7 @@ import fcntl
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -31,6 +31,7 @@ from artifactfs.repository.locked import Locked
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from artifactfs.paths import Ref
     from artifactfs.repository.repository import Repository
 
 FOLDER: Final = "views"
@@ -127,6 +128,20 @@ def find_pins(state_directory: str, run: str) -> _Pins | None:
             return msgspec.json.decode(file.read(), type=_Pins)
     except (OSError, msgspec.MsgspecError):
         return None
+
+
+def pin_ref(repository: Repository, ref: Ref, run: str) -> Ref:
+    """Return a reference by the number that its alias had when a run began, if the run has a view here.
+
+    An alias that leads to what the run itself has made is taken as it is now.
+    """
+    pins = find_pins(repository.state_directory, run) if ref.alias is not None and is_run_name(run) else None
+    number = (pins or {}).get(ref.collection, {}).get(ref.alias or "")
+    if number is None:
+        return ref
+    collection = repository.find_collection(ref.collection)
+    now = None if collection is None else collection.versions.get(collection.aliases.get(ref.alias or "", -1))
+    return ref if now is not None and now.run == run else replace(ref, selector=f"v{number}")
 
 
 def find_locked(state_directory: str, run: str) -> Locked | None:

@@ -21,6 +21,7 @@ from artifactfs.interop.lockfile import find_locked, read_lock
 from artifactfs.mount.environment import RUN_VARIABLE
 from artifactfs.places import PACKED_BELOW, find_author, find_packed_below, find_places, load_settings
 from artifactfs.repository.repository import open_repository
+from artifactfs.repository.runviews import pin_ref
 from artifactfs.repository.trees import Trees
 from artifactfs.runs.history import RunLog
 from artifactfs.runs.inputs import note_read
@@ -99,14 +100,14 @@ class Workspace:
         return find_references(os.environ, load_settings(os.environ), cache=self.places.cache)
 
     def resolve(self, ref: Ref) -> tuple[Collection, Version]:
-        """Return the collection and the version that a reference names, or that the lock says it names.
+        """Return the collection and the version that a reference names, or that the lock or the run says it names.
 
         Raises:
             ArtifactFSError: see `Repository.resolve`; or there is a lock that has it not, or cannot be kept.
         """
         repository = self.repository
         if self._lock is None or self._lock.repository != repository.id:
-            return repository.resolve(ref)
+            return repository.resolve(ref if self.run is None else pin_ref(repository, ref, self.run))
         return find_locked(repository, self._lock.find(ref))
 
     @property

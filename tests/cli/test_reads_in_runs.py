@@ -172,3 +172,20 @@ def test_the_python_of_the_program_and_its_packages_are_recorded() -> None:
     environment = last_run().environment
     assert environment is not None
     assert (environment.python, environment.packages) == ("", ())
+
+
+def test_aliases_stay_in_a_run_but_for_those_of_what_it_has_made() -> None:
+    cat, put = '"$@" cat data/sub/top; ', '"$@" put data data/; '
+    outside = "env -u ARTIFACTFS_RUN "
+    script = f"echo new > data/sub/top; {outside}{put}{cat}{outside}{cat} echo own > data/sub/top; {put}{cat}"
+    printed = run("run", "--quiet", "--", "sh", "-ec", script, "-", *CLI).splitlines()
+    assert [line for line in printed if line in ("othernew", "own", "new")] == ["othernew", "own"]
+    assert last_run().inputs == ("data:v1",)
+    text = f"""
+import artifactfs, subprocess
+before = artifactfs.Api().artifact("data").name
+subprocess.run({["env", "-u", "ARTIFACTFS_RUN", *CLI, "put", "data", "data/"]!r}, check=True)
+print(before, artifactfs.Api().artifact("data:latest").name)
+"""
+    assert "data:v3 data:v3" in python(text)
+    assert artifactfs.Api().artifact("data").name == "data:v4"
