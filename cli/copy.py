@@ -14,6 +14,7 @@ from .completing import complete_ref
 from .options import Command
 from .output import format_count, format_size, print_json, version_fields
 from .progress import show_progress
+from .running import note_read, pin_ref
 from .session import Session, current_session
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def _copy_all(
 ) -> list[CopyResult]:
     from artifactfs.repository.copy import CopyOptions, copy_version
 
-    ref = parse_ref(text)
+    ref = pin_ref(source, parse_ref(text))
     if ref.path:
         msg = f"{text} names an entry, and versions are copied whole"
         raise UsageError(msg, hint="leave the path out", subject=text)
@@ -74,6 +75,7 @@ def _copy_all(
     versions = [collection.versions[number] for number in sorted(collection.versions)] if all_versions else [chosen]
     for version in versions:
         shown = f"{collection.name}:{version.name}"
+        note_read(session, source, shown)
         with show_progress(session, f"copy {shown}") as progress:
             result = copy_version(source, other, (collection, version), options, progress=progress)
         results.append(result)

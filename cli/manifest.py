@@ -13,6 +13,7 @@ from .completing import complete_name, complete_ref
 from .options import BytesPath, Command, Group
 from .output import format_count, print_json
 from .progress import show_progress
+from .running import note_read, pin_ref
 from .session import current_session
 
 if TYPE_CHECKING:
@@ -112,11 +113,12 @@ def _make(session: Session, repository: Repository, ref: str) -> Manifest:
     from artifactfs.errors import UsageError
     from artifactfs.interop.wandbmanifest import make_manifest
 
-    parsed = parse_ref(ref)
+    parsed = pin_ref(repository, parse_ref(ref))
     if parsed.path:
         msg = f"{ref!r} names a path, and a manifest is of a whole version"
         raise UsageError(msg, subject=ref)
-    _, version = repository.resolve(parsed)
+    collection, version = repository.resolve(parsed)
+    note_read(session, repository, f"{collection.name}:{version.name}")
     with show_progress(session, f"read {ref}") as progress:
         if progress is None:
             return make_manifest(repository, version.root)

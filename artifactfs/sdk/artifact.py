@@ -231,6 +231,8 @@ class Artifact(RelatedArtifact):
         if found is None:
             msg = f"no mount shows {self.name}"
             raise UsageError(msg, hint="run `artifactfs mount DIRECTORY`, or use download()", subject=self.name)
+        if not view:  # what is read there is not seen
+            self._note_read(b"")
         return found
 
     def download(

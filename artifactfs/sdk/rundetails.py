@@ -107,9 +107,9 @@ class RunDetails:
         return self._record.user
 
     @property
-    def parent(self) -> str | None:
-        """The id of the run in a program of which it was begun; None for none."""
-        return self._record.parent or None
+    def parent(self) -> str:
+        """The id of the run in a program of which it was begun; empty for none."""
+        return self._record.parent
 
     @property
     def circumstances(self) -> Circumstances:

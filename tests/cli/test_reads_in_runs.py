@@ -46,6 +46,8 @@ READS = {
     "cat": (["cat", "data:v0/sub/top"], ["sub/top"]),
     "get": (["get", "data:v0", "copy"], []),
     "get a file": (["get", "data:v0/sub/top", "copy"], ["sub/top"]),
+    "copy": (["copy", "data:v0", "other"], []),
+    "manifest": (["manifest", "export", "data:v0"], []),
     "export": (["export", "data:v0", "--tar", "-o", "archive.tar"], []),
 }
 

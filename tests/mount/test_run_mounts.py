@@ -165,3 +165,10 @@ def test_who_may_not_mount_is_told_to_stage_before_the_run(mounted: Path) -> Non
     done = run_cli("run", "--", *without, *CLI, "--yes", "discard", "data", code=2)
     assert "cannot start or end a staging directory" in done.stderr
     run_cli("--yes", "discard", "data")
+
+
+def test_the_path_of_an_artifact_in_a_mount_without_views_is_recorded(work: Path, tmp_path: Path) -> None:
+    text = "import artifactfs; print(open(artifactfs.Api().artifact('data:v0').path + '/top').read())"
+    with mounting(tmp_path / "fuse", "--transport", "fusepy"):
+        assert run_cli("run", "--name", "path", "--", sys.executable, "-c", text).stdout == "top\n"
+    assert named_run("path").inputs == ("data:v0",)
