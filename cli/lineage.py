@@ -48,6 +48,7 @@ def command(
     """
     from artifactfs.errors import UsageError
     from artifactfs.runs.described import lineage_fields
+    from artifactfs.runs.events import is_run_id
     from artifactfs.runs.lineage import open_lineage
     from artifactfs.runs.selecting import find_start
 
@@ -64,6 +65,7 @@ def command(
             return
         with open_lineage(repository, runs) as lineage:
             start = find_start(repository, runs, lineage, name)
+            children = runs.get_run(start).children if is_run_id(start) else ()
             wanted: list[Direction] = [*(["up"] if up or not down else []), *(["down"] if down or not up else [])]  # type: ignore[list-item]
             limit = None if openlineage else SHOWN
             found = [(each, lineage.find(start, each, depth=depth, limit=limit)) for each in wanted]
@@ -79,6 +81,8 @@ def command(
     else:
         for line in _format_tree(start, found):
             click.echo(line)
+        for child in children:
+            click.echo(f"  began run {child}")
 
 
 def _draw(start: str, parts: list[Neighbourhood], *, as_svg: bool, is_clustered: bool) -> None:

@@ -119,7 +119,8 @@ class Configured(_Event, frozen=True, tag="configured"):
     """Configuration values are added to those that there are, or take their place.
 
     The rest is what a run is given that had none of it: a text counts if the run has none yet, and tags are added.
-    `child` is the id of a run that a program of this one has begun.
+    `child` is the id of a run that a program of this one has begun; `environment` is as in Circumstances, and takes its
+    place.
     """
 
     config: dict[str, Any]
@@ -129,6 +130,7 @@ class Configured(_Event, frozen=True, tag="configured"):
     notes: str = ""
     tags: tuple[str, ...] = ()
     child: str = ""
+    environment: str = ""
 
 
 class Alive(_Event, frozen=True, tag="alive"):

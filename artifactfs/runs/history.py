@@ -155,19 +155,24 @@ class RunLog:
         self._note(state.id, now_ns)
         return lease_ns
 
-    def configure(self, run: str, config: dict[str, Any], *, tags: tuple[str, ...] = (), **texts: str) -> None:
+    def configure(
+        self, run: str, config: dict[str, Any], *, tags: tuple[str, ...] = (), environment: str = "", **texts: str
+    ) -> None:
         """Record more of a run's configuration, or what it was not given when it began. Secrets must be masked.
 
         Args:
             run: its id.
             config: JSON values by key.
             tags: words.
+            environment: digest of the software and hardware that takes the place of what was recorded; "" of none.
             texts: `name`, `job_type`, `project` or `notes` of a run that has none.
 
         Raises:
             UsageError: a value has no JSON form.
         """
-        self._append(Configured(run, self._clock.now_ns(), config, tags=tags, **texts), first=2)
+        self._append(
+            Configured(run, self._clock.now_ns(), config, tags=tags, environment=environment, **texts), first=2
+        )
 
     def renew(self, run: str, *, started_ns: int) -> int:
         """Record that a run is alive, and return its new lease."""

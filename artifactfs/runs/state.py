@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from msgspec import structs
+
 from artifactfs.runs.events import (
     Alive,
     Circumstances,
@@ -122,10 +124,15 @@ def fold_events(
     status, is_marked = _find_status(end, last.circumstances.process, has_ended)
     if status == "running" and now_ns > _find_lease_end(started, events):
         status, is_marked = "lost", False
+    circumstances = started.circumstances
     config, tags = dict(started.config), dict.fromkeys(started.tags)
     texts = {name: getattr(started, name) for name in GIVEN}
     for event in events:
+        if isinstance(event, Resumed):
+            circumstances = event.circumstances
         if isinstance(event, Configured):
+            if event.environment:
+                circumstances = structs.replace(circumstances, environment=event.environment)
             config |= event.config
             tags |= dict.fromkeys(event.tags)
             texts = {name: text or getattr(event, name) for name, text in texts.items()}
@@ -145,7 +152,7 @@ def fold_events(
         made=tuple(dict.fromkeys(event.artifact for event in events if isinstance(event, Logged) and event.is_new)),
         parent=started.parent,
         children=tuple(event.child for event in events if isinstance(event, Configured) and event.child),
-        circumstances=last.circumstances,
+        circumstances=circumstances,
         is_marked=is_marked,
     )
 

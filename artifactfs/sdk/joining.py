@@ -5,10 +5,15 @@ Used by `starting`. Threading: functions without state.
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
 from typing import TYPE_CHECKING, Any, Final
 
+from artifactfs._version import __version__
+from artifactfs.errors import ArtifactFSError
 from artifactfs.runs.events import Started
+from artifactfs.runs.machine import describe_environment
 from artifactfs.runs.state import GIVEN
 from artifactfs.sdk.run import Run
 
@@ -45,10 +50,22 @@ def join_run(workspace: Workspace, state: RunState, given: Mapping[str, Any]) ->
     if differing:
         text = f"{', '.join(differing)} given to init() differ from what the run {state.id} has, which stays"
         warnings.warn(text, UserWarning, stacklevel=_CALLERS)
-    if config or tags or texts:
-        workspace.runs.configure(state.id, config, tags=tags, **texts)
+    environment = _find_environment(workspace, state)
+    if config or tags or texts or environment:
+        workspace.runs.configure(state.id, config, tags=tags, environment=environment, **texts)
         state = workspace.runs.get_run(state.id)
     return Run(workspace, state, lease_ns=None)
+
+
+def _find_environment(workspace: Workspace, state: RunState) -> str:
+    """Return the digest of what this program runs with, if the command line did not say which Python that is."""
+    runs, digest = workspace.runs, state.circumstances.environment
+    try:
+        if digest and runs.get_environment(digest).python:
+            return ""
+    except ArtifactFSError:
+        return ""  # damaged: that is told to whoever looks at it
+    return runs.keep_environment(describe_environment(os.environ, release=__version__, path=sys.path))
 
 
 def _find_fixed(workspace: Workspace, run: str) -> dict[str, Any]:

@@ -174,6 +174,11 @@ def test_the_python_of_the_program_and_its_packages_are_recorded() -> None:
     environment = last_run().environment
     assert environment is not None
     assert (environment.python, environment.packages) == ("", ())
+    run("run", "--", "sh", "-c", f"{sys.executable} -c 'import artifactfs; artifactfs.init()'")
+    environment = last_run().environment
+    assert environment is not None
+    assert environment.python.endswith(platform.python_version())
+    assert any(package.startswith("msgspec==") for package in environment.packages)
 
 
 def test_aliases_stay_in_a_run_but_for_those_of_what_it_has_made() -> None:

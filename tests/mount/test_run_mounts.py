@@ -120,6 +120,7 @@ def test_a_run_in_a_run_is_a_run_of_its_own(mounted: Path, options: list[str]) -
     )
     assert [file.path for file in inner.looked_up()] == [file.path for file in outer.looked_up()] == ["top"]
     assert f"in run {outer.id}" in run_cli("lineage", "deep:v0").stdout
+    assert f"  began run {inner.id}" in run_cli("lineage", "outer").stdout.splitlines()
     assert f"children:    {inner.id}" in run_cli("runs", "outer").stdout
     assert f"parent:      {outer.id}" in run_cli("runs", "inner").stdout
     assert [line.split()[0] for line in run_cli("runs", "--parent", "outer").stdout.splitlines()] == [inner.id]
