@@ -150,10 +150,11 @@ def _run(
         environ[LOCK_VARIABLE] = lock
     if found.main:
         environ[MOUNT_VARIABLE] = found.view
+    if found.shown:
         adopt_orphans()
     old = signal.pthread_sigmask(signal.SIG_BLOCK, {*PASSED_ON, signal.SIGCHLD})
     try:
-        if bind and found.main:
+        if bind and found.shown:
             process = _start(command, environ, found, old, must_bind=lock is not None, tell_unseen=tell_unseen)
         else:
             others = [mountpoint for _, mountpoint in found.shown if mountpoint != found.main]
@@ -161,7 +162,7 @@ def _run(
             if unseen:
                 tell_unseen(unseen)
             process = _popen(command, environ, lambda: _unblock(old))
-        namespace = find_mount_namespace(process.pid) if found.main else 0
+        namespace = find_mount_namespace(process.pid) if found.shown else 0
 
         def renew() -> int:
             record_inputs(repository.state_directory, workspace.runs, started.run)
@@ -171,14 +172,14 @@ def _run(
         heartbeat.start()
         try:
             code = _wait(process)
-            goes_on = bool(found.main) and _leaves_some()
+            goes_on = bool(found.shown) and _leaves_some()
             if goes_on:  # servers of mounts that it has started are no part of the run
                 goes_on = bool(find_members(f"{RUN_VARIABLE}={started.run}", namespace=namespace))
         finally:
             heartbeat.stop()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
-    return _Ended(code, found.main, namespace, goes_on)
+    return _Ended(code, found.shown[-1][1] if found.shown else "", namespace, goes_on)
 
 
 def _leaves_some() -> bool:
@@ -226,10 +227,10 @@ def _start(
     if mounts.unseen:
         tell_unseen(mounts.unseen)
     try:
-        return _popen(command, {**environ, MOUNT_VARIABLE: mounts.main}, prepare)
+        return _popen(command, {**environ, **({MOUNT_VARIABLE: mounts.main} if mounts.main else {})}, prepare)
     except subprocess.SubprocessError as error:
         if must_bind:
-            msg = f"the locked view cannot be shown at {mounts.main}, which shows everything"
+            msg = f"the locked view cannot be shown at {mounts.shown[-1][1]}, which shows everything"
             raise MountError(msg, hint="--no-bind, and a program that reads where ARTIFACTFS_MOUNT says") from error
     tell_unseen([mountpoint for _, mountpoint in mounts.shown])
     return _popen(command, environ, lambda: _unblock(mask))

@@ -53,8 +53,30 @@ def test_a_second_mount_and_that_of_one_version_are_recorded(mounted: Path, tmp_
     assert named_run("after").inputs == ()
 
 
+def test_a_version_that_libfuse_serves_is_covered_by_a_view_of_the_whole(mounted: Path, tmp_path: Path) -> None:
+    with mounting(tmp_path / "one", "--artifact", "data:v0", "--transport", "fusepy") as one:
+        done = run_cli("run", "--name", "one", "--", *read(one / "top", mounted / "data/v1/top"))
+        assert (named_run("one").inputs, "recorded" in done.stderr) == (("data:v0", "data:v1"), False)
+
+
+def test_a_mount_of_one_version_alone_is_recorded_also_of_a_run_in_a_run(work: Path, tmp_path: Path) -> None:
+    text = "import os, sys; print(sorted(os.listdir(sys.argv[1])), os.environ.get('ARTIFACTFS_MOUNT'), os.getxattr("
+    text += "sys.argv[1], 'user.artifactfs.version'), os.listdir(sys.argv[1] + '/.view/shard-0-of-1'))"
+    with mounting(tmp_path / "one", "--artifact", "data:v0", "--transport", "kernel") as one:
+        done = run_cli("run", "--name", "outer", "--", sys.executable, "-c", text, str(one))
+        assert done.stdout == "['top'] None b'data:v0' ['top']\n"
+        assert (named_run("outer").inputs, "recorded" in done.stderr) == (("data:v0",), False)
+        run_cli("run", "--name", "above", "--", *nested(*read(one / "top")))
+        assert [file.path for file in named_run("inner").looked_up()] == ["top"]
+        assert (named_run("inner").inputs, named_run("above").inputs) == (("data:v0",), ())
+        run_cli("run", "--name", "missing", "--", "sh", "-c", f"cat {one}/@run-x {one}/nothing; true")
+        assert not (one / f"@run-{named_run('inner').id}").exists()
+        done = run_cli("run", "--no-bind", "--", "true")
+        assert f"what is read below {one} is not recorded" in done.stderr
+
+
 def test_what_cannot_be_recorded_is_told_before_the_program_starts(work: Path, tmp_path: Path) -> None:
-    with mounting(tmp_path / "one", "--artifact", "data:v0") as one:
+    with mounting(tmp_path / "one", "--artifact", "data:v0", "--transport", "fusepy") as one:
         done = run_cli("run", "--", "sh", "-c", "echo begins >&2")
         assert done.stderr.splitlines()[:2] == [f"artifactfs: what is read below {one} is not recorded", "begins"]
 

@@ -134,6 +134,9 @@ def _make_source(served: Served, repository: Repository, epoch: Epoch, stack: Ex
         source = IndexSource(
             repository, nodes, view=view, details=view, root=root, owner=owner, catalogue=FOREVER,
             holding=stack.pop_all(),
+            open_view=None if served.root is not None else lambda pins, locked: CatalogueView(
+                repository, epoch, staging=NoStaging(), frozen=pins, shows_new=True, locked=locked
+            ),
         )  # fmt: skip
         source.has_xattrs = served.root is None
         return source

@@ -102,6 +102,7 @@ class IndexSource:
                 owner=owner,
                 state_directory=repository.state_directory,
                 open_catalogue=open_view,
+                root=root,
             )
             holding.callback(self._views.close)
 
@@ -109,7 +110,10 @@ class IndexSource:
         """Return the `fuse_entry_out` of a name."""
         record = self._find_record(parent)
         if isinstance(record, DirectoryNode):
-            return self._directories.find_entry(record, name) or self._find_hidden(parent, name)
+            found_here = self._directories.find_entry(record, name)
+            if found_here is None and parent == ROOT_NODE and self._views is not None and name.startswith(NAME_PREFIX):
+                return self._views.find_root(name)
+            return found_here or self._find_hidden(parent, name)
         if self._views is not None:
             if isinstance(record, ViewNode):
                 return self._views.find_entry(record, name)

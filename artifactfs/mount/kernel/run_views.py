@@ -4,6 +4,9 @@
     /@run-<run id>/animals/v1/images/cat.png
     /@run-<run id>/@run-<id of a run that was begun in it>/animals/latest -> v2
 
+In a view there are views again, for runs that are begun in it and see nothing else. A mount of one version has
+`/@run-<run id>/images/cat.png`.
+
 Directories and links of a view have nodes of their own; files have the nodes that they have everywhere, so their pages
 are in the kernel's cache once. Listings are sent without attributes: so the first use of a name is one LOOKUP, which is
 noted, and later uses are none, because names in versions are kept for ever. Aliases are as the run pinned them. A view
@@ -75,6 +78,7 @@ class RunViews:
         owner: of everything.
         state_directory: where runs say that they have a view.
         open_catalogue: makes the catalogue of a view, given the pinned aliases and all that may be seen.
+        root: the version that is mounted, of which a view then shows no more; None for a whole repository.
     """
 
     def __init__(
@@ -85,12 +89,14 @@ class RunViews:
         owner: Owner,
         state_directory: str,
         open_catalogue: Callable[[dict[str, dict[str, int]], Locked | None], CatalogueView],
+        root: DirectoryNode | None = None,
     ) -> None:
         self._nodes = nodes
         self._directories = directories
         self._owner = owner
         self._state_directory = state_directory
         self._open_catalogue = open_catalogue
+        self._root = root
         self._views: LRUCache[str, _View] = LRUCache(KEPT_VIEWS)
 
     def find_root(self, name: bytes) -> bytes:
@@ -98,7 +104,7 @@ class RunViews:
         run = name[len(NAME_PREFIX) :].decode("ascii", "replace")
         if not is_run_name(run) or find_pins(self._state_directory, run) is None:
             return _NO_VIEW
-        found = self._get_view(run).catalogue.getattr(ROOT_NODE)
+        found = self._get_view(run).catalogue.getattr(ROOT_NODE) if self._root is None else self._root.attributes
         return self._encode(run, found, b"", validity=_ROOT)
 
     def find_entry(self, parent: ViewNode, name: bytes) -> bytes | memoryview:
@@ -107,7 +113,7 @@ class RunViews:
         if isinstance(base, DirectoryNode):
             return self._find_in_version(parent, base, name)
         if base is None and name.startswith(NAME_PREFIX):
-            return self.find_root(name)  # a run that was begun in this one, which sees nothing but its view
+            return self.find_root(name)
         found = self._get_view(parent.view).catalogue.lookup(parent.base, name)
         return self._encode(parent.view, found, b"", validity=FOREVER)
 
@@ -147,6 +153,8 @@ class RunViews:
 
     def _find_in_version(self, parent: ViewNode, base: DirectoryNode, name: bytes) -> bytes | memoryview:
         entry = self._directories.find_entry(base, name)
+        if entry is None and self._root is not None and not parent.path and name.startswith(NAME_PREFIX):
+            return self.find_root(name)
         if entry is None:
             hidden = self._get_view(parent.view).catalogue.find_hidden(parent.base, name)
             return NO_ENTRY if hidden is None else self._encode(parent.view, hidden, b"", validity=FOREVER)
