@@ -50,6 +50,9 @@ class DiskReads(Protocol):
     def has_root(self, path: str) -> bool:
         """Return whether the directory of the store itself is still there."""
 
+    def has_file(self, path: str) -> bool:
+        """Return whether there is a file in a directory, or below it."""
+
 
 class DiskWrites(Protocol):
     """Changing."""
@@ -219,6 +222,19 @@ class SystemDisk:
                 return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
         except (FileNotFoundError, NotADirectoryError):
             return []
+
+    def has_file(self, path: str) -> bool:
+        """Return whether there is a file in a directory, or below it. Reads no more than it must."""
+        directories = []
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if not entry.is_dir(follow_symlinks=False):
+                        return True
+                    directories.append(entry.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return any(map(self.has_file, directories))
 
     def create_file(self, path: str, chunks: Iterable[bytes | memoryview]) -> int:
         """Make a new file with these bytes and return its size."""

@@ -119,7 +119,7 @@ class LocalStore:
     def iter_children(self, prefix: str) -> Iterator[str]:
         """Yield each name that directly follows `prefix` in some key."""
         for name, is_directory in self._list(prefix):
-            if not is_directory or any(True for _ in self.iter_keys(f"{prefix}{name}/")):
+            if not is_directory or self.disk.has_file(self.path(f"{prefix}{name}")):
                 yield name
 
     def find_stamp(self, prefix: str) -> int | None:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from artifactfs.blobstore.packs import PackPlace
     from artifactfs.blobstore.verifying import ReadableFile as ReadableFile  # noqa: PLC0414 (handed on to vfs)
     from artifactfs.clock import Clock
+    from artifactfs.errors import IntegrityError
     from artifactfs.model import Collection, Placement, Version
     from artifactfs.paths import Ref
     from artifactfs.reference.references import References
@@ -166,6 +167,10 @@ class Repository:
         One whose log is damaged is among them: `get_collection` then says what is wrong.
         """
         return self._states.names()
+
+    def look_at_collections(self) -> list[tuple[str, Collection | IntegrityError]]:
+        """Return all collections that exist, in order of names, with their state, or what is wrong with their log."""
+        return self._states.look_at_all()
 
     def find_collection(self, name: str) -> Collection | None:
         """Return the present state of a collection, or None when it does not exist.

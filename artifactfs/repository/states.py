@@ -8,7 +8,7 @@ Threading: may be shared by threads, not by forked processes.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from artifactfs.blobstore.keys import COLLECTIONS_PREFIX
 from artifactfs.errors import IntegrityError, InvalidNameError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from artifactfs.repository.records import Body, Record
     from artifactfs.repository.witness import Witness
 
+Result = TypeVar("Result")
 COLLECTIONS_AT_ONCE: Final = 16
 """How many are looked at together where each look waits for a network."""
 
@@ -70,8 +71,13 @@ class States:
 
     def names(self) -> list[str]:
         """Return the names of all collections that exist or cannot be read, in order."""
+        return [name for name, _ in self.look_at_all()]
+
+    def look_at_all(self) -> list[tuple[str, Collection | IntegrityError]]:
+        """Return all collections that exist or cannot be read, in order of names, with their state or what is wrong."""
         names = sorted(self._store.iter_children(COLLECTIONS_PREFIX))
-        return [name for name, is_listed in zip(names, self._map(self._is_listed, names), strict=True) if is_listed]
+        found = zip(names, self._map(self._look, names), strict=True)
+        return [(name, state) for name, state in found if state is not None]
 
     def load(self, name: str) -> Collection:
         """Return the present state of a collection; see `Repository.load_state`."""
@@ -120,7 +126,7 @@ class States:
         """Look again at whatever is asked for next, also where the poll interval has not passed."""
         self._polling.clear()
 
-    def _map(self, function: Callable[[str], bool], names: list[str]) -> list[bool]:
+    def _map(self, function: Callable[[str], Result], names: list[str]) -> list[Result]:
         if not self._is_remote or len(names) < 2:
             return [function(name) for name in names]
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 (costs local commands 8 ms)
@@ -128,13 +134,14 @@ class States:
         with ThreadPoolExecutor(COLLECTIONS_AT_ONCE, "look") as threads:
             return list(threads.map(function, names))
 
-    def _is_listed(self, name: str) -> bool:
+    def _look(self, name: str) -> Collection | IntegrityError | None:
         try:
-            return self.load(name).exists
+            state = self.load(name)
         except InvalidNameError:
-            return False
-        except IntegrityError:
-            return True
+            return None
+        except IntegrityError as error:
+            return error
+        return state if state.exists else None
 
     def _find_known(self, name: str) -> Collection | None:
         known = self._known.get(name)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from importlib.resources import files
 from posixpath import dirname, join, normpath
 from typing import Final
+
+from artifactfs.serve.assets import read_text
 
 MODULES: Final = {
     "": "catalogue",
@@ -24,23 +25,27 @@ MODULES: Final = {
     "machine": "machine",
 }
 """The module of a page below `pages`, by the first part of its address, as in `app.js`."""
-ALL: Final = ("server",)
-ANSWERS: Final = {"": ("collections?limit=1000",)}
-"""What is asked of the API, for every page and for single ones."""
+ADOPTING: Final = "adopt.js"
+"""What a page needs that comes drawn."""
+ANSWERS: Final = {"c": ("server",), "v": ("server",), "machine": ("server",)}
+"""What single pages ask of the API, whatever they show."""
 
 _IMPORT: Final = re.compile(r'^import [^;]*? from "([./\w]+)";$', re.MULTILINE)
 
 
 @cache
-def find_links(first: str, *, has_query: bool) -> str:
+def find_links(first: str, *, is_made: bool) -> str:
     """Return the Link header of pages whose addresses begin with this part; "" when there is no such page.
 
-    An address with a query may want another answer than the page has without it.
+    Args:
+        first: the part.
+        is_made: whether what the page shows comes with it, drawn.
     """
     if first not in MODULES:
         return ""
-    modules = sorted(_imported("app.js") | _imported(f"pages/{MODULES[first]}.js"))
-    answers = ALL if has_query else ALL + ANSWERS.get(first, ())
+    page = ADOPTING if is_made else f"pages/{MODULES[first]}.js"
+    modules = sorted(_imported("app.js") | _imported(page))
+    answers = ANSWERS.get(first, ())
     return ", ".join(
         [f"</api/{answer}>; rel=preload; as=fetch; crossorigin" for answer in answers]
         + [f"</static/{module}>; rel=modulepreload" for module in modules]
@@ -56,6 +61,5 @@ def _imported(module: str) -> set[str]:
         if path in found:
             continue
         found.add(path)
-        text = (files("artifactfs.serve") / "static" / path).read_text("utf-8")
-        left += [normpath(join(dirname(path), other)) for other in _IMPORT.findall(text)]
+        left += [normpath(join(dirname(path), other)) for other in _IMPORT.findall(read_text(path))]
     return found

@@ -51,14 +51,18 @@ def fail(error: Exception) -> Response:
     if not isinstance(error, errors.ArtifactFSError):
         _log.error("an unexpected error", exc_info=error)
         return refuse(500, "an unexpected error; the log of the server has it", kind="Error")
-    status = next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
-    fields = {
-        "kind": type(error).__name__,
-        "message": clean(error.message),
-        "hint": clean(error.hint),
-        "subject": clean(error.subject),
-    }
-    return answer({"error": fields}, status=status)
+    return answer({"error": tell(error)}, status=find_status(error))
+
+
+def find_status(error: errors.ArtifactFSError) -> int:
+    """Return the status of an answer that tells of an error."""
+    return next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
+
+
+def tell(error: errors.ArtifactFSError) -> dict[str, str]:
+    """Return an error as members of a JSON object."""
+    fields = {"message": error.message, "hint": error.hint, "subject": error.subject}
+    return {"kind": type(error).__name__, **{name: clean(text) for name, text in fields.items()}}
 
 
 def clean(text: str) -> str:

@@ -8,7 +8,18 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from artifactfs.serve import catalogue, content, diffs, entries, history, lineage, machine, tarball, writing
+from artifactfs.serve import (
+    catalogue,
+    content,
+    diffs,
+    entries,
+    history,
+    lineage,
+    machine,
+    summaries,
+    tarball,
+    writing,
+)
 from artifactfs.serve.openapi import describe_api
 from artifactfs.serve.operations import Nothing, Operation
 from artifactfs.serve.previews import preview
@@ -31,12 +42,12 @@ def _get(path: str, function: Any, takes: Any, gives: Any, summary: str) -> Oper
 READING: Final = (
     _get("openapi.json", get_description, Nothing, dict[str, Any], "This description"),
     _get("server", catalogue.get_server, Nothing, catalogue.ServerFields, "The server"),
-    _get("collections", catalogue.list_collections, catalogue.Page, catalogue.Catalogue, "All collections"),
+    _get("collections", summaries.list_collections, summaries.CataloguePage, summaries.Catalogue, "Collections"),
     _get(
         "collections/{name}",
-        catalogue.get_collection,
-        catalogue.NameParameters,
-        catalogue.CollectionFields,
+        summaries.get_collection,
+        summaries.NameParameters,
+        summaries.CollectionFields,
         "One collection",
     ),
     _get(

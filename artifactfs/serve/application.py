@@ -5,7 +5,6 @@ Used by `server` and the tests. Threading: the event loop's; operations run in i
 
 from __future__ import annotations
 
-from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
 from starlette.applications import Starlette
@@ -19,12 +18,13 @@ from artifactfs.errors import ArtifactFSError
 from artifactfs.serve.ahead import find_links
 from artifactfs.serve.answers import answer, fail, refuse
 from artifactfs.serve.api import OPERATIONS
+from artifactfs.serve.assets import find_asset
 from artifactfs.serve.content import Sent, read_content
 from artifactfs.serve.guard import Access, Guard
+from artifactfs.serve.opening import find_policy, make_page
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from importlib.resources.abc import Traversable
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from artifactfs.serve.operations import Operation
 
 BODY_BYTES: Final = 1 << 20
-TYPES: Final = {"css": "text/css", "html": "text/html", "js": "text/javascript", "svg": "image/svg+xml"}
-INDEX: Final = "index.html"
 
 
 def make_application(context: Context, access: Access) -> ASGIApp:
@@ -52,7 +50,7 @@ def make_application(context: Context, access: Access) -> ASGIApp:
     handlers = {HTTPException: _answer_http_error, ArtifactFSError: _answer_error, Exception: _answer_error}
     application = Starlette(routes=routes, middleware=[Middleware(Guard, access)], exception_handlers=handlers)
     # Not a route: those have patterns that a name with a line's end does not match.
-    application.router.default = _answer_rest
+    application.router.default = _make_rest(context)
     return application
 
 
@@ -96,40 +94,42 @@ async def _read_body(request: Request) -> bytes:
     return body
 
 
-async def _answer_rest(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with the one page of the front end, which shows what the address says; below /api with an error."""
-    path, response = scope["path"], _read_asset(INDEX)
-    assert response is not None
-    if path == "/api" or path.startswith("/api/"):
-        response = refuse(
-            404, f"there is no {path}", kind="NotFoundError", hint="/api/openapi.json lists what there is"
-        )
-    elif scope["method"] not in ("GET", "HEAD"):
-        response = refuse(405, f"{scope['method']} is for addresses below /api", kind="UsageError")
-        response.headers["Allow"] = "GET, HEAD"
-    elif links := find_links(path.split("/")[1], has_query=bool(scope["query_string"])):
+def _make_rest(context: Context) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    async def answer_rest(scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with the one page of the front end, which shows what the address says; below /api with an error."""
+        path = scope["path"]
+        if path == "/api" or path.startswith("/api/"):
+            response = refuse(
+                404, f"there is no {path}", kind="NotFoundError", hint="/api/openapi.json lists what there is"
+            )
+        elif scope["method"] not in ("GET", "HEAD"):
+            response = refuse(405, f"{scope['method']} is for addresses below /api", kind="UsageError")
+            response.headers["Allow"] = "GET, HEAD"
+        else:
+            response = await run_in_threadpool(_answer_page, context, path, scope["query_string"])
+        await response(scope, receive, send)
+
+    return answer_rest
+
+
+def _answer_page(context: Context, path: str, query: bytes) -> Response:
+    page = make_page(context, path, query)
+    headers = {"Cache-Control": "no-cache", "Content-Security-Policy": find_policy()}
+    response = Response(page.html, page.status, headers, "text/html")
+    if links := find_links(path.split("/")[1], is_made=page.is_made):
         response.headers["Link"] = links
-    await response(scope, receive, send)
+    return response
 
 
 def _answer_static(request: Request) -> Response:
-    return _read_asset(request.path_params["path"]) or refuse(404, "there is no such file", kind="NotFoundError")
-
-
-def _read_asset(path: str) -> Response | None:
-    """Return a file of the front end; None when there is none. They are few, and all in one place."""
-    names = path.split("/")
-    place: Traversable = files("artifactfs.serve") / "static"
-    for name in names:
-        found = [child for child in place.iterdir() if child.name == name] if place.is_dir() else []
-        if not found:
-            return None
-        place = found[0]
-    suffix = path.rpartition(".")[2]
-    if not place.is_file() or suffix not in TYPES:
-        return None
+    asset = find_asset(request.path_params["path"])
+    if asset is None:
+        return refuse(404, "there is no such file", kind="NotFoundError")
     # Browsers ask again each time: a new release must not run with old files.
-    return Response(place.read_bytes(), headers={"Cache-Control": "no-cache"}, media_type=TYPES[suffix])
+    headers = {"Cache-Control": "no-cache", "ETag": asset.etag}
+    if request.headers.get("if-none-match") == asset.etag:
+        return Response(status_code=304, headers=headers)
+    return Response(asset.data, headers=headers, media_type=asset.media)
 
 
 def _answer_error(_: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""Collections, versions and runs: what there is, and what is known of each.
+"""Versions and runs: what there is, and what is known of each.
 
 Part of the API. Threading: functions without state.
 """
@@ -6,26 +6,23 @@ Part of the API. Threading: functions without state.
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Final, TypedDict
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 from msgspec import Meta, Struct
 
 from artifactfs._version import __version__
-from artifactfs.clock import format_time_ns
-from artifactfs.errors import ArtifactFSError, IntegrityError
+from artifactfs.errors import ArtifactFSError
 from artifactfs.paths import parse_ref
 from artifactfs.repository.described import VersionFields, version_fields
 from artifactfs.repository.find import find_versions
 from artifactfs.repository.past import find_before
 from artifactfs.runs.described import RunFields, run_fields
 from artifactfs.serve.operations import Limit, Nothing, Offset, Ref
+from artifactfs.serve.summaries import Name, name_version
 
 if TYPE_CHECKING:
-    from artifactfs.model import Collection, Version
     from artifactfs.serve.context import Context
 
-ALIASES_SHOWN: Final = 20
-Name = Annotated[str, Meta(min_length=1, max_length=128, description="The name of a collection.")]
 Query = Annotated[str, Meta(max_length=4096, description="In the language of `artifactfs find`; empty is all.")]
 
 
@@ -40,30 +37,6 @@ class ServerFields(TypedDict):
     csrf: str | None
 
 
-class CollectionFields(TypedDict):
-    """A collection: `size` and `files` are of its newest version, `problem` says why it cannot be read."""
-
-    collection: str
-    type: str
-    versions: int
-    latest: str | None
-    aliases: dict[str, str]
-    tags: list[str]
-    size: int
-    files: int
-    created: str | None
-    modified: str
-    problem: str
-
-
-class Catalogue(TypedDict):
-    """Collections in order of names."""
-
-    collections: list[CollectionFields]
-    total: int
-    versions: int
-
-
 class Versions(TypedDict):
     """Versions, and how many there are in all."""
 
@@ -73,9 +46,10 @@ class Versions(TypedDict):
 
 
 class Found(TypedDict):
-    """Versions for which a query holds; `is_cut` says that there are more."""
+    """A part of the versions for which a query holds; `is_cut` says that there are more."""
 
     versions: list[VersionFields]
+    offset: int
     is_cut: bool
 
 
@@ -113,6 +87,7 @@ class FindParameters(Struct, frozen=True, forbid_unknown_fields=True):
     """A query."""
 
     query: Query = ""
+    offset: Offset = 0
     limit: Limit = 200
 
 
@@ -122,12 +97,6 @@ class VersionsParameters(Struct, frozen=True, forbid_unknown_fields=True):
     name: Name
     offset: Offset = 0
     limit: Limit = 200
-
-
-class NameParameters(Struct, frozen=True, forbid_unknown_fields=True):
-    """A collection."""
-
-    name: Name
 
 
 class RefParameters(Struct, frozen=True, forbid_unknown_fields=True):
@@ -155,21 +124,6 @@ def get_server(context: Context, _: Nothing) -> ServerFields:
     }
 
 
-def list_collections(context: Context, page: Page) -> Catalogue:
-    """All collections, each with what its newest version has."""
-    found = [_summarize(context, name) for name in context.repository.collection_names()]
-    return {
-        "collections": found[page.offset : page.offset + page.limit],
-        "total": len(found),
-        "versions": sum(fields["versions"] for fields in found),
-    }
-
-
-def get_collection(context: Context, wanted: NameParameters) -> CollectionFields:
-    """One collection."""
-    return _describe(context.repository.get_collection(wanted.name))
-
-
 def list_versions(context: Context, wanted: VersionsParameters) -> Versions:
     """The versions of a collection, the newest first."""
     collection = context.repository.get_collection(wanted.name)
@@ -185,10 +139,10 @@ def list_versions(context: Context, wanted: VersionsParameters) -> Versions:
 def find(context: Context, wanted: FindParameters) -> Found:
     """The versions for which a query holds: `type=model and metadata.accuracy > 0.9`."""
     if not wanted.query.strip():
-        return {"versions": [], "is_cut": False}
+        return {"versions": [], "offset": wanted.offset, "is_cut": False}
     matching = find_versions(context.repository, wanted.query)
-    found = [version_fields(*pair) for pair in islice(matching, wanted.limit + 1)]
-    return {"versions": found[: wanted.limit], "is_cut": len(found) > wanted.limit}
+    found = [version_fields(*pair) for pair in islice(matching, wanted.offset, wanted.offset + wanted.limit + 1)]
+    return {"versions": found[: wanted.limit], "offset": wanted.offset, "is_cut": len(found) > wanted.limit}
 
 
 def get_version(context: Context, wanted: RefParameters) -> VersionDetail:
@@ -200,9 +154,9 @@ def get_version(context: Context, wanted: RefParameters) -> VersionDetail:
     return {
         "version": version_fields(collection, version),
         "run": _find_run(context, version.run),
-        "before": _name(collection, before),
-        "previous": _name(collection, collection.versions[numbers[at - 1]]) if at else None,
-        "next": _name(collection, collection.versions[numbers[at + 1]]) if at + 1 < len(numbers) else None,
+        "before": name_version(collection, before),
+        "previous": name_version(collection, collection.versions[numbers[at - 1]]) if at else None,
+        "next": name_version(collection, collection.versions[numbers[at + 1]]) if at + 1 < len(numbers) else None,
     }
 
 
@@ -215,53 +169,6 @@ def list_runs(context: Context, page: Page) -> Runs:
 def get_run(context: Context, wanted: RunParameters) -> RunDetail:
     """One run: its command, code, configuration, and what it read and made."""
     return {"run": run_fields(context.runs.find_run(wanted.run))}
-
-
-def _summarize(context: Context, name: str) -> CollectionFields:
-    try:
-        state = context.repository.load_state(name)
-    except IntegrityError as error:
-        return _describe_damaged(name, error)
-    return _describe(state)
-
-
-def _describe(collection: Collection) -> CollectionFields:
-    number = collection.aliases.get("latest", max(collection.versions, default=None))
-    newest = None if number is None else collection.versions.get(number)
-    aliases = sorted(collection.aliases.items(), key=lambda item: (item[0] != "latest", item[0]))
-    return {
-        "collection": collection.name,
-        "type": collection.type,
-        "versions": len(collection.versions),
-        "latest": _name(collection, newest),
-        "aliases": {alias: f"v{target}" for alias, target in aliases[:ALIASES_SHOWN]},
-        "tags": list(newest.tags) if newest else [],
-        "size": newest.root.size if newest else 0,
-        "files": newest.root.count if newest else 0,
-        "created": format_time_ns(newest.time_ns) if newest else None,
-        "modified": format_time_ns(collection.time_ns),
-        "problem": "",
-    }
-
-
-def _describe_damaged(name: str, error: IntegrityError) -> CollectionFields:
-    return {
-        "collection": name,
-        "type": "",
-        "versions": 0,
-        "latest": None,
-        "aliases": {},
-        "tags": [],
-        "size": 0,
-        "files": 0,
-        "created": None,
-        "modified": format_time_ns(0),
-        "problem": str(error),
-    }
-
-
-def _name(collection: Collection, version: Version | None) -> str | None:
-    return None if version is None else f"{collection.name}:{version.name}"
 
 
 def _find_run(context: Context, run: str | None) -> RunFields | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from artifactfs.repository.trees import Trees
     from artifactfs.runs.history import RunLog
     from artifactfs.runs.lineage import Lineage
+    from artifactfs.serve.looks import Looks
 
 REMEMBERED: Final = 64
 Value = TypeVar("Value")
@@ -55,6 +56,7 @@ class Context:
         cache: what was fetched and is kept; None when nothing says where.
         csrf: what a request that changes something must carry.
         may_write: whether anything may be changed.
+        looks: all collections as they are now.
         memo: answers that cost something.
     """
 
@@ -66,4 +68,5 @@ class Context:
     cache: DiskCache | None
     csrf: str
     may_write: bool
+    looks: Looks
     memo: Memo = field(default_factory=Memo)

@@ -22,6 +22,7 @@ from artifactfs.runs.lineage import open_lineage
 from artifactfs.serve.application import make_application
 from artifactfs.serve.context import Context
 from artifactfs.serve.guard import Access
+from artifactfs.serve.looks import Looks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -114,6 +115,7 @@ def open_context(
             cache=cache,
             csrf=secrets.token_urlsafe(TOKEN_BYTES),
             may_write=may_write,
+            looks=Looks(repository),
         )
 
 

@@ -19,9 +19,10 @@ from artifactfs.repository.commit import CommitOptions
 from artifactfs.repository.described import VersionFields, version_fields
 from artifactfs.repository.staged import expecting_base
 from artifactfs.repository.staging import StagingArea
-from artifactfs.serve.catalogue import Name, RefParameters
+from artifactfs.serve.catalogue import RefParameters
 from artifactfs.serve.machine import StagingRef, find_staging
 from artifactfs.serve.operations import Nothing, Ref
+from artifactfs.serve.summaries import Name
 
 if TYPE_CHECKING:
     from artifactfs.model import Collection, Version

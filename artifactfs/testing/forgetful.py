@@ -131,6 +131,10 @@ class ForgetfulDisk:
         files = [(name[len(prefix) :], False) for name in self._files if _parent(name) == path]
         return files + [(name[len(prefix) :], True) for name in self._directories if name and _parent(name) == path]
 
+    def has_file(self, path: str) -> bool:
+        """Return whether there is a file in a directory, or below it."""
+        return any(name.startswith(path + "/") for name in self._files)
+
     def create_file(self, path: str, chunks: Iterable[bytes | memoryview]) -> int:
         """Make a new file with these bytes and return its size."""
         self._step(needs_room=True)

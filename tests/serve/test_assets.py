@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import tomllib
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from artifactfs.serve.ahead import MODULES
-from artifactfs.serve.application import TYPES
+from artifactfs.serve.assets import TYPES
 from tests.serve.support import Client
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +49,8 @@ def test_the_page_and_its_files_are_served(client: Client) -> None:
     for address in re.findall(r"(?:src|href)=\"(/static/[^\"]+)\"", index.text):
         found = client.http.get(address)
         assert (found.status_code, found.headers["cache-control"]) == (200, "no-cache")
+        again = client.http.get(address, headers={"if-none-match": found.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
     for address in (
         "/static/",
         "/static/..%2fapi.py",
@@ -71,7 +75,21 @@ def test_a_page_comes_with_the_names_of_all_that_it_imports(client: Client) -> N
 
 
 def test_a_page_names_what_it_will_ask_of_the_api(client: Client) -> None:
-    asked = "</api/collections?limit=1000>; rel=preload; as=fetch; crossorigin"
-    assert asked in client.http.get("/").headers["link"]
+    asked = "</api/server>; rel=preload; as=fetch; crossorigin"
+    assert asked in client.http.get("/c/animals").headers["link"]
     assert asked not in client.http.get("/?q=type%3Dmodel").headers["link"]
+    drawn = client.http.get("/").headers["link"]
+    assert "/api/" not in drawn
+    assert "pages/" not in drawn
+    assert "</static/adopt.js>; rel=modulepreload" in drawn
     assert "link" not in client.http.get("/nothing/of/the/kind").headers
+
+
+def test_the_style_sheet_is_in_the_page_and_the_policy_names_it(client: Client) -> None:
+    page = client.http.get("/runs")
+    (sheet,) = re.findall(r"<style>(.*)</style>", page.text, re.DOTALL)
+    assert sheet == (STATIC / "style.css").read_text()
+    digest = base64.b64encode(hashlib.sha256(sheet.encode()).digest()).decode()
+    assert f"style-src 'self' 'sha256-{digest}';" in page.headers["content-security-policy"]
+    assert "unsafe" not in page.headers["content-security-policy"]
+    assert "sha256" not in client.http.get("/static/app.js").headers["content-security-policy"]

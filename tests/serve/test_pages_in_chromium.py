@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from artifactfs.paths import parse_ref
 from artifactfs.repository.staging import StagingArea
 from artifactfs.staging.marks import make_whiteout
 from tests.serve.browser import MISSING, Look, look, open_browser, serve, until
+from tests.serve.large import commit, make_root_of
 from tests.serve.support import HOSTILE_NAMES, Client, fill, open_client, open_one
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(MISSING), reason=MISSING), pytest.mark.timeout(180)]
@@ -90,6 +92,35 @@ def test_pages_in_the_dark_and_in_a_narrow_window(browser: Browser, address: str
     assert colour == ("rgb(13, 17, 23)" if way == "dark" else "rgb(255, 255, 255)")
 
 
+def test_the_catalogue_is_there_before_any_script_and_the_same_afterwards(browser: Browser, address: str) -> None:
+    with browser.new_context(java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(address)
+        rows = without_ages("\n".join(page.locator("tr.link").all_text_contents()))
+        expect(page.locator("tr.link", has_text="animals")).to_contain_text("best")
+    with look(browser, address) as seen:
+        page = seen.open("/")
+        until(page, "document.querySelector('time').title")
+        first = without_ages(page.locator("main > .page").inner_html())
+        assert without_ages("\n".join(page.locator("tr.link").all_text_contents())) == rows
+        page.get_by_role("link", name="Runs").click()
+        expect(page.locator("h1").first).to_have_text("Runs")
+        page.go_back()
+        expect(page.locator("h1").first).to_have_text("Catalogue")
+        assert without_ages(page.locator("main > .page").inner_html()) == first
+        page.get_by_role("link", name="last changed first").click()
+        page.wait_for_url(f"{seen.address}/?order=changed")
+        expect(page.locator("h2")).to_have_count(1)
+        expect(page.locator("h2")).to_have_text("last changed first")
+        seen.check()
+    assert len(rows.splitlines()) == 3
+
+
+def without_ages(text: str) -> str:
+    """Return text without what changes by the second."""
+    return re.sub(r"now|\d+ (?:second|minute)s? ago", "-", text)
+
+
 def test_what_was_asked_for_ahead_is_not_asked_for_again(seen: Look) -> None:
     for address in ("/", SHOWN["image"][0], SHOWN["lineage"][0], SHOWN["machine"][0]):
         page = seen.open(address)
@@ -97,7 +128,8 @@ def test_what_was_asked_for_ahead_is_not_asked_for_again(seen: Look) -> None:
         again = {name for name in names if names.count(name) > 1 and not name.endswith("icon.svg")}
         looked_at = {f"{seen.address}/api/mounts", f"{seen.address}/api/cache"}  # every two seconds
         assert again <= looked_at, address
-        assert sum("/api/server" in name for name in names) == 1
+        is_drawn = address in ("/", SHOWN["lineage"][0])
+        assert sum("/api/server" in name for name in names) == (0 if is_drawn else 1)
 
 
 def test_images_sound_and_code_are_really_there(seen: Look) -> None:
@@ -420,6 +452,28 @@ class TestWriting:
 
 def upper_of(client: Client) -> Path:
     return Path(os.fsdecode(client.get("staging/animals")["staging"]["upper"]))
+
+
+def test_the_history_is_turned_over_from_the_newest_to_the_oldest(browser: Browser, tmp_path: Path) -> None:
+    with open_one(tmp_path) as repository:
+        root = make_root_of(repository, 1)
+        for number in range(150):
+            commit(repository, f"c-{number:03}", root)
+    with serve(tmp_path) as url, look(browser, url) as seen:
+        page = seen.open("/history")
+        expect(page.locator("tr.link").first).to_contain_text("c-149")
+        page.get_by_role("link", name="oldest").click()
+        expect(page.locator("tr.link")).to_have_count(50)
+        expect(page.locator("tr.link").last).to_contain_text("c-000")
+        assert page.url.endswith("/history?offset=100")
+        page.get_by_role("link", name="newer").click()
+        expect(page.locator("tr.link")).to_have_count(100)
+        page = seen.open("/")
+        page.get_by_role("link", name="next").click()
+        expect(page.locator("tr.link")).to_have_count(50)
+        page = seen.open("/?q=type%3Ddataset")
+        expect(page.locator("tr.link")).to_have_count(150)
+        seen.check()
 
 
 def test_without_write_nothing_offers_to_change(seen: Look) -> None:

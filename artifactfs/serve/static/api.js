@@ -1,5 +1,6 @@
 // Asking the API. Paths of files are kept percent-encoded, byte by byte, since names need not be UTF-8.
 
+const NO_ANSWER = { message: "The server does not answer.", hint: "Is `artifactfs ui` still running?", kind: "" };
 let server = null;
 
 export class ApiError extends Error {
@@ -16,7 +17,7 @@ async function ask(address, options) {
   try {
     response = await fetch(address, options);
   } catch {
-    throw new ApiError(0, { message: "The server does not answer.", hint: "Is `artifactfs ui` still running?", kind: "" });
+    throw new ApiError(0, NO_ANSWER);
   }
   const found = await response.json();
   if (!response.ok) throw new ApiError(response.status, found.error);
@@ -33,6 +34,19 @@ export function query(parameters = {}) {
 
 export function get(path, parameters, signal) {
   return ask(`/api/${path}${query(parameters)}`, { signal });
+}
+
+/** Load a document that the server drew: a way into the page that runs nothing and that the policy allows. */
+export function load(address, type = "text/html") {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("GET", address);
+    request.responseType = "document";
+    request.overrideMimeType(type);
+    request.onload = () => (request.responseXML && (request.status === 200 || type === "text/html") ? resolve(request.responseXML) : reject(new Error("What the server drew cannot be shown.")));
+    request.onerror = () => reject(new ApiError(0, NO_ANSWER));
+    request.send();
+  });
 }
 
 /** Return what is known of the server; asked for once, whoever wants it first. */

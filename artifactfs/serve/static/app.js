@@ -1,6 +1,5 @@
 // The frame of all pages: which address shows which page, keys, and light and dark.
 
-import { getServer } from "./api.js";
 import { h, put, say, showError } from "./dom.js";
 
 const KEYS = [["/", "search"], ["g c", "catalogue"], ["g r", "runs"], ["g m", "this machine"], ["j k", "next and previous line"],
@@ -33,6 +32,13 @@ async function show() {
   const mine = ++turn, { pathname, search } = location;
   const [match, module, name] = ROUTES.map(([pattern, ...rest]) => [pattern.exec(pathname), ...rest]).find(([each]) => each) || [];
   const raw = match?.slice(1) || [];
+  const made = leave === null && !shown && main.querySelector(":scope > [data-made]"); // it came with the first answer
+  if (made) {
+    shown = name;
+    document.body.dataset.page = name;
+    (await import("./adopt.js")).adopt(made);
+    return;
+  }
   // A page may follow a change of the address by itself.
   if (match && leave?.follow && shown === name && leave.follow(raw, new URLSearchParams(search))) return;
   leave?.();
@@ -61,8 +67,7 @@ async function show() {
 
 /** Show the query of the address in the search box. */
 function putQuery() {
-  const field = document.getElementById("search");
-  if (field) field.value = new URLSearchParams(location.search).get("q") || "";
+  document.getElementById("search").value = new URLSearchParams(location.search).get("q") || "";
 }
 
 function applyTheme(theme) {
@@ -131,17 +136,11 @@ function onClick(event) {
   }
 }
 
-function makeTop(server) {
-  const search = h("input", { id: "search", type: "search", placeholder: "type=model and metadata.accuracy > 0.9", "aria-label": "Search, in the language of artifactfs find", autocomplete: "off", spellcheck: "false" });
-  const form = h("form", { role: "search", onsubmit: (event) => { event.preventDefault(); go(search.value.trim() ? `/?q=${encodeURIComponent(search.value.trim())}` : "/"); } }, search);
-  put(document.getElementById("top"),
-    h("a", { href: "/", class: "brand" }, h("img", { src: "/static/icon.svg", alt: "", width: 22, height: 22 }), "artifactfs"),
-    h("nav", { "aria-label": "Pages" }, h("a", { href: "/" }, "Catalogue"), h("a", { href: "/runs" }, "Runs"), h("a", { href: "/history" }, "History"), h("a", { href: "/machine" }, "This machine")),
-    form,
-    h("span", { class: "where", title: `${server.repository}\nartifactfs ${server.version}` }, server.repository.split("/").pop() || server.repository, server.may_write ? h("span", { class: "chip warn" }, "write") : null),
-    h("button", { class: "small", type: "button", title: "Light or dark (t)", "aria-label": "Light or dark", onclick: turnTheme }, "◐"),
-    h("button", { class: "small", type: "button", title: "Keys (?)", "aria-label": "Keys", onclick: showKeys }, "?"));
-  putQuery();
+function submit(event) {
+  if (event.target.id !== "searching") return;
+  event.preventDefault();
+  const query = document.getElementById("search").value.trim();
+  go(query ? `/?q=${encodeURIComponent(query)}` : "/");
 }
 
 applyTheme(localStorage.getItem("theme") || "");
@@ -150,5 +149,7 @@ addEventListener("keydown", onKey);
 addEventListener("click", onClick);
 addEventListener("go", (event) => go(event.detail.address, event.detail));
 addEventListener("reload", show);
-getServer().then(makeTop, () => {});
+addEventListener("submit", submit);
+document.getElementById("theme").addEventListener("click", turnTheme);
+document.getElementById("keys").addEventListener("click", showKeys);
 show();

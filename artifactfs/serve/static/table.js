@@ -9,12 +9,17 @@ import { copyText, h } from "./dom.js";
 export function table(columns, rows, { caption } = {}) {
   const body = h("tbody", {}, rows.map((row) => h("tr", row.href ? { class: "link", tabindex: "0", data: { href: row.href } } : {},
     row.cells.map((cell, at) => h("td", { class: columns[at].right ? "right" : null }, cell)))));
-  const copy = () => copyText(
-    [columns.map((column) => column.text ?? column.name), ...rows.map((row) => row.text || row.cells.map(textOf))]
-      .map((cells) => cells.map((cell) => String(cell).replaceAll(/[\t\n]/g, " ")).join("\t")).join("\n"), "table copied");
+  const copy = () => copyLines([columns.map((column) => column.text ?? column.name), ...rows.map((row) => row.text || row.cells.map(textOf))]);
   return h("div", { class: "table" },
     h("div", { class: "tablehead" }, caption ? h("h2", {}, caption) : h("span"), h("button", { class: "small", type: "button", onclick: copy }, "copy table")),
     h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col", class: column.right ? "right" : null }, column.name)))), body)));
+}
+
+const copyLines = (lines) => copyText(lines.map((cells) => cells.map((cell) => String(cell).replaceAll(/[\t\n]/g, " ")).join("\t")).join("\n"), "table copied");
+
+/** Copy a table that is in the page. */
+export function copyTable(element) {
+  return copyLines([...element.rows].map((row) => [...row.cells].map((cell) => textOf([...cell.childNodes].map((node) => (node instanceof Element ? node : node.textContent))))));
 }
 
 function textOf(cell) {

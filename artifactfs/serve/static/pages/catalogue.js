@@ -1,7 +1,8 @@
-// The catalogue: collections by type, or what a query finds; and one collection with its versions.
+// The catalogue as the server draws it, or what a query finds; and one collection with its versions.
 
-import { get, getServer, versionAddress, encode } from "../api.js";
 import { removeAlias } from "../actions.js";
+import { adopt } from "../adopt.js";
+import { encode, get, getServer, load, versionAddress } from "../api.js";
 import { h, put, showError } from "../dom.js";
 import { count, plural, size, time } from "../format.js";
 import { chip, chips, table } from "../table.js";
@@ -10,34 +11,22 @@ const PAGE = 200;
 
 export async function catalogue(page, _raw, parameters) {
   const query = parameters.get("q");
-  if (query) return find(page, query);
-  document.title = "Catalogue · artifactfs";
-  const found = await get("collections", { limit: 1000 });
-  const types = Map.groupBy(found.collections, (each) => each.type || "damaged");
-  put(page, h("h1", {}, "Catalogue"), h("p", { class: "quiet" }, `${plural(found.total, "collection")}, ${plural(found.versions, "version")}`),
-    found.total ? null : h("div", { class: "box" }, h("p", {}, "There is nothing here yet. "), h("code", {}, "artifactfs put NAME FOLDER"), " makes the first version."),
-    [...types].sort().map(([type, collections]) => table(
-      [{ name: "name" }, { name: "versions", right: true }, { name: "latest" }, { name: "aliases" }, { name: "tags" }, { name: "files", right: true }, { name: "size", right: true }, { name: "changed" }],
-      collections.map(row), { caption: type })),
-    found.total > found.collections.length ? h("p", { class: "quiet" }, `Only the first ${count(found.collections.length)} are shown; search for others.`) : null);
+  if (query) return find(page, query, Number(parameters.get("offset")) || 0);
+  // The server draws it, as it does for who comes from elsewhere.
+  const made = document.importNode((await load(`/${location.search}`)).querySelector("[data-made]"), true);
+  adopt(made);
+  put(page, ...made.childNodes);
 }
 
-function row(each) {
-  const aliases = Object.entries(each.aliases).filter(([alias]) => alias !== "latest");
-  return { href: `/c/${encode(each.collection)}`, cells: [
-    [h("a", { href: `/c/${encode(each.collection)}` }, each.collection), each.problem ? h("span", { class: "error" }, ` ${each.problem}`) : null],
-    count(each.versions), each.latest ? h("a", { href: versionAddress(each.latest) }, each.latest.split(":")[1]) : "",
-    aliases.map(([alias, number]) => h("a", { class: "chip alias", href: versionAddress(`${each.collection}:${alias}`), title: number }, alias)),
-    chips(each.tags, "tag"), count(each.files), size(each.size), time(each.modified)] };
-}
-
-async function find(page, query) {
+async function find(page, query, offset) {
   document.title = `${query} · artifactfs`;
   put(page, h("h1", {}, "Found"));
   try {
-    const found = await get("find", { query, limit: 1000 });
-    page.append(h("p", { class: "quiet" }, `${plural(found.versions.length, "version")}${found.is_cut ? ", and more" : ""} for `, h("code", {}, query)),
-      versionTable(found.versions, { hasName: true }));
+    const found = await get("find", { query, offset, limit: PAGE }), end = offset + found.versions.length;
+    const at = (start) => `/?q=${encode(query)}${start ? `&offset=${start}` : ""}`;
+    page.append(h("p", { class: "quiet" }, offset || found.is_cut ? `${count(offset + 1)} to ${count(end)} of the versions${found.is_cut ? "" : ", the last," } for ` : `${plural(end, "version")} for `, h("code", {}, query)),
+      versionTable(found.versions, { hasName: true }),
+      h("p", { class: "links" }, offset ? h("a", { href: at(Math.max(0, offset - PAGE)), rel: "previous" }, "previous") : null, found.is_cut ? h("a", { href: at(offset + PAGE), rel: "next" }, "next") : null));
   } catch (error) {
     page.append(showError(error), h("p", { class: "quiet" }, "Such as: type=dataset and tag=reviewed · metadata.accuracy > 0.9 · name ~ 'anim*' · created > 2026-01-01 · size > 1G"));
   }

@@ -15,7 +15,7 @@ export async function history(page, [raw], parameters) {
   const chart = h("section", { "aria-label": "Growth", class: "box" }, h("p", { class: "quiet" }, "measuring…"));
   put(page, h("h1", {}, name ? ["History of ", h("a", { href: `/c/${encode(name)}` }, name)] : "History"), h("h2", {}, "Growth of the store"), chart);
   if (name) page.append(h("h2", {}, "What happened"), await timeLine(name, Number(parameters.get("offset")) || 0));
-  else page.append(h("h2", {}, "Collections"), await collections());
+  else page.append(h("h2", {}, "Collections"), await collections(Number(parameters.get("offset")) || 0));
   const controller = new AbortController();
   drawGrowth(chart, name, controller.signal).catch((error) => error.name !== "AbortError" && put(chart, showError(error)));
   return () => controller.abort();
@@ -41,11 +41,20 @@ async function timeLine(name, offset) {
   const link = (record) => { const version = record.change.version; return version ? h("a", { href: versionAddress(`${name}:${version}`) }, record.text) : record.text; };
   return h("div", {}, h("ol", { class: "timeline" }, found.records.map((record) => h("li", {}, h("span", { class: "sign" }, SIGNS[record.change.kind] || "●"), h("div", {}, h("div", {}, link(record)), record.message ? h("div", { class: "message" }, record.message) : null,
     h("div", { class: "quiet" }, time(record.time), ` by ${record.author}`, record.run ? [" in the run ", h("a", { href: `/runs/${encode(record.run)}` }, record.run.slice(0, 13))] : null))))),
-    found.total > PAGE ? h("p", { class: "links" }, `${count(found.total)} records `, offset ? h("a", { href: at(Math.max(0, offset - PAGE)) }, "newer") : null, offset + PAGE < found.total ? h("a", { href: at(offset + PAGE) }, "older") : null) : null);
+    parts(found, at, "records"));
 }
 
-async function collections() {
-  const found = await get("collections", { limit: 1000 });
-  const rows = found.collections.toSorted((one, two) => two.modified.localeCompare(one.modified));
-  return table([{ name: "collection" }, { name: "versions", right: true }, { name: "changed" }], rows.map((each) => ({ href: `/history/${encode(each.collection)}`, cells: [h("a", { href: `/history/${encode(each.collection)}` }, each.collection), count(each.versions), time(each.modified)] })));
+async function collections(offset) {
+  const found = await get("collections", { order: "changed", offset, limit: PAGE });
+  return h("div", {}, table([{ name: "collection" }, { name: "versions", right: true }, { name: "changed" }], found.collections.map((each) => ({ href: `/history/${encode(each.collection)}`, cells: [h("a", { href: `/history/${encode(each.collection)}` }, each.collection), count(each.versions), time(each.modified)] }))),
+    parts(found, (start) => `/history${start ? `?offset=${start}` : ""}`, "collections"));
+}
+
+/** Return links to the newer and the older part of a list that has more than one. */
+function parts({ total, offset }, at, what) {
+  if (total <= PAGE) return null;
+  const last = Math.floor((total - 1) / PAGE) * PAGE;
+  return h("nav", { class: "links", "aria-label": "Parts" }, `${count(offset + 1)} to ${count(Math.min(offset + PAGE, total))} of ${count(total)} ${what} `,
+    offset ? [h("a", { href: at(0) }, "newest"), h("a", { href: at(Math.max(0, offset - PAGE)) }, "newer")] : null,
+    offset + PAGE < total ? [h("a", { href: at(offset + PAGE) }, "older"), h("a", { href: at(last) }, "oldest")] : null);
 }

@@ -1,6 +1,6 @@
 // The graph of runs and versions: the drawing that `artifactfs lineage --svg` makes, to be moved about in.
 
-import { encode, get, query, versionAddress } from "../api.js";
+import { encode, get, load, query, versionAddress } from "../api.js";
 import { h, put } from "../dom.js";
 import { count, plural, time } from "../format.js";
 import { table } from "../table.js";
@@ -13,10 +13,10 @@ export async function lineage(page, [raw], parameters) {
   const node = decodeURIComponent(raw);
   const wanted = { node, ...Object.fromEntries(["direction", "show", "clusters", "filter", "depth", "open", "limit"].map((name) => [name, parameters.get(name)])) };
   document.title = `Lineage of ${node} · artifactfs`;
-  const [graph, drawing] = await Promise.all([get("lineage", wanted), load(`/api/lineage.svg${query({ ...wanted, styled: false })}`)]);
+  const [graph, drawing] = await Promise.all([get("lineage", wanted), load(`/api/lineage.svg${query({ ...wanted, styled: false })}`, "image/svg+xml")]);
   const address = (more) => `/lineage/${encode(node)}${query({ ...wanted, node: "", ...more })}`;
   const turn = (more) => dispatchEvent(new CustomEvent("go", { detail: { address: address(more) } }));
-  const view = new View(drawing, graph, { onopen: (found) => open(found, wanted, turn) });
+  const view = new View(drawing.documentElement, graph, { onopen: (found) => open(found, wanted, turn) });
   const filter = h("input", { type: "search", placeholder: "filter by name, type, author, tag", "aria-label": "Filter", value: wanted.filter || "", onchange: () => turn({ filter: filter.value }) });
   const depth = h("input", { type: "number", min: 1, max: 1000, value: wanted.depth || 12, "aria-label": "Steps", onchange: () => turn({ depth: depth.value }) });
   put(page, h("h1", {}, "Lineage of ", h("a", { href: addressOf(graph.nodes.find((each) => each.id === graph.start)) }, graph.start)),
@@ -46,19 +46,6 @@ function list(graph) {
   return table([{ name: "node" }, { name: "kind" }, { name: "about" }, { name: "when" }, { name: "lineage" }], graph.nodes.map((each) => ({ cells: [
     ["run", "version"].includes(each.kind) ? h("a", { href: addressOf(each) }, each.label) : each.label, each.kind, [each.type, each.state, each.job_type, each.author, each.is_deleted ? "deleted" : ""].filter(Boolean).join(", "), time(each.created || each.started),
     each.kind === "cluster" ? "" : h("a", { href: `/lineage/${encode(each.id)}` }, "from here")] })));
-}
-
-/** Load a drawing as a document of its own: a way into the page that runs nothing and that the policy allows. */
-function load(address) {
-  return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
-    request.open("GET", address);
-    request.responseType = "document";
-    request.overrideMimeType("image/svg+xml");
-    request.onload = () => (request.status === 200 && request.responseXML ? resolve(request.responseXML.documentElement) : reject(new Error("The drawing could not be loaded.")));
-    request.onerror = () => reject(new Error("The server does not answer."));
-    request.send();
-  });
 }
 
 class View {
