@@ -17,7 +17,7 @@ from artifactfs.repository.staging import StagingArea
 from artifactfs.staging.marks import make_whiteout
 from tests.serve.browser import MISSING, Look, look, open_browser, serve, until
 from tests.serve.large import commit, make_root_of
-from tests.serve.support import HOSTILE_NAMES, Client, fill, open_client, open_one
+from tests.serve.support import HOSTILE_NAMES, Client, fill, make_image, open_client, open_one, put
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(MISSING), reason=MISSING), pytest.mark.timeout(180)]
 
@@ -176,6 +176,48 @@ def test_the_keyboard_leads_through_the_catalogue(seen: Look) -> None:
     page.locator("h1").first.click()
     page.keyboard.press("?")
     expect(page.locator("dialog")).to_contain_text("this machine")
+
+
+def test_the_grid_is_walked_through_by_keys(browser: Browser, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for number in range(40):
+        make_image(source / f"image-{number:02}.png", (number * 6, 30, 40), 16)
+    with open_one(tmp_path) as repository:
+        put(repository, "images", source)
+    with serve(tmp_path) as url, look(browser, url) as seen:
+        page = seen.open("/v/images:v0?view=grid")
+        expect(page.locator(".virtual")).to_be_focused()
+        current = page.locator(".cell.current")
+        columns = page.locator(".cells").first.locator(".cell").count()
+        assert columns > 1
+        last = (39 // columns) * columns
+        for keys, number in (
+            ("ArrowRight", 1),
+            ("ArrowDown", 1 + columns),
+            ("ArrowLeft", columns),
+            ("ArrowUp", 0),
+            ("ArrowUp", 0),
+            ("End", 39),
+            ("Home", 0),
+            ("PageDown PageDown PageDown PageDown PageDown", last),
+            ("ArrowRight", min(last + 1, 39)),
+        ):
+            for key in keys.split():
+                page.keyboard.press(key)
+            expect(current).to_have_text(f"image-{number:02}.png")
+            expect(current).to_be_in_viewport()
+            named = page.locator(".virtual").get_attribute("aria-activedescendant")
+            assert current.get_attribute("id") == named
+        assert "rgb" in current.evaluate("(one) => getComputedStyle(one).boxShadow")
+        page.keyboard.press("Home")
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        expect(page.locator(".side h2")).to_have_text("image-01.png")
+        page.reload()
+        expect(current).to_have_text("image-01.png")
+        expect(page.locator(".cell[aria-selected=true]")).to_have_text("image-01.png")
+        seen.shoot("grid-by-keys")
+        seen.check()
 
 
 def test_differences_side_by_side_and_by_line(seen: Look) -> None:

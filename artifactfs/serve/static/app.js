@@ -2,7 +2,7 @@
 
 import { h, put, say, showError } from "./dom.js";
 
-const KEYS = [["/", "search"], ["g c", "catalogue"], ["g r", "runs"], ["g m", "this machine"], ["j k", "next and previous line"],
+const KEYS = [["/", "search"], ["g c", "catalogue"], ["g r", "runs"], ["g m", "this machine"], ["j k", "next and previous line; arrows, Home, End, Page up and down in lists, trees and grids"],
   ["Enter", "open"], ["h Backspace", "to the directory that it is in; on other pages back"], ["t", "light, dark, as the system"], ["+ - 0", "lineage: nearer, farther, all"], ["?", "this list"]];
 // Addresses, the module of their page, and its function there. Modules are loaded when they are first shown.
 const ROUTES = [

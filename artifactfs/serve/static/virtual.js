@@ -4,11 +4,12 @@
 import { h, put } from "./dom.js";
 
 const LARGEST = 8_000_000;
+let lists = 0;
 
 export class VirtualList {
   /** rowHeight in pixels; render(index) returns an element, or null while it is not there; label for screen readers. */
   constructor({ rowHeight, render, label, role = "list", onactivate, onkey, onmove }) {
-    Object.assign(this, { rowHeight, render, onactivate, onkey, onmove });
+    Object.assign(this, { rowHeight, render, onactivate, onkey, onmove, id: `list-${++lists}` });
     this.total = 0;
     this.current = 0;
     this.rows = h("div", { class: "rows" });
@@ -43,12 +44,21 @@ export class VirtualList {
       row.style.height = `${this.rowHeight}px`;
       row.setAttribute("aria-posinset", index + 1);
       row.setAttribute("aria-setsize", this.total);
+      row.id = `${this.id}-${index}`;
       row.classList.toggle("current", index === this.current);
       row.addEventListener("click", () => this.moveTo(index, { isQuiet: true }));
       rows.push(row);
     }
     put(this.rows, rows);
+    this.name();
     this.rows.style.transform = `translateY(${this.element.scrollTop - shift}px)`;
+  }
+
+  /** Tell screen readers where the keyboard is. */
+  name() {
+    const current = [...this.rows.querySelectorAll(".current")].pop(); // the innermost
+    if (current?.id) this.element.setAttribute("aria-activedescendant", current.id);
+    else this.element.removeAttribute("aria-activedescendant");
   }
 
   moveTo(index, { isQuiet = false } = {}) {
