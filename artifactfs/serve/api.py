@@ -16,6 +16,7 @@ from artifactfs.serve import (
     history,
     lineage,
     machine,
+    presence,
     summaries,
     tarball,
     writing,
@@ -63,6 +64,7 @@ READING: Final = (
     _get("versions/{ref}", catalogue.get_version, catalogue.RefParameters, catalogue.VersionDetail, "A version"),
     _get("entries", entries.list_entries, entries.WindowParameters, entries.Window, "A part of a directory"),
     _get("entry", entries.get_entry, entries.EntryDetailParameters, entries.EntryDetail, "One entry"),
+    _get("presence", presence.count_presence, presence.PresenceParameters, presence.PresenceFields, "What is here"),
     _get("preview", preview.get_preview, entries.EntryParameters, preview.Preview, "What a file looks like"),
     Operation(
         "GET",

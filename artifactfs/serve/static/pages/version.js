@@ -4,12 +4,13 @@ import { canonicalPath, encode, encodePath, get, getServer, versionAddress } fro
 import { editVersion, setAlias } from "../actions.js";
 import { copyButton, h, put, showError } from "../dom.js";
 import { count, duration, plural, size, time, value, visible } from "../format.js";
+import { compareButton } from "../compare.js";
 import { Grid } from "../grid.js";
+import { PRESENCE, presenceOf } from "../presence.js";
 import { saveLinks, showPreview } from "../preview.js";
 import { chips, facts } from "../table.js";
 import { Tree, crumbs } from "../tree.js";
 
-const PRESENCE = { local: "here", cached: "here, in the cache", partial: "partly here", missing: "remote", unknown: "remote; nothing is kept" };
 const parentOf = (path) => path.split("/").slice(0, -1).join("/");
 const lastOf = (path) => path.split("/").pop();
 
@@ -54,7 +55,7 @@ function head(detail, entry, server) {
   return h("div", {}, h("h1", {}, h("a", { href: `/c/${encode(name)}` }, name), `:${found.version} `, chips(found.aliases, "alias"), chips(found.tags, "tag")),
     h("p", { class: "links" }, neighbour(detail.previous, "← older"), neighbour(detail.next, "newer →"),
       detail.before ? h("a", { href: `/diff/${encode(detail.before)}/${encode(found.ref)}` }, `differences from ${detail.before.split(":")[1]}`) : null,
-      h("a", { href: `/lineage/${encode(found.ref)}` }, "lineage"), h("a", { href: `/history/${encode(name)}` }, "history"), saveLinks(found.ref, "", true),
+      compareButton(found), h("a", { href: `/lineage/${encode(found.ref)}` }, "lineage"), h("a", { href: `/history/${encode(name)}` }, "history"), saveLinks(found.ref, "", true),
       server.may_write ? [h("button", { class: "small", type: "button", onclick: () => editVersion(found) }, "edit"), h("button", { class: "small", type: "button", onclick: () => setAlias(found.ref) }, "move an alias here")] : null),
     found.description ? h("p", { class: "description" }, found.description) : null);
 }
@@ -85,7 +86,7 @@ function driftButton(ref, path) {
 function aboutEntry(entry, path) {
   const found = entry.entry, isDirectory = found.kind === "directory";
   return [h("p", { class: "links" }, found.kind === "symlink" ? null : saveLinks(entry.ref, path, isDirectory), isDirectory ? h("a", { href: versionAddress(entry.ref, path) }, "only this directory") : null),
-    facts([["size", found.size === undefined ? null : `${size(found.size)} (${count(found.size)} bytes)`], ["files", found.files === undefined ? null : count(found.files)], ["bytes are", PRESENCE[found.presence]],
+    facts([["size", found.size === undefined ? null : `${size(found.size)} (${count(found.size)} bytes)`], ["files", found.files === undefined ? null : count(found.files)], ["bytes are", isDirectory ? presenceOf(entry.ref, path, found.files) : PRESENCE[found.presence]],
       ["modified", time(found.modified, { isExact: true })], ["mode", found.mode], ["digest", digest(found.digest)], ["content", digest(found.content_digest)], ["target", found.target],
       ["reference to", found.uri], ["what is there", found.uri && driftButton(entry.ref, path)], ["validator", found.validator && `${found.validator.kind} ${found.validator.value}${found.unverified ? " (unverified)" : ""}`],
       ["last changed in", entry.changed_in && h("a", { href: versionAddress(entry.changed_in, path) }, entry.changed_in)]]), use(entry)];
@@ -94,7 +95,7 @@ function aboutEntry(entry, path) {
 function aboutVersion(detail, entry) {
   if (!detail) return use(entry);
   const found = detail.version, run = detail.run;
-  return [facts([["size", `${size(found.size)} in ${plural(found.files, "file")}`], ["made", time(found.created, { isExact: true })], ["by", found.author], ["message", found.message], ["type", found.type],
+  return [facts([["size", `${size(found.size)} in ${plural(found.files, "file")}`], ["bytes are", presenceOf(found.ref, "", found.files)], ["made", time(found.created, { isExact: true })], ["by", found.author], ["message", found.message], ["type", found.type],
     ["digest", digest(found.digest)], ["content", digest(found.content_digest)], ["made from", found.inputs.map((ref) => [h("a", { href: versionAddress(ref) }, ref), " "])], ["base", found.base && h("a", { href: versionAddress(found.base) }, found.base)],
     ["expires", found.expires && time(found.expires)], ["copied from", found.origin && `${found.origin.ref} of ${found.origin.repository}`]]),
     Object.keys(found.metadata).length ? [h("h3", {}, "Metadata"), facts(Object.entries(found.metadata).map(([key, each]) => [key, value(each)]))] : null,
