@@ -17,6 +17,7 @@ from artifactfs.errors import UsageError
 from artifactfs.mount import api
 from artifactfs.mount.described import mount_fields
 from artifactfs.mount.kernel.asking import find_figures
+from artifactfs.mount.openfiles import find_open_files
 from artifactfs.paths import DEFAULT_STAGING, parse_ref
 from artifactfs.repository.described import ChangeFields, change_fields, name_fields
 from artifactfs.repository.staged import describe
@@ -25,6 +26,8 @@ from artifactfs.serve.operations import Limit, Nothing, Offset
 
 if TYPE_CHECKING:
     from artifactfs.blobstore.cachequota import Cached
+    from artifactfs.mount.openfiles import OpenFile
+    from artifactfs.mount.options import MountInfo
     from artifactfs.repository.staged import Staging
     from artifactfs.serve.context import Context
 
@@ -37,8 +40,22 @@ StagingRef = Annotated[
 ]
 
 
+class Fetch(TypedDict):
+    """A request: `path` is in the mount, null where no program that this user may look at has it open."""
+
+    request: str
+    path: str | None
+    path_base64: NotRequired[str]
+    offset: int
+    pid: int | None
+    program: str | None
+
+
 class MountFields(TypedDict):
-    """A live mount: `figures` are counts since it was mounted, None where its transport counts nothing."""
+    """A live mount: `figures` are counts since it was mounted, None where its transport counts nothing.
+
+    `fetches` are some of the requests that wait for content from elsewhere, the oldest first.
+    """
 
     mountpoint: str
     mountpoint_base64: NotRequired[str]
@@ -54,6 +71,7 @@ class MountFields(TypedDict):
     log_base64: NotRequired[str]
     started: str
     figures: dict[str, Any] | None
+    fetches: list[Fetch]
 
 
 class Mounts(TypedDict):
@@ -136,8 +154,31 @@ def list_mounts(context: Context, _: Nothing) -> Mounts:
     if os.path.isdir(context.places.runtime):
         mounts = (info for info in api.iter_mounts(context.places) if info.repository_id == context.repository.id)
         known = sorted(mounts, key=lambda each: each.mountpoint)
-        found = [{**mount_fields(info), "figures": find_figures(info)} for info in known]
+        found = [_describe_mount(info) for info in known]
     return {"mounts": found, "at": time.monotonic()}
+
+
+def _describe_mount(info: MountInfo) -> dict[str, Any]:
+    figures = find_figures(info)
+    # Of a release before this one, or of no transport that fetches: nothing.
+    fetches = (figures or {}).pop("fetches", [])
+    opened = find_open_files(info.mountpoint, {each["node"] for each in fetches}) if fetches else {}
+    return {
+        **mount_fields(info),
+        "figures": figures,
+        "fetches": [_describe_fetch(each, opened.get(each["node"])) for each in fetches],
+    }
+
+
+def _describe_fetch(fetch: dict[str, Any], found: OpenFile | None) -> dict[str, Any]:
+    named: dict[str, Any] = {"path": None} if found is None else dict(name_fields("path", found.path))
+    return {
+        "request": fetch["request"],
+        **named,
+        "offset": fetch["offset"],
+        "pid": found.pid if found else None,
+        "program": found.program if found else None,
+    }
 
 
 def get_cache(context: Context, _: Nothing) -> CacheFields:

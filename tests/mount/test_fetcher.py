@@ -19,6 +19,7 @@ import pytest
 from artifactfs.digest import CHUNK_SIZE
 from artifactfs.mount import api
 from artifactfs.mount.kernel.asking import find_figures, upgrade_mount
+from artifactfs.mount.openfiles import OpenFile, find_open_files
 from artifactfs.mount.options import MountInfo, MountOptions
 from artifactfs.reference.policy import ReferencePolicy
 from artifactfs.reference.references import References
@@ -96,6 +97,22 @@ def test_100_readers_of_a_stalled_server_hold_up_nobody_else(stage: Stage) -> No
         assert not any(reader.done() for reader in stalled)
         stage.odd.released.set()
         assert [reader.result() for reader in stalled] == [None] * READERS
+
+
+def test_what_is_fetched_is_named_with_who_waits_for_it(stage: Stage) -> None:
+    [path] = stage.stall(1)
+    with subprocess.Popen(["cat", str(path)], stdout=subprocess.DEVNULL) as process:
+        wait_until(lambda: stage.odd.requests)
+        figures = find_figures(stage.info)
+        assert figures is not None
+        node = path.stat().st_ino
+        assert {"request": "READ", "node": node, "offset": 0} in figures["fetches"]
+        assert len(figures["fetches"]) == figures["fetching"]
+        found = find_open_files(stage.info.mountpoint, {node})
+        assert found == {node: OpenFile(node, b"animals/v0/0", process.pid, "cat")}
+        stage.odd.released.set()
+        process.wait(PROMPT_SECONDS)
+    wait_until(lambda: (find_figures(stage.info) or {})["fetches"] == [])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

@@ -83,7 +83,7 @@ def test_a_mount_is_seen_at_work(browser: Browser, tmp_path: Path) -> None:
                 break
         assert rates != {"0/s"}
         box.locator("summary").click()
-        expect(box.locator("table")).to_contain_text("lookup")
+        expect(box.locator("details table")).to_contain_text("lookup")
         expect(page.locator("main")).to_contain_text("animals:@staging")
         seen.shoot("machine-mounted")
         seen.check()

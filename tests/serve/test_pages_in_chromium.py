@@ -393,11 +393,12 @@ def test_what_is_open_on_the_page_of_this_machine_stays_open(seen: Look) -> None
 
     page.route("**/api/mounts", answer)
     seen.open("/machine")
+    expect(page.locator(".box tr", has_text="train (7)")).to_contain_text("one/v0/\\u{202e}a.png4.0 MiB")
     summary = page.locator(".box summary")
     summary.focus()
     page.keyboard.press("Enter")
     for number in (3, 4):
-        expect(page.locator(".box table")).to_contain_text(f"{number * 1111:,}")
+        expect(page.locator(".box details table")).to_contain_text(f"{number * 1111:,}")
         assert page.evaluate("document.activeElement.matches('.box summary')")
         assert page.locator(".box details").first.get_attribute("open") == ""
     page.keyboard.press("Enter")
@@ -414,7 +415,8 @@ def make_mount(number: int) -> dict[str, Any]:
     counts = dict.fromkeys(("bytes", "errors", "fetched_bytes", "fetched_reads", "fetching", "restarts", "upgrades"), 0)
     figures = {**counts, "requests": {"read": number * 1111}, "latency_us": {"p50": 1, "p99": 2}, "workers": [1]}
     names = {"mountpoint": "/mnt/one", "shows": "all", "transport": "kernel", "log": "/log"}
-    return {**names, "started": "2026-01-01T00:00:00Z", "pid": 1, "figures": figures}
+    fetch = {"request": "READ", "path": "one/v0/\u202ea.png", "offset": 4 << 20, "pid": 7, "program": "train"}
+    return {**names, "started": "2026-01-01T00:00:00Z", "pid": 1, "figures": figures, "fetches": [fetch]}
 
 
 def test_a_staging_directory_is_followed(browser: Browser, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ import time
 from collections import OrderedDict, deque
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.digest import CHUNK_SIZE
@@ -139,7 +140,7 @@ class Fetcher:
                 if unique in self._under_way:
                     return  # sent again while it lay in the pipe
                 self._under_way[unique] = errand
-                self._row[shared.WAITING] = len(self._under_way)
+                self._tell_waiting()
                 is_given_up = _base(unique) in self._given_up
             else:
                 is_given_up = False
@@ -206,8 +207,19 @@ class Fetcher:
             errand.is_answered = True
             if self._under_way.get(errand.unique) is errand:
                 del self._under_way[errand.unique]
-                self._row[shared.WAITING] = len(self._under_way)
+                self._tell_waiting()
             return is_first
+
+    def _tell_waiting(self) -> None:
+        """Put into the shared row what waits. The caller holds the guard."""
+        row = self._row
+        row[shared.WAITING] = len(self._under_way)
+        place = shared.FETCHES
+        for errand in islice(self._under_way.values(), shared.FETCHES_SHOWN):
+            row[place], row[place + 1], row[place + 2] = errand.opcode, errand.node, _find_offset(errand)
+            place += shared.FETCH_WORDS
+        if len(self._under_way) < shared.FETCHES_SHOWN:
+            row[place] = 0
 
     # Serving, in the threads of lanes
 
@@ -269,8 +281,15 @@ def _base(unique: int) -> int:
 def _find_key(errand: _Errand) -> tuple[int, ...]:
     """Return what tells requests that are served one after the other from others."""
     if errand.opcode == Opcode.READ:
-        return (errand.node, READ_IN.packer.unpack_from(errand.message, BODY)[1] // CHUNK_SIZE)
+        return (errand.node, _find_offset(errand) // CHUNK_SIZE)
     return (errand.node, errand.opcode, errand.unique)
+
+
+def _find_offset(errand: _Errand) -> int:
+    if errand.opcode != Opcode.READ:
+        return 0
+    offset: int = READ_IN.packer.unpack_from(errand.message, BODY)[1]
+    return offset
 
 
 def _note_read(tools: _Tools, errand: _Errand) -> None:

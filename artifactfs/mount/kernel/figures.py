@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from artifactfs._version import __version__
 from artifactfs.errors import ConfigurationError, translate_os_error
 from artifactfs.mount.kernel import shared
+from artifactfs.mount.kernel.answers import name_opcode
 from artifactfs.mount.kernel.codes import Opcode
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def take_figures(supervisor: Supervisor) -> dict[str, Any]:
     """Return the figures of a mount; counts are since it was mounted, upgrades included.
 
     `fetched_reads` and `fetched_bytes` are of the READ requests that no worker could answer from this machine;
-    `fetching` is how many requests wait for that now.
+    `fetching` is how many requests wait for that now, `fetches` what the oldest of these ask for.
     """
     mounted = supervisor.mounted
     words = _sum_rows(supervisor)
@@ -49,11 +50,23 @@ def take_figures(supervisor: Supervisor) -> dict[str, Any]:
         "fetched_reads": fetcher[shared.BY_OPCODE + Opcode.READ],
         "fetched_bytes": fetcher[shared.BYTES],
         "fetching": fetcher[shared.WAITING],
+        "fetches": _list_fetches(fetcher),
         "errors": words[shared.ERRORS],
         "resent": words[shared.RESENT],
         "seconds": words[shared.TOTAL_NS] / 1e9,
         "latency_us": {f"p{round(q * 100)}": quantile(_buckets(words), q) for q in QUANTILES},
     }
+
+
+def _list_fetches(fetcher: memoryview) -> list[dict[str, Any]]:
+    """Return what waits; while that changes, something may be there twice or not at all."""
+    words = fetcher[shared.FETCHES : shared.FETCHES + shared.FETCHES_SHOWN * shared.FETCH_WORDS].tolist()
+    found: list[dict[str, Any]] = []
+    for opcode, node, offset in zip(*[iter(words)] * shared.FETCH_WORDS, strict=True):
+        if not opcode or len(found) == fetcher[shared.WAITING]:
+            break
+        found.append({"request": name_opcode(opcode), "node": node, "offset": offset})
+    return found
 
 
 def _sum_rows(supervisor: Supervisor) -> list[int]:

@@ -35,6 +35,11 @@ BY_OPCODE: Final = 64
 LATENCY: Final = 128
 """`LATENCY_BUCKETS` words: bucket b counts requests of less than 2**b microseconds, and not less than half."""
 LATENCY_BUCKETS: Final = 40
+FETCHES: Final = LATENCY + LATENCY_BUCKETS
+"""Of the fetcher: `FETCHES_SHOWN` times `FETCH_WORDS` words, the operation, node and offset of what waits, the oldest
+first; an operation of 0 ends them."""
+FETCHES_SHOWN: Final = 16
+FETCH_WORDS: Final = 3
 
 
 class SharedCounters:

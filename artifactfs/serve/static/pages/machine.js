@@ -38,7 +38,7 @@ function drawMounts(found, before) {
   return found.mounts.map((mount) => {
     const earlier = before?.mounts.find((each) => each.mountpoint === mount.mountpoint && each.started === mount.started);
     return h("div", { class: "box", data: { key: mount.mountpoint } }, h("h3", {}, mount.mountpoint, " ", chip(mount.shows), " ", chip(mount.transport)), facts([["started", time(mount.started)], ["process", mount.pid], ["log", mount.log]]),
-      mount.figures ? figures(mount.figures, earlier?.figures, before ? found.at - before.at : 0) : h("p", { class: "quiet" }, "This transport counts nothing."));
+      mount.figures ? [figures(mount.figures, earlier?.figures, before ? found.at - before.at : 0), fetches(mount)] : h("p", { class: "quiet" }, "This transport counts nothing."));
   });
 }
 
@@ -52,6 +52,14 @@ function figures(now, before, seconds) {
     tile("latency p50 / p99", `${now.latency_us.p50} / ${now.latency_us.p99} µs`), tile("workers", `${now.workers.length}`, `${plural(now.restarts, "restart")}, ${plural(now.upgrades, "upgrade")}`)),
     h("details", {}, h("summary", {}, `${size(now.bytes)} read in all, ${plural(now.errors, "error")}, ${size(now.fetched_bytes)} fetched`), table([{ name: "request" }, { name: "count", right: true }, { name: "a second", right: true }],
       Object.entries(now.requests).sort(([, one], [, two]) => two - one).map(([kind, number]) => ({ cells: [kind, count(number), kind in perSecond ? count(Math.round(perSecond[kind])) : ""] }))))];
+}
+
+/** Return what is fetched now, by name, and for whom. */
+function fetches({ figures: now, fetches: found }) {
+  if (!found?.length) return null;
+  const name = (each) => (each.path === null ? h("span", { class: "quiet" }, "what no program has open that you may look at") : visible(each.path));
+  return [table([{ name: "file" }, { name: "at", right: true }, { name: "for" }], found.map((each) => ({ cells: [name(each), each.request === "READ" ? size(each.offset) : each.request.toLowerCase(), each.program ? `${each.program} (${each.pid})` : ""] })), { caption: "Being fetched" }),
+    now.fetching > found.length ? h("p", { class: "quiet" }, `and ${count(now.fetching - found.length)} more`) : null];
 }
 
 const tile = (name, value, title) => h("div", { class: "tile", title }, h("span", { class: "value" }, value), h("span", { class: "quiet" }, name));
