@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from artifactfs.runs.clustering import Node
     from artifactfs.runs.lineage import Neighbourhood, RunNode, VersionNode
 
+    Wider: TypeAlias = "dict[Direction, set[str]]"
+
 SHOWN = 1000
+_MORE = "\0"
+"""In place of a name of the tree, before that of the node of which there is more."""
 
 
 @click.command("lineage", cls=Command)
@@ -44,7 +48,8 @@ def command(
 ) -> None:
     """Show what a version or run was made from, and what was made from it.
 
-    RUN is a run's id, the beginning of one, or its name.
+    RUN is a run's id, the beginning of one, or its name. Where more is known than is shown, a line (in a drawing a
+    plus) says so.
     """
     from artifactfs.errors import UsageError
     from artifactfs.runs.described import lineage_fields
@@ -69,24 +74,25 @@ def command(
             wanted: list[Direction] = [*(["up"] if up or not down else []), *(["down"] if down or not up else [])]  # type: ignore[list-item]
             limit = None if openlineage else SHOWN
             found = [(each, lineage.find(start, each, depth=depth, limit=limit)) for each in wanted]
+            wider: Wider = {each: lineage.find_wider(part.nodes, each) for each, part in found if not openlineage}
         if openlineage:
             print_events(repository, runs, dict.fromkeys(node for _, part in found for node in part.nodes))
             return
     if any(part.is_cut for _, part in found) and depth is None:
         session.warn(f"only the nearest {SHOWN} are shown")
     if session.json:
-        print_json(lineage_fields(start, [part for _, part in found]))
+        print_json(lineage_fields(start, [part for _, part in found], wider=wider))
     elif mermaid or svg:
-        _draw(start, [part for _, part in found], as_svg=svg, is_clustered=is_clustered)
+        _draw(start, [part for _, part in found], wider, as_svg=svg, is_clustered=is_clustered)
     else:
-        for line in _format_tree(start, found):
+        for line in _format_tree(start, found, wider):
             click.echo(line)
         for child in children:
             click.echo(f"  began run {child}")
 
 
-def _draw(start: str, parts: list[Neighbourhood], *, as_svg: bool, is_clustered: bool) -> None:
-    from artifactfs.runs.clustering import cluster
+def _draw(start: str, parts: list[Neighbourhood], wider: Wider, *, as_svg: bool, is_clustered: bool) -> None:
+    from artifactfs.runs.clustering import cluster, find_owners
     from artifactfs.runs.drawing import draw_mermaid, draw_svg
     from artifactfs.runs.lineage import join_parts
 
@@ -95,27 +101,33 @@ def _draw(start: str, parts: list[Neighbourhood], *, as_svg: bool, is_clustered:
     known = [(one, two) for one, two in edges if one in nodes and two in nodes]
     if is_clustered:
         nodes, known = cluster(nodes, known, keep=(start,))
-    click.echo(draw_svg(nodes, known, start=start) if as_svg else draw_mermaid(nodes, known), nl=False)
+    drawn = find_owners(nodes, wider)
+    click.echo(draw_svg(nodes, known, start=start, wider=drawn) if as_svg else draw_mermaid(nodes, known), nl=False)
 
 
-def _format_tree(start: str, found: list[tuple[Direction, Neighbourhood]]) -> Iterator[str]:
+def _format_tree(start: str, found: list[tuple[Direction, Neighbourhood]], wider: Wider) -> Iterator[str]:
     yield _describe(start, found[0][1].nodes[start])
     for direction, part in found:
         if len(part.nodes) > 1:
             if len(found) > 1:
                 yield "made from:" if direction == "up" else "used for:"
-            yield from _format_branches(part, direction)
+            yield from _format_branches(part, direction, wider[direction])
         else:
             yield "  made from nothing that is recorded" if direction == "up" else "  used for nothing that is recorded"
 
 
-def _format_branches(part: Neighbourhood, direction: Direction) -> Iterator[str]:
-    """Yield a line for each edge, depth first; what was shown before is not entered again."""
+def _format_branches(part: Neighbourhood, direction: Direction, wider: set[str]) -> Iterator[str]:
+    """Yield a line for each edge, depth first; what was shown before is not entered again.
+
+    Below what has more neighbours than are shown, a line says how to see them.
+    """
     near, far = (0, 1) if direction == "down" else (1, 0)
     below: dict[str, list[str]] = {}
     for edge in part.edges:
         if edge[far] in part.nodes:
             below.setdefault(edge[near], []).append(edge[far])
+    for name in wider:
+        below.setdefault(name, []).append(f"{_MORE}{name}")
     shown = {part.start}
     stack = [("", iter(_with_last(below.get(part.start, []))))]
     while stack:
@@ -125,6 +137,9 @@ def _format_branches(part: Neighbourhood, direction: Direction) -> Iterator[str]
             stack.pop()
             continue
         name, is_last = following
+        if name.startswith(_MORE):
+            yield f"{indent}└─ … more: artifactfs lineage {name.removeprefix(_MORE)} --{direction}"
+            continue
         again = name in shown and bool(below.get(name))
         yield f"{indent}{'└─' if is_last else '├─'} {_describe(name, part.nodes[name])}{' (above)' if again else ''}"
         if not again:

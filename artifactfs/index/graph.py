@@ -23,7 +23,7 @@ from artifactfs.index.environment import Environment
 from artifactfs.index.places import find_local_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from artifactfs.index.environment import Reader, Writer
 
@@ -135,7 +135,15 @@ class Graph:
         data = self._guarded(lambda: self._environment.get(_META, _OPEN))
         return _decode_open.decode(data) if data else {}
 
-    def walk(self, start: str, direction: Direction, *, depth: int | None = None, limit: int | None = None) -> Walk:
+    def walk(
+        self,
+        start: str,
+        direction: Direction,
+        *,
+        depth: int | None = None,
+        limit: int | None = None,
+        known: Collection[str] = (),
+    ) -> Walk:
         """Return everything that can be reached from a node, the nearest first.
 
         Args:
@@ -143,13 +151,32 @@ class Graph:
             direction: against the edges or along them.
             depth: how many edges to follow at most.
             limit: how many nodes to return at most.
+            known: nodes that are not wanted again: edges to them are returned, but nothing beyond them.
 
         Raises:
             IndexCorruptError: the graph was damaged; it is empty now.
         """
         return self._guarded(
-            lambda: self._environment.read(lambda reader: _walk(reader, start, direction, depth=depth, limit=limit))
+            lambda: self._environment.read(
+                lambda reader: _walk(reader, start, direction, depth=depth, limit=limit, known=known)
+            )
         )
+
+    def find_wider(self, shown: Collection[str], direction: Direction) -> set[str]:
+        """Return those of some nodes that have a neighbour in a direction which is none of them.
+
+        Raises:
+            IndexCorruptError: the graph was damaged; it is empty now.
+        """
+
+        def find(reader: Reader) -> set[str]:
+            return {
+                name
+                for name in shown
+                if any(neighbour not in shown for neighbour in _iter_neighbours(reader, direction, name))
+            }
+
+        return self._guarded(lambda: self._environment.read(find))
 
     def clear(self) -> None:
         """Empty the graph.
@@ -235,15 +262,23 @@ def _append(writer: Writer, table: str, name: bytes, names: list[str]) -> None:
     writer.put(_COUNTS, counter, _CHUNK_NUMBER.pack(count + len(names)))
 
 
-def _walk(reader: Reader, start: str, direction: Direction, *, depth: int | None, limit: int | None) -> Walk:
+def _walk(
+    reader: Reader,
+    start: str,
+    direction: Direction,
+    *,
+    depth: int | None,
+    limit: int | None,
+    known: Collection[str],
+) -> Walk:
     found = Walk({start: 0})
     level, distance = [start], 0
     while level and (depth is None or distance < depth) and not found.is_cut:
         distance += 1
         following: list[str] = []
         for name in level:
-            for neighbour in _neighbours(reader, direction, name):
-                if neighbour not in found.distances:
+            for neighbour in _iter_neighbours(reader, direction, name):
+                if neighbour not in found.distances and neighbour not in known:
                     if limit is not None and len(found.distances) >= limit:
                         found.is_cut = True
                         continue
@@ -258,16 +293,14 @@ def _walk(reader: Reader, start: str, direction: Direction, *, depth: int | None
     return found
 
 
-def _neighbours(reader: Reader, direction: Direction, name: str) -> list[str]:
+def _iter_neighbours(reader: Reader, direction: Direction, name: str) -> Iterator[str]:
     key, number = name.encode(), 0
-    found: list[str] = []
     while (data := reader.get(direction, _chunk_key(key, number))) is not None:
         names = _decode_names.decode(data)
-        found += names
+        yield from names
         if len(names) < CHUNK:
             break
         number += 1
-    return found
 
 
 def _chunk_key(name: bytes, number: int) -> bytes:

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from artifactfs.runs.lineage import RunNode, VersionNode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterable
+    from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 
 CLUSTERED_FROM: Final = 60
 """So many nodes are drawn one by one."""
@@ -30,6 +30,7 @@ ROUNDS: Final = 2
 EDGES_MAX: Final = 20_000
 
 Edges: TypeAlias = "list[tuple[str, str]]"
+Key = TypeVar("Key", bound=str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,15 @@ def cluster(
             found[rest[0]] = Cluster(_label(rest[0], nodes[rest[0]]), _is_run(rest[0], nodes[rest[0]]), rest)
     led = dict.fromkeys((place[one], place[two]) for one, two in kept if one in place and two in place)
     return found, [edge for edge in led if edge[0] != edge[1]]
+
+
+def find_owners(nodes: Mapping[str, Node], named: Mapping[Key, Collection[str]]) -> dict[Key, list[str]]:
+    """Return names that stand in a graph for others: those of clusters for those of their members."""
+    owners = {member: name for name, node in nodes.items() if isinstance(node, Cluster) for member in node.members}
+    return {
+        key: list(dict.fromkeys(owner for name in names if (owner := owners.get(name, name)) in nodes))
+        for key, names in named.items()
+    }
 
 
 def _find_colours(nodes: dict[str, Node], edges: Edges) -> dict[str, int]:

@@ -13,7 +13,9 @@ from artifactfs.clock import format_time_ns
 from artifactfs.runs.lineage import RunNode, join_parts
 
 if TYPE_CHECKING:
-    from artifactfs.runs.lineage import Neighbourhood, VersionNode
+    from collections.abc import Collection, Mapping
+
+    from artifactfs.runs.lineage import Direction, Neighbourhood, VersionNode
     from artifactfs.runs.state import RunState
 
 
@@ -46,7 +48,10 @@ class RunFields(TypedDict):
 
 
 class NodeFields(TypedDict):
-    """A node of the lineage. What belongs to the other kind is not there."""
+    """A node of the lineage. What belongs to the other kind is not there.
+
+    `wider` says in which directions, `up` and `down`, more is known than was asked for.
+    """
 
     id: str
     kind: str
@@ -62,6 +67,7 @@ class NodeFields(TypedDict):
     parent: NotRequired[str | None]
     tags: NotRequired[list[str]]
     is_deleted: NotRequired[bool]
+    wider: NotRequired[list[str]]
 
 
 # `from` is no name in Python.
@@ -135,12 +141,23 @@ def node_fields(name: str, node: VersionNode | RunNode | None) -> NodeFields:
     }
 
 
-def lineage_fields(start: str, parts: list[Neighbourhood]) -> LineageFields:
-    """Return parts of the lineage around one node as members of a JSON object."""
+def lineage_fields(
+    start: str, parts: list[Neighbourhood], *, wider: Mapping[Direction, Collection[str]]
+) -> LineageFields:
+    """Return parts of the lineage around one node as members of a JSON object.
+
+    Args:
+        start: the node.
+        parts: of the lineage.
+        wider: by direction, the nodes of which there is more.
+    """
     nodes, edges = join_parts(parts)
     return {
         "start": start,
-        "nodes": [node_fields(name, node) for name, node in nodes.items()],
+        "nodes": [
+            {**node_fields(name, node), "wider": [each for each, names in wider.items() if name in names]}
+            for name, node in nodes.items()
+        ],
         "edges": [{"from": one, "to": two} for one, two in edges],
         "is_cut": any(part.is_cut for part in parts),
     }

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from html import escape
 from itertools import pairwise
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.runs.clustering import Cluster, Node
@@ -20,6 +21,8 @@ from artifactfs.runs.lineage import RunNode, VersionNode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from artifactfs.runs.lineage import Direction
 
 SWEEPS: Final = 8
 HEIGHT: Final = 34
@@ -31,9 +34,13 @@ LETTER: Final = 7.3
 STYLE: Final = """\
 text{font:13px ui-monospace,monospace;fill:#1f2328}.v{fill:#ddf4ff;stroke:#54aeff}.r{fill:#fff8c5;stroke:#d4a72c}
 .f{fill:#ffebe9;stroke:#ff8182}.d{stroke-dasharray:4 3}.s{stroke-width:2.5}.m{stroke-width:4}
-path{fill:none;stroke:#8c959f}
+.p{fill:#fff;stroke:#57606a}path{fill:none;stroke:#8c959f}
 @media(prefers-color-scheme:dark){text{fill:#e6edf3}.v{fill:#0c2d6b;stroke:#388bfd}.r{fill:#3b2300;stroke:#bb8009}
-.f{fill:#490202;stroke:#da3633}path{stroke:#6e7681}}"""
+.f{fill:#490202;stroke:#da3633}.p{fill:#0d1117;stroke:#9198a1}path{stroke:#6e7681}}"""
+MORE: Final[dict[Direction, str]] = {
+    "up": "it was made from more than is shown",
+    "down": "more was made from it than is shown",
+}
 
 
 @dataclass(slots=True)
@@ -67,7 +74,12 @@ def draw_mermaid(nodes: Mapping[str, Node], edges: Iterable[tuple[str, str]]) ->
 
 
 def draw_svg(
-    nodes: Mapping[str, Node], edges: Iterable[tuple[str, str]], *, start: str = "", style: str = STYLE
+    nodes: Mapping[str, Node],
+    edges: Iterable[tuple[str, str]],
+    *,
+    start: str = "",
+    style: str = STYLE,
+    wider: Mapping[Direction, Iterable[str]] = MappingProxyType({}),
 ) -> str:
     """Return the graph as an SVG document of its own, for light and dark pages.
 
@@ -76,6 +88,7 @@ def draw_svg(
         edges: pairs of names.
         start: of these nodes, gets a thicker frame.
         style: the style sheet in the document; "" for none, where a page has it already.
+        wider: by `up` and `down`, names of nodes that have more neighbours there than are drawn.
     """
     layout = _lay_out(list(nodes), list(dict.fromkeys(edges)))
     labels = {name: label_node(name, node) for name, node in nodes.items()}
@@ -102,7 +115,18 @@ def draw_svg(
             f'y="{y:.1f}" width="{widths[name]:.1f}" height="{HEIGHT}" rx="{corner:.0f}"/><text '
             f'x="{x + widths[name] / 2:.1f}" y="{y + 21.5:.1f}" text-anchor="middle">{escape(labels[name])}</text></g>'
         )
+    for direction, names in wider.items():
+        parts += [_draw_more(name, direction, places[name], widths[name]) for name in names if name in nodes]
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _draw_more(name: str, direction: Direction, place: tuple[float, float], width: float) -> str:
+    """Return a plus at the lower corner where what is not drawn would be."""
+    x, y = place[0] + (width - 4 if direction == "down" else 4), place[1] + HEIGHT
+    return (
+        f'<g data-more="{escape(direction)}" data-of="{escape(name)}"><title>{MORE[direction]}</title>'
+        f'<circle class="p" cx="{x:.1f}" cy="{y:.1f}" r="7"/><path d="M{x - 4:.1f} {y:.1f}h8m-4 -4v8"/></g>'
+    )
 
 
 def _is_run(name: str, node: Node) -> bool:

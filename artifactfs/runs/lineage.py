@@ -28,7 +28,7 @@ from artifactfs.runs.acyclic import drop_own_inputs
 from artifactfs.runs.events import Logged, is_day, is_run_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from artifactfs.index.graph import Direction as Direction  # noqa: PLC0414 (handed on)
     from artifactfs.index.graph import Graph, Walk
@@ -116,7 +116,13 @@ class Lineage:
         self._graph.close()
 
     def find(
-        self, node: str, direction: Direction, *, depth: int | None = None, limit: int | None = None
+        self,
+        node: str,
+        direction: Direction,
+        *,
+        depth: int | None = None,
+        limit: int | None = None,
+        known: Collection[str] = (),
     ) -> Neighbourhood:
         """Return what a run or version was made from (`up`), or what was made from it (`down`).
 
@@ -125,19 +131,28 @@ class Lineage:
             direction: which.
             depth: how many edges to follow at most: from a version to the one that it was made from are two.
             limit: how many nodes to return at most.
+            known: nodes that are not wanted again, and nothing beyond them.
 
         Raises:
             ArtifactFSError: the store cannot be read.
         """
         try:
             self.update()
-            found = self._graph.walk(node, direction, depth=depth, limit=limit)
+            found = self._graph.walk(node, direction, depth=depth, limit=limit, known=known)
         except IndexCorruptError:
             self.update()  # the graph is empty now, and fills again
-            found = self._graph.walk(node, direction, depth=depth, limit=limit)
+            found = self._graph.walk(node, direction, depth=depth, limit=limit, known=known)
         part = self._describe(node, found)
         made_by = {name: each.run for name, each in part.nodes.items() if isinstance(each, VersionNode) and each.run}
         return drop_own_inputs(part, made_by, upwards=direction == "up")
+
+    def find_wider(self, shown: Collection[str], direction: Direction) -> set[str]:
+        """Return those of some nodes where more is known in a direction than is among them.
+
+        Raises:
+            IndexCorruptError: the graph was damaged; it is empty now.
+        """
+        return self._graph.find_wider(shown, direction)
 
     def is_known(self, node: str) -> bool:
         """Return whether there is such a run, or was such a version."""

@@ -46,6 +46,22 @@ def test_the_tree(cli: Cli, ids: dict[str, str]) -> None:
     assert "report" not in cli("lineage", "train", "--down", "--depth", "1").stdout
 
 
+def test_where_it_was_cut_is_said(cli: Cli, ids: dict[str, str]) -> None:
+    lines = cli("lineage", "report", "--up", "--depth", "2").stdout.splitlines()
+    model = next(number for number, line in enumerate(lines) if " model:v0 " in line)
+    assert lines[model + 1] == "      └─ … more: artifactfs lineage model:v0 --up"
+    more = cli(*lines[model + 1].partition("artifactfs ")[2].split()).stdout
+    assert "run  train" in more
+    assert "… more" not in more
+    assert "… more" not in cli("lineage", "report").stdout
+    nodes = {node["id"]: node["wider"] for node in cli.json("lineage", "report", "--depth", "2")["nodes"]}
+    assert (nodes["report:v0"], nodes["model:v0"]) == ([], ["up"])
+    assert 'data-more="up" data-of="model:v0"' in cli("lineage", "report", "--depth", "2", "--svg").stdout
+    clustered = cli("lineage", "report", "--depth", "2", "--svg", "--cluster").stdout
+    assert 'data-more="up" data-of="model:v0"' in clustered
+    assert "data-more" not in cli("lineage", "report", "--svg").stdout
+
+
 def test_json_of_a_run_by_id_and_of_a_deleted_version(cli: Cli, ids: dict[str, str]) -> None:
     found = cli.json("lineage", ids["train"])
     kinds = {node["id"]: node["kind"] for node in found["nodes"]}

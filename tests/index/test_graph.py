@@ -67,6 +67,24 @@ def test_a_walk_says_that_it_was_cut(graph: Graph) -> None:
     assert len(limited.distances) == 2
 
 
+def test_a_graph_is_widened_by_what_is_not_known(graph: Graph) -> None:
+    names = [f"x{number}" for number in range(2 * CHUNK)]
+    graph.add(Additions(edges=[("a", "hub"), *(("hub", name) for name in names), ("x1", "end"), ("a", "x1")]))
+    first = graph.walk("a", "down", limit=10)
+    known = set(first.distances)
+    assert graph.find_wider(known, "down") == {"hub", "x1"}
+    assert graph.find_wider(known, "up") == set()
+    more = graph.walk("hub", "down", limit=5, known=known)
+    assert list(more.distances) == ["hub", *names[8:12]]
+    assert more.is_cut
+    assert ("hub", "x0") in more.edges
+    rest = graph.walk("hub", "down", known=known)
+    assert known | set(rest.distances) == {"a", "hub", *names}
+    assert not rest.is_cut
+    assert graph.find_wider({"hub", *names, "end"}, "down") == set()
+    assert graph.find_wider({"hub", *names, "end"}, "up") == {"hub", "x1"}
+
+
 def test_what_is_open_is_merged(graph: Graph) -> None:
     graph.add(Additions(opened={"a": 1, "b": 2}))
     graph.add(Additions(opened={"c": 1}, closed={"a"}))

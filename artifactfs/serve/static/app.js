@@ -3,7 +3,7 @@
 import { h, put, say, showError } from "./dom.js";
 
 const KEYS = [["/", "search"], ["g c", "catalogue"], ["g r", "runs"], ["g m", "this machine"], ["j k", "next and previous line; arrows, Home, End, Page up and down in lists, trees and grids"],
-  ["Enter", "open"], ["h Backspace", "to the directory that it is in; on other pages back"], ["t", "light, dark, as the system"], ["+ - 0", "lineage: nearer, farther, all"], ["?", "this list"]];
+  ["Enter", "open"], ["h Backspace", "to the directory that it is in; on other pages back"], ["t", "light, dark, as the system"], ["+ - 0", "lineage: nearer, farther, all"], ["u d", "lineage, at a node: more of what it was made from, of what was made from it"], ["?", "this list"]];
 // Addresses, the module of their page, and its function there. Modules are loaded when they are first shown.
 const ROUTES = [
   [/^\/$/, "catalogue", "catalogue"], [/^\/c\/([^/]+)$/, "catalogue", "collection"], [/^\/v\/([^/]+)(?:\/(.*))?$/, "version", "version"],
