@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NotRequired, TypedDict,
 from msgspec import Meta, Struct
 
 from artifactfs.errors import ArtifactFSError
-from artifactfs.model import DirectoryEntry, FileEntry, ReferenceEntry
+from artifactfs.model import DirectoryEntry, FileEntry, ReferenceEntry, SymlinkEntry
 from artifactfs.repository.described import name_fields
 from artifactfs.repository.presence import Presence, find_presence
 from artifactfs.serve.answers import clean
@@ -49,11 +49,13 @@ class Drifted(TypedDict):
 class PresenceFields(TypedDict):
     """What was counted so far: `counts` by where the bytes are. Ask again while `is_done` is false.
 
+    `links` are symbolic links, which have no bytes.
     `checked` references were looked at where they lead, `drift_count` of them have changed; the first are in `drifted`.
     `failed` could not be looked at, `problem` says why the first of them could not.
     """
 
     counts: dict[str, Part]
+    links: int
     references: int
     checked: int
     drifted: list[Drifted]
@@ -100,7 +102,7 @@ class Count:
         self._check = check
         self._guard = threading.Lock()
         self._counts: dict[Presence, Part] = {}
-        self._references = self._checked = self._drift_count = self._failed = 0
+        self._links = self._references = self._checked = self._drift_count = self._failed = 0
         self._problem = ""
         self._drifted: list[Drifted] = []
         self._is_done = False
@@ -120,6 +122,7 @@ class Count:
                     self._add(*following)
             return {
                 "counts": {str(where): {**part} for where, part in self._counts.items()},
+                "links": self._links,
                 "references": self._references,
                 "checked": self._checked,
                 "drifted": list(self._drifted),
@@ -131,6 +134,7 @@ class Count:
 
     def _add(self, path: bytes, entry: Entry, placement: Placement | None) -> None:
         if not isinstance(entry, FileEntry | ReferenceEntry):
+            self._links += isinstance(entry, SymlinkEntry)
             return
         part = self._counts.setdefault(
             find_presence(self._context.repository, entry, placement), {"files": 0, "size": 0}

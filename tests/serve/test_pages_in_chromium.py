@@ -121,6 +121,17 @@ def without_ages(text: str) -> str:
     return re.sub(r"now|\d+ (?:second|minute)s? ago", "-", text)
 
 
+def test_the_chart_can_be_read_in_a_narrow_window(browser: Browser, address: str) -> None:
+    with look(browser, address, narrow=True) as seen:
+        page = seen.open("/history")
+        height = page.locator(".chart text").first.evaluate("(one) => one.getBoundingClientRect().height")
+        assert height > 8
+        assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+        page.locator(".chart").evaluate("(one) => { one.scrollLeft = 1000; }")
+        expect(page.locator(".chart text").last).to_be_in_viewport()
+        seen.check()
+
+
 def test_what_was_asked_for_ahead_is_not_asked_for_again(seen: Look) -> None:
     for address in ("/", SHOWN["image"][0], SHOWN["lineage"][0], SHOWN["machine"][0]):
         page = seen.open(address)

@@ -34,7 +34,7 @@ def test_files_are_counted_by_where_they_are(client: Client) -> None:
     found = client.get("presence", ref="animals:v0")
     files = client.get("versions/animals:v0")["version"]  # of which one is a link
     assert found["counts"] == {"local": {"files": files["files"] - 1, "size": files["size"]}}
-    assert (found["references"], found["is_done"]) == (0, True)
+    assert (found["links"], found["references"], found["is_done"]) == (1, 0, True)
     assert client.get("presence", ref="animals:v0", path="images")["counts"]["local"]["files"] == 2
     assert client.get("presence", ref="animals:v0", path="notes.txt")["counts"]["local"]["files"] == 1
     assert client.get("presence", ref="animals:v0", path="empty")["counts"] == {}

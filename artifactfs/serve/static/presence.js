@@ -36,7 +36,7 @@ async function run(place, ref, path, check, again) {
 function draw(found, ref, check) {
   const parts = Object.entries(found.counts).map(([where, part]) => chip(`${count(part.files)} ${PRESENCE[where]}, ${size(part.size)}`, { local: "good", cached: "good", partial: "warn" }[where]));
   return [parts.length ? parts : found.is_done ? "no files" : "",
-    found.references ? ` ${plural(found.references, "reference")}` : "",
+    found.links ? ` ${plural(found.links, "link")}${found.references ? "," : ""}` : "", found.references ? ` ${plural(found.references, "reference")}` : "",
     check ? [`, ${count(found.checked)} looked at: `, found.drift_count ? h("strong", { class: "error" }, `${count(found.drift_count)} drifted`) : found.is_done && !found.failed ? "all the same as recorded" : "", " "] : " ",
     found.failed ? h("p", { class: "error" }, `${plural(found.failed, "reference")} could not be looked at: ${found.problem}`) : null,
     found.drifted.length ? h("details", { open: true }, h("summary", {}, "What has drifted"), h("ul", {}, found.drifted.map((each) => h("li", {}, h("a", { href: versionAddress(ref, encodePath(each)) }, visible(each.path)), `: ${each.drift}`)))) : null];
