@@ -121,6 +121,37 @@ def without_ages(text: str) -> str:
     return re.sub(r"now|\d+ (?:second|minute)s? ago", "-", text)
 
 
+@pytest.mark.parametrize(
+    "name", ["catalogue", "collection", "version", "csv", "grid", "diff", "lineage", "history", "runs", "run"]
+)
+def test_everything_is_reached_by_tab_and_the_focus_is_seen(seen: Look, name: str) -> None:
+    page = seen.open(SHOWN[name][0])
+    expect(page.locator("main")).to_contain_text(SHOWN[name][1])
+    page.wait_for_load_state("networkidle")
+    total = page.evaluate("""() => {
+      const all = "a[href], button, input, select, textarea, summary, tr.link, audio, video, [tabindex='0']";
+      const found = [...document.querySelectorAll(all)].filter((one) => one.checkVisibility() && !one.disabled);
+      found.forEach((one, number) => { one.dataset.number = number; });
+      document.activeElement.blur();
+      return found.length;
+    }""")
+    reached, unseen = set(), set()
+    for _ in range(2 * total + 10):
+        page.keyboard.press("Tab")
+        number, is_seen = page.evaluate("""() => {
+          const one = document.activeElement, style = getComputedStyle(one);
+          const inner = one.shadowRoot?.activeElement?.querySelector("rect");  // of the lineage
+          const isSeen = inner ? getComputedStyle(inner).strokeWidth === "4px" : style.outlineStyle !== "none";
+          return [one.dataset.number ?? null, isSeen];
+        }""")
+        reached.add(number)
+        if number is not None and not is_seen:
+            unseen.add(number)
+    missing = {str(number) for number in range(total)} - reached
+    assert {page.locator(f"[data-number='{number}']").evaluate("(one) => one.outerHTML") for number in missing} == set()
+    assert {page.locator(f"[data-number='{number}']").evaluate("(one) => one.outerHTML") for number in unseen} == set()
+
+
 def test_the_chart_can_be_read_in_a_narrow_window(browser: Browser, address: str) -> None:
     with look(browser, address, narrow=True) as seen:
         page = seen.open("/history")
