@@ -14,7 +14,7 @@ from .completing import complete_staging
 from .inside import find_inside
 from .options import Command
 from .session import Session, current_session
-from .staged import end_staging, find_staging_name
+from .staged import end_staging, find_path, find_staging_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,9 +78,14 @@ def _commit(
     wait: bool,
 ) -> StagingCommit:
     from artifactfs.mount.api import MountFreezer
+    from artifactfs.repository.restoring import sweep_scratch
 
     freezer = MountFreezer(session.places, repository.id)
-    return _repeat(session, lambda: area.commit(staging, options, freezer=freezer), wait=wait)
+    done = _repeat(session, lambda: area.commit(staging, options, freezer=freezer), wait=wait)
+    top = find_path(session, repository, staging)
+    if top is not None:
+        sweep_scratch(os.fsencode(top))
+    return done
 
 
 def _commit_inside(

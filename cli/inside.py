@@ -140,11 +140,12 @@ def restore(session: Session, inside: Inside, paths: list[bytes]) -> list[tuple[
     """Take paths back to what they were, and return what was done to each."""
     from artifactfs.repository.restoring import ShownOriginal, restore_path
 
-    top = inside.find_version(inside.port.find_compared(inside.collection, inside.name))
+    answer = inside.port.find_changes(inside.collection, inside.name)
+    top = inside.find_version(answer.since)
     original = ShownOriginal(None if top is None else os.fsencode(top))
     done: list[tuple[bytes, str]] = []
     for path in paths:
-        done.append((path, restore_path(original, os.fsencode(inside.path), path)))
+        done.append((path, restore_path(original, os.fsencode(inside.path), path, answer.changes)))
         session.note(f"{done[-1][1]} {printable(path)}")
     return done
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from artifactfs.errors import MountError, UsageError
+from artifactfs.errors import MountError
 from artifactfs.paths import printable, split_path
 
 from .completing import complete_staging
@@ -34,10 +34,7 @@ def command(ref: str, paths: tuple[bytes, ...]) -> None:
     from artifactfs.repository.staging import StagingArea
 
     session = current_session()
-    entries = [b"/".join(split_path(path.rstrip(b"/"))) for path in paths]
-    if b"" in entries:
-        msg = "the whole staging directory is not restored"
-        raise UsageError(msg, hint="`artifactfs discard` it, and stage again")
+    entries = [b"" if path in (b".", b"./") else b"/".join(split_path(path.rstrip(b"/"))) for path in paths]
     inside = find_inside(session, ref)
     if inside is not None:
         _print(session, str(inside), restore(session, inside, entries))
@@ -52,8 +49,9 @@ def command(ref: str, paths: tuple[bytes, ...]) -> None:
             msg = f"{staging} is not mounted"
             raise MountError(msg, hint="restoring goes through a mount: artifactfs mount MOUNTPOINT")
         original = StoredOriginal(repository, area.present_root(staging))
+        changes = area.changes(staging)
         for path in entries:
-            done.append((path, restore_path(original, os.fsencode(top), path)))
+            done.append((path, restore_path(original, os.fsencode(top), path, changes)))
             session.note(f"{done[-1][1]} {printable(path)}")
     _print(session, str(staging), done)
 

@@ -1,121 +1,49 @@
-"""Taking a path of a staging directory back to what it was, through the mount in which people work.
+"""Taking paths of a staging directory back to what they were, through the mount in which people work.
 
-What is written goes through the mount, so whoever works there sees it at once, and each driver keeps its own marks.
-What it was comes out of the repository, or where only a mount can be seen, out of the version that this shows.
+Only what differs is touched. What is written goes through the mount, so whoever works there sees it at once, and each
+driver keeps its own marks. What is made comes first into a *scratch* directory at the top of the mount, which is never
+part of a version (`staging.layout.SCRATCH`), and is renamed when it is complete and durable.
 
-Used by the command line. Threading: functions without state.
+Used by the command line. Threading: a Restorer belongs to one thread.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
-import shutil
 import stat
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final, Literal
 
-from artifactfs.errors import EntryNotFoundError, UsageError, translate_os_error
-from artifactfs.model import DirectoryEntry
+from artifactfs.errors import BusyError, EntryNotFoundError, UsageError, translate_os_error
 from artifactfs.paths import join_path, printable
-from artifactfs.repository.checkout import checkout
-from artifactfs.repository.trees import Trees
-from artifactfs.staging.files import ShortPaths, remove_tree
+from artifactfs.repository.originals import Item, Original, ShownOriginal, StoredOriginal
+from artifactfs.staging.files import ShortPaths, remove_tree, sync_directory
+from artifactfs.staging.layout import SCRATCH
 
 if TYPE_CHECKING:
-    from artifactfs.model import Root
-    from artifactfs.repository.repository import Repository
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from artifactfs.repository.diff import Change
+
+__all__ = ["Original", "Restored", "ShownOriginal", "StoredOriginal", "restore_path", "sweep_scratch"]
 
 Restored = Literal["restored", "removed"]
-_MADE: Final = b".artifactfs-restore"
-_BLOCK: Final = 1 << 20
+_NEW: Final = b"new"
+_OLD: Final = b"old"
 
 
-class Original(Protocol):
-    """What a staging directory is taken back to."""
-
-    def find_directory_mode(self, path: bytes) -> int | None:
-        """Return the permission bits of a directory; None when there is something else at the path, or nothing."""
-
-    def has(self, path: bytes) -> bool:
-        """Return whether there is anything at a path."""
-
-    def write(self, path: bytes, local: bytes) -> None:
-        """Write what is at a path, with all that is in it, to a local path where nothing is."""
-
-
-class StoredOriginal:
-    """A version in the repository; `root` is None for nothing at all. An `Original`; no state."""
-
-    def __init__(self, repository: Repository, root: Root | None) -> None:
-        self._repository = repository
-        self._root = root
-
-    def find_directory_mode(self, path: bytes) -> int | None:
-        """Return the permission bits of a directory."""
-        if self._root is None or not self.has(path):
-            return None
-        entry, _ = Trees(self._repository.blobs).find_placed(self._root, path)
-        return entry.mode if isinstance(entry, DirectoryEntry) else None
-
-    def has(self, path: bytes) -> bool:
-        """Return whether there is anything at a path."""
-        if self._root is None:
-            return False
-        try:
-            Trees(self._repository.blobs).find_placed(self._root, path)
-        except EntryNotFoundError:
-            return False
-        return True
-
-    def write(self, path: bytes, local: bytes) -> None:
-        """Write what is at a path; verified on the way."""
-        assert self._root is not None
-        checkout(self._repository, self._root, local, path=path)
-
-
-class ShownOriginal:
-    """A version as a mount shows it: `top` is its directory there; None for nothing at all. An `Original`; no state."""
-
-    def __init__(self, top: bytes | None) -> None:
-        self._top = top
-
-    def find_directory_mode(self, path: bytes) -> int | None:
-        """Return the permission bits of a directory."""
-        found = self._find(path)
-        return stat.S_IMODE(found.st_mode) if found is not None and stat.S_ISDIR(found.st_mode) else None
-
-    def has(self, path: bytes) -> bool:
-        """Return whether there is anything at a path."""
-        return self._find(path) is not None
-
-    def write(self, path: bytes, local: bytes) -> None:
-        """Write what is at a path; the mount verifies what it hands out."""
-        assert self._top is not None
-        _copy(os.path.join(self._top, path), local)
-
-    def _find(self, path: bytes) -> os.stat_result | None:
-        """Return what lies at a path, below directories only: a link on the way leads to nothing of the version."""
-        if self._top is None:
-            return None
-        local = self._top
-        found = os.stat(local)
-        for name in path.split(b"/"):
-            if not stat.S_ISDIR(found.st_mode):
-                return None
-            local = os.path.join(local, name)
-            try:
-                found = os.lstat(local)
-            except FileNotFoundError:
-                return None
-        return found
-
-
-def restore_path(original: Original, top: bytes, path: bytes) -> Restored:
+def restore_path(original: Original, top: bytes, path: bytes, changes: Sequence[Change]) -> Restored:
     """Make what a staging directory shows at a path what a version has there.
+
+    When it is killed, each path shows what it did or what the version has; a directory that takes the place of a file,
+    or a file that of a directory, may be missing. The same call finishes it.
 
     Args:
         original: the version.
         top: where the staging directory is mounted.
-        path: an entry path, not empty: of a file, a link, or a directory with all that is in it.
+        path: an entry path; b"" for all.
+        changes: what differs from the version, as `StagingArea.changes` says.
 
     Returns:
         `removed` when the version has nothing at the path.
@@ -123,72 +51,246 @@ def restore_path(original: Original, top: bytes, path: bytes) -> Restored:
     Raises:
         EntryNotFoundError: there is nothing at the path, neither in the version nor in the staging directory.
         UsageError: a directory above it is not one any more.
-        IntegrityError: something stored is damaged; the path is as it was.
-        AccessDeniedError, StorageFullError: the system refused; a part of a directory may be missing then.
+        IntegrityError: something stored is damaged; that path is as it was.
+        BusyError: the same user restores something else there just now.
+        AccessDeniedError, StorageFullError: the system refused; a part may be restored then.
     """
-    local = os.path.join(top, path)
     try:
         _make_parents(original, top, path)
-        if not original.has(path):
-            return _remove(local, path)
-        _write(original, local, path)
+        if path and original.find(path) is None and not os.path.lexists(os.path.join(top, path)):
+            raise _not_found(path)
+        with _scratch(top, path) as scratch:
+            Restorer(original, top, path, scratch).restore(changes)
     except OSError as error:
-        raise translate_os_error(error, doing=f"restoring {printable(path)}") from error
-    return "restored"
+        raise translate_os_error(error, doing=f"restoring {printable(path) or 'all'}") from error
+    return "removed" if path and original.find(path) is None else "restored"
 
 
-def _remove(local: bytes, path: bytes) -> Restored:
-    if not os.path.lexists(local):
-        msg = f"there is no {printable(path)}, neither before nor now"
-        raise EntryNotFoundError(msg, subject=printable(path))
-    remove_tree(local)
-    return "removed"
+def sweep_scratch(top: bytes) -> None:
+    """Remove what killed calls of this user left in a mounted staging directory; where that fails it stays."""
+    with suppress(OSError, BusyError):
+        if os.path.lexists(_scratch_path(top)):
+            with _held(_scratch_path(top)):
+                pass
 
 
-def _write(original: Original, local: bytes, path: bytes) -> None:
-    # Written beside it first: what is damaged in the store must not cost what is there now. Directories are not
-    # swapped in one step, because the union's mount cannot.
-    above, name = os.path.split(local)
-    made = os.path.join(above, _MADE + name[-200:])
-    remove_tree(made)
-    try:
-        original.write(path, made)
-        is_directory = original.find_directory_mode(path) is not None
-        if is_directory or (os.path.isdir(local) and not os.path.islink(local)):
-            remove_tree(local)
-        os.rename(made, local)
-    finally:
-        remove_tree(made)
+class Restorer:
+    """Takes what lies at or below one path back. Belongs to one thread."""
 
+    def __init__(self, original: Original, top: bytes, wanted: bytes, scratch: bytes) -> None:
+        self._original = original
+        self._top = top
+        self._wanted = wanted
+        self._scratch = scratch
+        self._done: set[bytes] = set()
+        self._touched: set[bytes] = set()
 
-def _copy(source: bytes, target: bytes) -> None:
-    """Copy a file, a link, or a directory with all that is in it; permission bits and times are kept, no more."""
-    waiting = [(source, target)]
-    directories: list[tuple[bytes, os.stat_result]] = []
-    with ShortPaths() as short:
-        while waiting:
-            at, to = waiting.pop()
-            found = os.lstat(at)
-            if stat.S_ISDIR(found.st_mode):
-                os.mkdir(to, 0o700)
-                directories.append((to, found))
-                inside, made = short.inside(at), short.inside(to)
-                waiting += [(os.path.join(inside, name), os.path.join(made, name)) for name in os.listdir(inside)]
-            elif stat.S_ISLNK(found.st_mode):
-                os.symlink(os.readlink(at), to)
-                os.utime(to, ns=(found.st_mtime_ns, found.st_mtime_ns), follow_symlinks=False)
+    def restore(self, changes: Iterable[Change]) -> None:
+        """Bring back what is missing or different; then remove what was added."""
+        added: set[bytes] = set()
+        paths = self._choose(changes)
+        for path in sorted(paths):
+            item = self._original.find(path)
+            if item is None:
+                added.add(self._find_top(path, self._is_added))
             else:
-                _copy_file(at, to, found)
-        for to, found in reversed(directories):
-            os.chmod(to, stat.S_IMODE(found.st_mode))
-            os.utime(to, ns=(found.st_mtime_ns, found.st_mtime_ns))
+                self._bring_back(path, item, has_other_content=paths[path])
+        for path in sorted(added):
+            if any(above in self._done for above in _above(path)):
+                continue  # a file has taken the place of a directory
+            remove_tree(self._local(path))
+            self._touch_above(path)
+        # From below: a directory whose owner may not write it comes after what is in it.
+        for path in sorted(self._touched, reverse=True):
+            item = self._original.find(path)
+            if item is not None and item.kind == "directory":
+                _mend(self._local(path), item)
+
+    def _choose(self, changes: Iterable[Change]) -> dict[bytes, bool]:
+        """Return paths that concern what is wanted, and of each whether its content is another."""
+        chosen = {self._wanted: False} if self._wanted else {}
+        for change in changes:
+            for path in (change.path, change.old_path):
+                if path is None:
+                    continue
+                is_other = path == change.path and change.kind == "modified"
+                if self._is_wanted(path):
+                    chosen[path] = is_other or chosen.get(path, False)
+        return chosen
+
+    def _bring_back(self, path: bytes, item: Item, *, has_other_content: bool) -> None:
+        missing = self._find_top(path, self._is_missing)
+        if missing in self._done:
+            return
+        if missing != path:
+            whole = self._original.find(missing)
+            assert whole is not None  # something of the version is in it
+            self._place(missing, whole, None)
+            return
+        now = _kind_now(self._local(path))
+        if now == item.kind == "directory":
+            self._touched.add(path)
+        elif now != item.kind or has_other_content or item.kind == "link":
+            self._place(path, item, now)
+        else:
+            _mend(self._local(path), item)
+
+    def _place(self, path: bytes, item: Item, now: str | None) -> None:
+        """Make something in the scratch directory, and put it where it belongs."""
+        made, local = os.path.join(self._scratch, _NEW), self._local(path)
+        remove_tree(made)
+        self._make(path, made, item)
+        if item.kind == "directory" and item.mode & stat.S_IWUSR:  # else it cannot be moved
+            _mend(made, item)
+        if now is not None and "directory" in (now, item.kind):
+            old = os.path.join(self._scratch, _OLD)
+            remove_tree(old)
+            _open_directory(local)
+            os.rename(local, old)
+            os.rename(made, local)
+            remove_tree(old)
+        else:
+            os.rename(made, local)
+        if item.kind == "directory":
+            _mend(local, item)
+        sync_directory(os.path.dirname(local))
+        self._done.add(path)
+        self._touch_above(path)
+
+    def _make(self, path: bytes, local: bytes, item: Item) -> None:
+        """Make a file, a link, or a directory with all that is in it; the directory itself can be written at first."""
+        waiting = [(path, local, item)]
+        directories: list[tuple[bytes, Item]] = []
+        with ShortPaths() as short:
+            while waiting:
+                at, to, what = waiting.pop()
+                if what.kind == "directory":
+                    os.mkdir(to, 0o700)
+                    directories.append((to, what))
+                    inside = short.inside(to)
+                    waiting += [
+                        (join_path(at, each.name), os.path.join(inside, each.name), each)
+                        for each in self._original.list_directory(at)
+                    ]
+                elif what.kind == "link":
+                    os.symlink(what.target, to)
+                    os.utime(to, ns=(what.mtime_ns, what.mtime_ns), follow_symlinks=False)
+                else:
+                    self._make_file(at, to, what)
+            for to, what in reversed(directories[1:]):
+                sync_directory(to)
+                _mend(to, what)
+
+    def _make_file(self, path: bytes, local: bytes, item: Item) -> None:
+        descriptor = os.open(local, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            self._original.copy(path, descriptor)
+            os.fchmod(descriptor, item.mode)
+            os.utime(descriptor, ns=(item.mtime_ns, item.mtime_ns))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _is_wanted(self, path: bytes) -> bool:
+        return not self._wanted or path == self._wanted or path.startswith(self._wanted + b"/")
+
+    def _is_added(self, path: bytes) -> bool:
+        return self._original.find(path) is None
+
+    def _is_missing(self, path: bytes) -> bool:
+        return path in self._done or not os.path.lexists(self._local(path))
+
+    def _find_top(self, path: bytes, holds: Callable[[bytes], bool]) -> bytes:
+        """Return the highest wanted directory above a path for which something holds; else the path."""
+        found = path
+        while (path := path.rpartition(b"/")[0]) and self._is_wanted(path):
+            if holds(path):
+                found = path
+        return found
+
+    def _touch_above(self, path: bytes) -> None:
+        above = path.rpartition(b"/")[0]
+        if above and self._is_wanted(above):
+            self._touched.add(above)
+
+    def _local(self, path: bytes) -> bytes:
+        return os.path.join(self._top, path)
 
 
-def _copy_file(source: bytes, target: bytes, found: os.stat_result) -> None:
-    with open(source, "rb") as reading, open(target, "xb", buffering=0) as writing:
-        shutil.copyfileobj(reading, writing, _BLOCK)
-        os.fchmod(writing.fileno(), stat.S_IMODE(found.st_mode))
-        os.utime(writing.fileno(), ns=(found.st_mtime_ns, found.st_mtime_ns))
+def _mend(local: bytes, item: Item) -> None:
+    """Give a file or directory its permission bits and times back, and take attributes away that users gave it."""
+    found = os.lstat(local)
+    if stat.S_IMODE(found.st_mode) != item.mode:
+        os.chmod(local, item.mode)
+    with suppress(OSError):
+        for name in os.listxattr(local, follow_symlinks=False):
+            if name.startswith("user."):
+                os.removexattr(local, name, follow_symlinks=False)
+    if found.st_mtime_ns != item.mtime_ns:
+        with suppress(PermissionError):  # another user's: times alone are no change
+            os.utime(local, ns=(item.mtime_ns, item.mtime_ns), follow_symlinks=False)
+
+
+def _kind_now(local: bytes) -> str | None:
+    try:
+        mode = os.lstat(local).st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(mode):
+        return "directory"
+    return "link" if stat.S_ISLNK(mode) else "file" if stat.S_ISREG(mode) else "special"
+
+
+def _open_directory(local: bytes) -> None:
+    """Let the owner write a directory that is to be moved away."""
+    mode = os.lstat(local).st_mode
+    if stat.S_ISDIR(mode) and mode & 0o700 != 0o700:
+        os.chmod(local, 0o700)
+
+
+def _scratch_path(directory: bytes) -> bytes:
+    return os.path.join(directory, SCRATCH + b"%d" % os.getuid())
+
+
+@contextmanager
+def _scratch(top: bytes, path: bytes) -> Iterator[bytes]:
+    """Give an empty directory for what is made: at the top, or where this user may not write that, beside the path."""
+    beside = os.path.dirname(os.path.join(top, path)) if path else top
+    for directory in dict.fromkeys((top, beside)):
+        made = _scratch_path(directory)
+        times = os.stat(directory)
+        try:
+            with suppress(FileExistsError):
+                os.mkdir(made, 0o700)
+        except PermissionError:
+            if directory == beside:
+                raise
+            continue
+        with _held(made):
+            yield made
+        with suppress(OSError):  # another user's
+            os.utime(directory, ns=(times.st_atime_ns, times.st_mtime_ns))
+        return
+
+
+@contextmanager
+def _held(made: bytes) -> Iterator[None]:
+    """Hold a scratch directory, emptied; it is removed in the end."""
+    descriptor = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            msg = "something else is being restored in this staging directory"
+            raise BusyError(msg, hint="run the same command again when that has ended") from None
+        for name in os.listdir(made):
+            remove_tree(os.path.join(made, name))
+        try:
+            yield
+        finally:
+            remove_tree(made)
+    finally:
+        os.close(descriptor)
 
 
 def _make_parents(original: Original, top: bytes, path: bytes) -> None:
@@ -197,7 +299,7 @@ def _make_parents(original: Original, top: bytes, path: bytes) -> None:
     Links are not followed: somebody may have put one there that leads out of the staging directory.
     """
     above = b""
-    missing: list[tuple[bytes, int]] = []
+    missing: list[tuple[bytes, Item]] = []
     for name in path.split(b"/")[:-1]:
         above = join_path(above, name)
         local = os.path.join(top, above)
@@ -206,11 +308,20 @@ def _make_parents(original: Original, top: bytes, path: bytes) -> None:
                 msg = f"{printable(above)} is no directory now"
                 raise UsageError(msg, hint=f"restore {printable(above)} instead", subject=printable(above))
             continue
-        mode = original.find_directory_mode(above)
-        if mode is None:
-            msg = f"there is no {printable(path)}, neither before nor now"
-            raise EntryNotFoundError(msg, subject=printable(path))
-        os.mkdir(local, mode | stat.S_IRWXU)
-        missing.append((local, mode))
-    for local, mode in reversed(missing):
-        os.chmod(local, mode)
+        item = original.find(above)
+        if item is None or item.kind != "directory" or original.find(path) is None:
+            raise _not_found(path)
+        os.mkdir(local, item.mode | stat.S_IRWXU)
+        missing.append((local, item))
+    for local, item in reversed(missing):
+        os.chmod(local, item.mode)
+
+
+def _not_found(path: bytes) -> EntryNotFoundError:
+    msg = f"there is no {printable(path)}, neither before nor now"
+    return EntryNotFoundError(msg, subject=printable(path))
+
+
+def _above(path: bytes) -> Iterator[bytes]:
+    while path := path.rpartition(b"/")[0]:
+        yield path

@@ -62,6 +62,7 @@ from artifactfs.staging.lifecycle import (
     new_upper,
     read_unpin,
     remove_all,
+    sweep_restoring,
     sweep_uppers,
     write_unpin,
 )
@@ -248,6 +249,7 @@ class StagingArea:
         """
         info = staging.info
         sweep_uppers(staging.layout, info)
+        sweep_restoring(staging.layout, info)
         if info.committed is None or info.committed_root is None or self.changes(staging):
             return staging
         version = self._repository.load_state(staging.collection).versions.get(info.committed)

@@ -18,6 +18,7 @@ from artifactfs.repository.scan import Found
 from artifactfs.repository.treebuilder import TreeBuilder
 from artifactfs.repository.treepacks import as_placement
 from artifactfs.staging.files import ShortPaths
+from artifactfs.staging.layout import SCRATCH
 from artifactfs.staging.marks import HIDDEN, has_metacopy, is_whiteout, is_whiteout_file, may_have_whiteout_files
 from artifactfs.storedpage import StoredPage
 
@@ -172,6 +173,8 @@ class UpperTree:
         may_be_whiteouts = may_have_whiteout_files(level.local, self._prefix)
         with os.scandir(short.inside(level.local)) as items:
             for item in sorted(items, key=lambda item: item.name):
+                if item.name.startswith(SCRATCH):
+                    continue  # a restore goes on, or was killed
                 status = item.stat(follow_symlinks=False)
                 path = join_path(level.path, item.name)
                 if stat.S_ISDIR(status.st_mode):

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FOLDER: Final = "staging"
+SCRATCH: Final = b".artifactfs-restoring-"
+"""How the names begin under which `restore` makes files in a mounted staging directory: never part of a version."""
 UNION, OVERLAY, AUTO = "union", "overlay", "auto"
 DRIVERS: Final = (AUTO, OVERLAY, UNION)
 

@@ -18,7 +18,7 @@ import msgspec
 from artifactfs.errors import ArtifactFSError, MalformedError, StagingNotFoundError
 from artifactfs.paths import printable
 from artifactfs.staging.files import remove_tree, sync_directory, write_durably
-from artifactfs.staging.layout import FOLDER, Layout, StagingInfo, list_names, serving
+from artifactfs.staging.layout import FOLDER, SCRATCH, Layout, StagingInfo, list_names, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,6 +80,14 @@ def sweep_uppers(layout: Layout, info: StagingInfo | None) -> None:
     for name in found:
         if info is None or name != os.fsencode(info.upper):
             remove_tree(os.path.join(layout.directory, name))
+
+
+def sweep_restoring(layout: Layout, info: StagingInfo) -> None:
+    """Remove what killed restores left at the top of an upper directory that nothing serves."""
+    upper = layout.upper(info)
+    for name in os.listdir(upper):
+        if name.startswith(SCRATCH):
+            remove_tree(os.path.join(upper, name))
 
 
 def read_unpin(layout: Layout) -> list[str]:

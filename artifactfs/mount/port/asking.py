@@ -79,16 +79,6 @@ class Port:
         said = self._ask({"do": "changes", "collection": collection, "staging": staging})
         return _convert(said, ChangesAnswer)
 
-    def find_compared(self, collection: str, staging: str) -> str | None:
-        """Return the version that a staging directory is compared with, as `NAME:vN`; None for nothing.
-
-        Raises:
-            AccessDeniedError: this user may not read its root directory.
-            MountError: nobody answers.
-        """
-        said = self._ask({"do": "describe", "collection": collection, "staging": staging})
-        return _convert(said, ChangesAnswer).since
-
     def discard(self, collection: str, staging: str, *, sure: bool) -> int:
         """Remove a staging directory, or unless `sure` return how many uncommitted changes would be lost.
 
