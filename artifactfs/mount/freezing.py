@@ -7,6 +7,7 @@ Threading: any thread.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -50,7 +51,7 @@ class MountFreezer:
             yield False
             return
         with client:
-            client.ask("freeze")
+            client.ask("freeze", asker=os.getpid())
             yield True
             with suppress(MountError):  # a server that has ended meanwhile holds nothing; what was done is done
                 client.ask("thaw")

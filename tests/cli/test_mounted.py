@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from artifactfs.mount.overlay.mounting import may_overlay
 from tests.cli.support import PROGRAM, Cli, run
 
 pytestmark = pytest.mark.mounted
@@ -112,6 +113,19 @@ def test_open_writers_stop_a_commit_and_are_named(mounted: Path) -> None:
     assert done.returncode == 21
     assert b"cat.txt" in done.stderr
     assert str(writer.pid).encode() in done.stderr
+
+
+@pytest.mark.skipif(not may_overlay(), reason="needs CAP_SYS_ADMIN in the initial user namespace")
+def test_a_commit_does_not_name_itself_as_a_writer(mounted: Path) -> None:
+    staging = Path(text("stage", "animals", "--driver", "overlay").strip())
+    with (staging / "cat.txt").open("a") as file:
+        done = run("commit", "animals", pass_fds=(file.fileno(),))
+        assert done.returncode == 21
+        assert f"cat.txt by process {os.getpid()} " in done.stderr.decode()
+        assert done.stderr.count(b"by process") == 1
+    command = ["sh", "-c", 'exec "$@" > "$0"', str(staging / "log"), *PROGRAM, "commit", "animals"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert b"log by this command itself" in done.stderr
 
 
 def test_commit_waits_for_writers(mounted: Path) -> None:

@@ -37,8 +37,8 @@ class Freeze:
         self._name = name
         self._held = threading.Lock()
 
-    def freeze(self, *, wait_seconds: float) -> None:
-        """Make the overlay read-only.
+    def freeze(self, *, wait_seconds: float, asker: int = 0) -> None:
+        """Make the overlay read-only, for the process `asker`.
 
         Raises:
             BusyError: files are open for writing (named with their processes), or it is frozen already.
@@ -48,7 +48,7 @@ class Freeze:
             msg = f"{self._name} is being committed already"
             raise BusyError(msg, hint="wait for the other commit")
         try:
-            self._make_read_only(deadline=time.monotonic() + wait_seconds)
+            self._make_read_only(deadline=time.monotonic() + wait_seconds, asker=asker)
         except BaseException:
             self._held.release()
             raise
@@ -64,7 +64,7 @@ class Freeze:
         line = find_mount(self._mountpoint)
         return len(find_writers(line.device)) if line is not None else 0
 
-    def _make_read_only(self, *, deadline: float) -> None:
+    def _make_read_only(self, *, deadline: float, asker: int) -> None:
         while True:
             try:
                 make_read_only(self._mountpoint)
@@ -73,14 +73,14 @@ class Freeze:
                     msg = f"{self._name} cannot be made read-only: {error.strerror}"
                     raise MountError(msg) from error
                 if time.monotonic() >= deadline:
-                    raise self._busy() from error
+                    raise self._busy(asker) from error
             else:
                 return
             time.sleep(_PAUSE_SECONDS)
 
-    def _busy(self) -> BusyError:
+    def _busy(self, asker: int) -> BusyError:
         line = find_mount(self._mountpoint)
-        shown = describe_writers(line.device) if line is not None else ""
+        shown = describe_writers(line.device, asker=asker) if line is not None else ""
         msg = f"{self._name} has files open for writing: {shown or 'by processes that cannot be seen from here'}"
         return BusyError(msg, hint="let these processes close them, or use --wait")
 
@@ -101,7 +101,8 @@ class OverlaySession:
             case "info":
                 return {"pid": os.getpid(), "writers": self._freeze.count_writers()}
             case "freeze":
-                self._freeze.freeze(wait_seconds=float(request.get("wait_seconds", RELEASE_SECONDS)))
+                wait_seconds = float(request.get("wait_seconds", RELEASE_SECONDS))
+                self._freeze.freeze(wait_seconds=wait_seconds, asker=int(request.get("asker", 0)))
                 self._is_frozen = True
                 return {}
             case "thaw":

@@ -69,9 +69,15 @@ def _find_mounts(process: str, device: str) -> _Mounts:
     return {line.mount_id: line.mountpoint for line in read_mounts(process) if line.device == device}
 
 
-def describe_writers(device: str) -> str:
-    """Return the files and processes for a message, at most five; "" when none can be seen."""
-    found = find_writers(device)
+def describe_writers(device: str, *, asker: int = 0) -> str:
+    """Return the files and processes for a message, at most five; "" when none can be seen.
+
+    The process that asks for the freeze is left out, unless there is no other.
+    """
+    every = find_writers(device)
+    found = [file for file in every if file.pid != asker]
+    if not found:
+        return ", ".join(f"{printable(file.path)} by this command itself" for file in every[:_SHOWN])
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     return ", ".join(str(file) for file in found[:_SHOWN]) + more
 
