@@ -51,10 +51,10 @@ def command(ref: str, other: str | None, *, sizes: bool, lines: bool, exit_code:
         else:
             old, new, found = _diff_two(repository, parse_ref(ref), parse_ref(other))
         if lines and not session.json:
-            from artifactfs.repository.textdiff import reading
+            from artifactfs.repository.textdiff import ViewedSide
 
             old_side, new_side = _view_sides(repository, parse_ref(ref), parse_ref(other) if other else None)
-            print_lines(found, reading(old_side), reading(new_side))
+            print_lines(found, ViewedSide(old_side), ViewedSide(new_side))
     if session.json:
         print_json({"old": old, "new": new, "changes": [change_fields(change) for change in found]})
     elif not lines:

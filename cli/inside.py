@@ -129,11 +129,11 @@ def show_diff(session: Session, inside: Inside, *, sizes: bool, lines: bool) -> 
 
 
 def _print_lines(inside: Inside, changes: list[Change], since: str | None) -> None:
-    from artifactfs.repository.textdiff import reading_below
+    from artifactfs.repository.textdiff import LocalSide
 
     old = inside.find_version(since)
-    old_side = reading_below(None if old is None else os.fsencode(old))
-    print_lines(changes, old_side, reading_below(os.fsencode(inside.path)))
+    old_side = LocalSide(None if old is None else os.fsencode(old))
+    print_lines(changes, old_side, LocalSide(os.fsencode(inside.path)))
 
 
 def restore(session: Session, inside: Inside, paths: list[bytes]) -> list[tuple[bytes, str]]:

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from artifactfs.repository.diff import Change
-    from artifactfs.repository.textdiff import Read
+    from artifactfs.repository.textdiff import Side
 
 
-def print_lines(changes: Sequence[Change], old: Read, new: Read) -> None:
-    """Print each change of a text file as a unified diff; of any other file, that it differs."""
+def print_lines(changes: Sequence[Change], old: Side, new: Side) -> None:
+    """Print each change as git does."""
     from artifactfs.repository.textdiff import iter_lines
 
     for change in changes:

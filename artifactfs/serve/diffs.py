@@ -17,7 +17,7 @@ from artifactfs.repository.described import ChangeFields, change_fields
 from artifactfs.repository.diff import Change, diff_trees
 from artifactfs.repository.past import find_before
 from artifactfs.repository.staging import StagingArea
-from artifactfs.repository.textdiff import iter_lines, reading
+from artifactfs.repository.textdiff import ViewedSide, iter_lines
 from artifactfs.serve.kinds import find_kind
 from artifactfs.serve.looking import find_viewed, look
 from artifactfs.serve.operations import Limit, Offset, Path, Ref
@@ -119,8 +119,10 @@ def diff_file(context: Context, wanted: FileDiffParameters) -> FileChange:
     change = Change(
         "modified", known.path, old.path if old else None, old.entry if old else None, new.entry if new else None
     )
-    found = iter_lines(change, reading(old.viewed if old else None), reading(known.viewed))
+    found = iter_lines(change, ViewedSide(old.viewed if old else None), ViewedSide(known.viewed))
     lines = [line.decode("utf-8", "replace").rstrip("\r\n") for line in found]
+    if not any(line.startswith("@@ ") for line in lines):
+        lines = []  # another name or other permission bits only
     return {**answer, "lines": lines[:LINES_SHOWN], "is_cut": len(lines) > LINES_SHOWN}
 
 

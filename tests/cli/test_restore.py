@@ -123,9 +123,10 @@ def test_lines_can_be_applied(staging: Path, tmp_path: Path) -> None:
     (staging / "new.txt").write_bytes(b"one\r\ntwo\x0cthree\n")
     (staging / "binary").write_bytes(b"\0\1")
     patch = run("diff", "animals:@staging", "--lines").stdout
-    assert b"Binary files /dev/null and b/binary differ\n" in patch
+    binary = b"diff --git a/binary b/binary\nnew file mode 100644\nBinary files /dev/null and b/binary differ\n"
+    assert binary in patch
     assert b"+first\n cat, longer\n" in patch
-    text_part = patch.replace(b"Binary files /dev/null and b/binary differ\n", b"")
+    text_part = patch.replace(binary, b"")
     subprocess.run(["patch", "-p1", "--binary"], cwd=plain, input=text_part, check=True, capture_output=True)
     for name in ("cat.txt", "new.txt"):
         assert (plain / name).read_bytes() == (staging / name).read_bytes()
