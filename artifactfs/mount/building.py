@@ -181,7 +181,7 @@ def _build_lower(stack: ExitStack, order: Order, repository: Repository, epoch: 
 
     def make(epoch: Epoch) -> VersionView:
         return stack.enter_context(
-            VersionView(repository, epoch, collection=collection, version=version, has_parts=False)
+            VersionView(repository, epoch, collection=collection, version=version, is_apart=True)
         )
 
     view, renew = make(epoch), Renewal(stack, repository, epoch, make)

@@ -28,7 +28,8 @@ from artifactfs.runs.acyclic import drop_own_inputs
 from artifactfs.runs.events import Logged, is_day, is_run_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Collection as SomeOf
 
     from artifactfs.index.graph import Direction as Direction  # noqa: PLC0414 (handed on)
     from artifactfs.index.graph import Graph, Walk
@@ -122,7 +123,7 @@ class Lineage:
         *,
         depth: int | None = None,
         limit: int | None = None,
-        known: Collection[str] = (),
+        known: SomeOf[str] = (),
     ) -> Neighbourhood:
         """Return what a run or version was made from (`up`), or what was made from it (`down`).
 
@@ -146,7 +147,7 @@ class Lineage:
         made_by = {name: each.run for name, each in part.nodes.items() if isinstance(each, VersionNode) and each.run}
         return drop_own_inputs(part, made_by, upwards=direction == "up")
 
-    def find_wider(self, shown: Collection[str], direction: Direction) -> set[str]:
+    def find_wider(self, shown: SomeOf[str], direction: Direction) -> set[str]:
         """Return those of some nodes where more is known in a direction than is among them.
 
         Raises:

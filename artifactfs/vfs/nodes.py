@@ -60,10 +60,14 @@ class Against(Struct, frozen=True, array_like=True, tag=2):
     placement: Placement | None
 
 
+class Apart(Struct, frozen=True, array_like=True, tag=3):
+    """All of it, with nodes that it has for itself: overlayfs takes files of one node for one file."""
+
+
 ADDED: Final = "added"
 MODIFIED: Final = "modified"
 REMOVED: Final = "removed"
-Part = Shard | Against
+Part = Shard | Against | Apart
 
 
 class DirectoryNode(Struct, frozen=True, array_like=True, tag=2):
@@ -321,7 +325,8 @@ def decode_record(data: bytes) -> Record:
 def shared_key(entry: Entry) -> bytes | None:
     """Return the key under which equal entries share one node, or None for directories.
 
-    Files are equal when content, permission bits and time are. So two versions share pages in the kernel.
+    Files are equal when content, permission bits and time are. So two versions share pages in the kernel. Below an
+    overlay (`Apart`) nothing is shared.
     """
     match entry:
         case FileEntry():

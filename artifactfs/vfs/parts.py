@@ -1,7 +1,7 @@
 """Parts of versions: which entries of a directory belong to a shard, or to what is new, changed or gone.
 
 A directory of a part has nodes of its own, and is prepared from the same stored pages as the whole one, without what
-does not belong to it. Files keep the nodes that they have everywhere.
+does not belong to it. Files keep the nodes that they have everywhere; but for `Apart`, which is all of a version.
 
 Used by whoever prepares directories. Threading: pure functions over Trees.
 
@@ -16,15 +16,16 @@ from msgspec import structs
 
 from artifactfs.model import DirectoryEntry, PageRef, SymlinkEntry
 from artifactfs.repository.diff import same_content
-from artifactfs.vfs.nodes import ADDED, MODIFIED, REMOVED, Against, Shard
+from artifactfs.repository.trees import root_placement
+from artifactfs.vfs.nodes import ADDED, MODIFIED, REMOVED, Against, Apart, Shard, directory_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from artifactfs.model import Entry, Placement
+    from artifactfs.model import Entry, Placement, Version
     from artifactfs.repository.trees import Placed, Trees
     from artifactfs.storedpage import StoredPage
-    from artifactfs.vfs.nodes import DirectoryNode, Part
+    from artifactfs.vfs.nodes import DirectoryNode, NodeTable, Part
 
     Chosen = tuple[Entry, Placement | None, Part | None]
 
@@ -45,6 +46,8 @@ def iter_chosen(trees: Trees, directory: DirectoryNode, stored: StoredPage) -> I
         match part:
             case None:
                 yield item, place, None
+            case Apart():
+                yield item, place, part if isinstance(item, DirectoryEntry) else None
             case Shard():
                 if isinstance(item, DirectoryEntry):
                     yield item, place, part
@@ -103,3 +106,16 @@ def _part_below(side: str, entry: Entry, other: Placed | None) -> Against | None
 def as_part(directory: DirectoryNode, part: Part) -> DirectoryNode:
     """Return a directory that shows a part only."""
     return structs.replace(directory, part=part)
+
+
+def find_top(nodes: NodeTable, collection: str, version: Version, *, is_apart: bool) -> DirectoryNode:
+    """Return the top directory of a version: the one that all mounts share, or one with nodes of its own (`Apart`)."""
+    entry, placement = version.root.as_entry(), root_placement(version.root)
+
+    def make(node: int) -> DirectoryNode:
+        whole = directory_record(node, entry, placement, collection=collection, version=version.number)
+        return as_part(whole, Apart()) if is_apart else whole
+
+    if is_apart:
+        return make(nodes.part((collection, str(version.number), version.root.tree, "apart", ""), make))
+    return make(nodes.version(collection, version, placement))

@@ -1,6 +1,7 @@
 """Giving nodes to the entries of one stored page.
 
-An entry that is equal to one met before, in whatever version, gets its node; a directory has one for each place.
+An entry that is equal to one met before, in whatever version, gets its node; a directory has one for each place, and
+below an overlay every entry has.
 What needs time is done before the write transaction: there is one writer at a time on the machine.
 
 Used by `directories` and by transports that keep pages in a form of their own. Threading: a PagePreparation belongs to
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from artifactfs.index.epoch import NAMES, NODES, PAGES, SHARED, name_key, page_key, read_node
-from artifactfs.vfs.nodes import attributes_of, encode_record, entry_record, shared_key
+from artifactfs.vfs.nodes import Apart, attributes_of, encode_record, entry_record, shared_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,11 +45,12 @@ class PagePreparation:
         self._directory = directory
         self._number = number
         parent = directory.attributes.node
+        is_apart = isinstance(directory.part, Apart)
         # Each entry with the table and key under which its node is found: by content, directories by place.
         self._entries: list[tuple[Chosen, str, bytes]] = []
         keys: dict[str, set[bytes]] = {SHARED: set(), NAMES: set()}
         for each in chosen:
-            shared = shared_key(each[0])
+            shared = None if is_apart else shared_key(each[0])
             table, key = (SHARED, shared) if shared is not None else (NAMES, name_key(parent, each[0].name))
             self._entries.append((each, table, key))
             keys[table].add(key)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Self
 
 from msgspec import structs
 
-from artifactfs.repository.trees import root_placement
 from artifactfs.vfs.base import ROOT_NODE, NotADirectoryNodeError, UnknownNodeError
 from artifactfs.vfs.hidden import PARTS_NAME, Hidden, lookup_either
 from artifactfs.vfs.nodes import (
@@ -19,8 +18,8 @@ from artifactfs.vfs.nodes import (
     PartsNode,
     PortNode,
     ViewNode,
-    directory_record,
 )
+from artifactfs.vfs.parts import find_top
 from artifactfs.vfs.tree_view import TreeView, find_in
 from artifactfs.vfs.xattrs import DRIFT, get_from
 
@@ -44,12 +43,13 @@ class VersionView:
         *,
         collection: Collection,
         version: Version,
-        has_parts: bool = True,
+        is_apart: bool = False,
     ) -> None:
-        """Store what is shown; with `has_parts` also `.view`, as `hidden` describes it."""
+        """Store what is shown; with `is_apart` with nodes of its own (`Apart`), else also `.view` (`hidden`)."""
         self._tree = TreeView(repository, epoch)
         shown = structs.replace(collection, versions={version.number: version})
-        self._hidden = Hidden(self._tree.nodes, lambda _: shown) if has_parts else None
+        self._hidden = None if is_apart else Hidden(self._tree.nodes, lambda _: shown)
+        self._is_apart = is_apart
         self._collection = collection
         self._version = version
         self._root: DirectoryNode | None = None
@@ -144,7 +144,4 @@ class VersionView:
         return record
 
     def _make_root(self) -> DirectoryNode:
-        version, placement = self._version, root_placement(self._version.root)
-        name = self._collection.name
-        node = self._tree.nodes.version(name, version, placement)
-        return directory_record(node, version.root.as_entry(), placement, collection=name, version=version.number)
+        return find_top(self._tree.nodes, self._collection.name, self._version, is_apart=self._is_apart)

@@ -26,9 +26,9 @@ from artifactfs.mount.pinned import pinned_version
 from artifactfs.mount.staging_list import StagingList
 from artifactfs.repository.locked import Locked
 from artifactfs.repository.repository import Repository, open_repository
-from artifactfs.repository.trees import root_placement
 from artifactfs.vfs.catalogue_view import CatalogueView
-from artifactfs.vfs.nodes import NodeTable, directory_record
+from artifactfs.vfs.nodes import NodeTable
+from artifactfs.vfs.parts import find_top
 from artifactfs.vfs.staging_places import NoStaging
 from artifactfs.vfs.version_view import VersionView
 
@@ -122,15 +122,11 @@ def _make_source(served: Served, repository: Repository, epoch: Epoch, stack: Ex
     if served.collection:
         collection, version = _find_version(served, repository)
         # Below an overlay, what is not listed would be seen through it, and in the way of such a name.
-        has_parts = served.root is None
+        is_apart = served.root is not None
         view = stack.enter_context(
-            VersionView(repository, epoch, collection=collection, version=version, has_parts=has_parts)
+            VersionView(repository, epoch, collection=collection, version=version, is_apart=is_apart)
         )
-        placement = root_placement(version.root)
-        node = nodes.version(collection.name, version, placement)
-        root = directory_record(
-            node, version.root.as_entry(), placement, collection=collection.name, version=version.number
-        )
+        root = find_top(nodes, collection.name, version, is_apart=is_apart)
         source = IndexSource(
             repository, nodes, view=view, details=view, root=root, owner=owner, catalogue=FOREVER,
             holding=stack.pop_all(),
