@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -37,7 +38,7 @@ from artifactfs.paths import parse_ref
 from artifactfs.repository.lower import Lower
 from artifactfs.repository.repository import Repository, open_repository
 from artifactfs.repository.staging import StagingArea
-from artifactfs.staging.layout import UNION, read_driver, serving
+from artifactfs.staging.layout import UNION, Layout, await_freeze_end, is_freezing, read_driver, serving
 from artifactfs.vfs.base import WholeView
 from artifactfs.vfs.catalogue_view import CatalogueView
 from artifactfs.vfs.union.gate import Gate
@@ -205,6 +206,8 @@ def _build_staging(stack: ExitStack, order: Order, repository: Repository, on_re
         msg = f"the staging directory {staging} was made with the driver {driver!r}, which cannot be used here"
         raise MountError(msg, hint="mount as root, outside of any user namespace", subject=str(staging))
     stack.enter_context(serving(layout))
+    # From here on no commit begins before the control socket is there: one that reads was begun with another server.
+    is_frozen = is_freezing(layout)
     info = renew(area, staging).info
     turns = Turns()
     gate = Gate(
@@ -212,6 +215,8 @@ def _build_staging(stack: ExitStack, order: Order, repository: Repository, on_re
         describe_process=lambda pid: f"process {pid} ({command_of(pid)})",
         will_wait=turns.give,
     )
+    if is_frozen:
+        _go_on_frozen(gate, layout)
     upper = layout.upper(info)
 
     def begin() -> None:
@@ -242,3 +247,14 @@ def _build_staging(stack: ExitStack, order: Order, repository: Repository, on_re
         collection=info.collection,
         turns=turns,
     )
+
+
+def _go_on_frozen(gate: Gate, layout: Layout) -> None:
+    """Hold changes until a commit ends during which the last server was killed."""
+    gate.freeze(wait_seconds=0)
+
+    def wait() -> None:
+        await_freeze_end(layout)
+        gate.thaw()
+
+    threading.Thread(target=wait, name="thaw", daemon=True).start()

@@ -8,11 +8,11 @@ Threading: any thread.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from artifactfs.errors import BusyError, MountError
-from artifactfs.mount.control import find_client
+from artifactfs.errors import BusyError, MountError, UsageError
+from artifactfs.mount.control import ControlClient, find_client
 from artifactfs.mount.mountinfo import find_mount
 from artifactfs.mount.options import Places, StagingName
 from artifactfs.mount.registry import is_served, slot_for, staging_mountpoint
@@ -30,11 +30,11 @@ class MountFreezer:
         self._repository_id = repository_id
 
     @contextmanager
-    def freeze(self, staging: StagingName) -> Iterator[bool]:
+    def freeze(self, staging: StagingName) -> Iterator[Callable[[], None] | None]:
         """Keep everything in a staging directory as it is for as long as the context lasts.
 
-        Programs that change something wait. If this process dies the server goes on by itself. Gives False when
-        nothing serves the staging directory.
+        Programs that change something wait. If this process dies the server goes on by itself. Gives what verifies
+        that the freeze has held until now (BusyError: it has not), or None when nothing serves the staging directory.
 
         Raises:
             BusyError: files are open for writing; the message names process, command and file.
@@ -48,10 +48,25 @@ class MountFreezer:
             if is_served(slot) or (line is not None and line.is_overlay):
                 msg = f"the server of {staging.collection}:@{staging.name} is just starting or ending"
                 raise BusyError(msg, hint="run the same command again")
-            yield False
+            yield None
             return
         with client:
             client.ask("freeze", asker=os.getpid())
-            yield True
+            yield lambda: _verify(client, staging)
             with suppress(MountError):  # a server that has ended meanwhile holds nothing; what was done is done
                 client.ask("thaw")
+
+
+def _verify(client: ControlClient, staging: StagingName) -> None:
+    """Return if the server that froze still does: the connection is that server's, and the freeze ends with it.
+
+    Raises:
+        BusyError: it has ended, or what it serves is not frozen.
+    """
+    try:
+        client.ask("verify")
+    except UsageError:
+        return  # a server of an earlier release: it lives, and holds the freeze
+    except MountError as error:
+        msg = f"the server of {staging.collection}:@{staging.name} ended during the commit; there is no new version"
+        raise BusyError(msg, hint="run the same command again: what is in it is as it was") from error

@@ -1,4 +1,4 @@
-"""What can be asked of a staging directory's server: to freeze, and to thaw.
+"""What can be asked of a staging directory's server: to freeze, to verify that, and to thaw.
 
 Used by `building`.
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from artifactfs.errors import UsageError
+from artifactfs.errors import MountError, UsageError
 from artifactfs.mount.control import Message
 from artifactfs.vfs.union.gate import RELEASE_SECONDS, Gate
 
@@ -25,13 +25,18 @@ class FreezeSession:
         self._is_frozen = False
 
     def handle(self, request: Message) -> Message:
-        """Answer `info`, `freeze` and `thaw`."""
+        """Answer `info`, `freeze`, `verify` and `thaw`."""
         match request["do"]:
             case "info":
                 return {"pid": os.getpid(), "writers": len(self._gate.writers())}
             case "freeze":
                 self._gate.freeze(wait_seconds=float(request.get("wait_seconds", RELEASE_SECONDS)))
                 self._is_frozen = True
+                return {}
+            case "verify":
+                if not self._is_frozen:
+                    msg = "the staging directory is not frozen"
+                    raise MountError(msg)
                 return {}
             case "thaw":
                 self.close()

@@ -5,6 +5,7 @@ Used by `staging`, mount and the command line. Threading: immutable values.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
@@ -101,11 +102,15 @@ def _describe_quota(staging: Staging) -> dict[str, str | int | None]:
     return {"quota": info.quota, "quota_used": used, "quota_enforced_by": enforcer}
 
 
+Verify = Callable[[], None]
+"""Returns if a freeze has held without a break until now, else raises BusyError."""
+
+
 class Freezer(Protocol):
     """Keeps a staging directory that is served as it is while it is committed; `mount.api.MountFreezer` is one."""
 
-    def freeze(self, staging: Staging) -> AbstractContextManager[bool]:
-        """Hold all changes for as long as the context lasts; give False when nothing serves the staging directory.
+    def freeze(self, staging: Staging) -> AbstractContextManager[Verify | None]:
+        """Hold all changes for as long as the context lasts; give None when nothing serves the staging directory.
 
         Raises:
             BusyError: files are open for writing; the message names processes and files.
@@ -116,10 +121,10 @@ class NoFreezer:
     """For staging directories that nothing serves."""
 
     @contextmanager
-    def freeze(self, staging: Staging) -> Iterator[bool]:
+    def freeze(self, staging: Staging) -> Iterator[Verify | None]:
         """Hold nothing."""
         del staging
-        yield False
+        yield None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from artifactfs.repository.changes import suggest
 from artifactfs.repository.commit import DEFAULT_OPTIONS, CommitOptions, CommitResult, check_options, commit_stored
 from artifactfs.repository.diff import Change, diff_trees
 from artifactfs.repository.format import REFERENCES
-from artifactfs.repository.staged import Freezer, Limits, NoFreezer, Staging, StagingCommit
+from artifactfs.repository.staged import Freezer, Limits, NoFreezer, Staging, StagingCommit, Verify
 from artifactfs.repository.staged_tree import build_staged
 from artifactfs.repository.staging_pins import StagingPins
 from artifactfs.repository.treebuilder import make_root
@@ -50,6 +50,8 @@ from artifactfs.staging.layout import (
     StagingInfo,
     clear_work,
     deciding,
+    freezing,
+    is_freezing,
     iter_infos,
     read_info,
     serving,
@@ -206,14 +208,14 @@ class StagingArea:
             freezer: holds changes; None when nothing serves the staging directory.
 
         Raises:
-            BusyError: files are open for writing; nothing was committed.
+            BusyError: files are open for writing, or its server ended meanwhile; nothing was committed.
             ConflictError: `expect_base` no longer holds.
             UsageError, SourceChangedError, StorageFullError, IntegrityError: nothing was committed. StorageFullError
                 also when it holds more than its quota.
         """
         repository = self._repository
         with ExitStack() as stack:
-            self._hold(stack, staging, freezer or NoFreezer())
+            verify = self._hold(stack, staging, freezer or NoFreezer())
             staging = self.get(staging.collection, staging.name)
             check_quota(staging.layout, staging.info)
             before = repository.load_state(staging.collection)
@@ -228,6 +230,8 @@ class StagingArea:
                     if tree.has_references:
                         repository.announce(REFERENCES)
                     batch.flush()
+                if verify is not None:
+                    verify()  # now that all is read, and nothing recorded
                 built.append(tree)
                 return make_root(stored)
 
@@ -242,12 +246,15 @@ class StagingArea:
     def renew(self, staging: Staging) -> Staging:
         """Put an empty upper directory over the version that was committed last, if nothing changed since.
 
-        Only for a staging directory that nothing serves: call it before serving it, holding `serving`.
+        Only for a staging directory that nothing serves: call it before serving it, holding `serving`. While a commit
+        reads it, whose server was killed, nothing is done.
 
         Raises:
             ArtifactFSError: it could not be renewed, and is as it was.
         """
         info = staging.info
+        if is_freezing(staging.layout):
+            return staging
         sweep_uppers(staging.layout, info)
         sweep_restoring(staging.layout, info)
         if info.committed is None or info.committed_root is None or self.changes(staging):
@@ -339,17 +346,20 @@ class StagingArea:
         sweep_uppers(layout, info)
         return Staging(info, layout)
 
-    def _hold(self, stack: ExitStack, staging: Staging, freezer: Freezer) -> None:
+    def _hold(self, stack: ExitStack, staging: Staging, freezer: Freezer) -> Verify | None:
         """Keep a staging directory as it is: where it is served by freezing, else by its lock.
 
-        The lock alone says nothing: a kernel's overlay goes on without its server.
+        The lock alone says nothing: a kernel's overlay goes on without its server. Returns what verifies the freeze.
 
         Raises:
             BusyError: files are open for writing, or another process commits or discards it.
         """
         stack.enter_context(deciding(staging.layout))
-        if not stack.enter_context(freezer.freeze(staging)):
+        stack.enter_context(freezing(staging.layout))
+        verify = stack.enter_context(freezer.freeze(staging))
+        if verify is None:
             stack.enter_context(serving(staging.layout))
+        return verify
 
     def _find_present(self, staging: Staging) -> tuple[int | None, Root | None]:
         """Return number and root of what a staging directory is compared with.

@@ -10,6 +10,7 @@
         unpin            pins to be taken away, but for the one that staging.json names; there while it begins or
                          ends, so that a crash in between leaves neither a pin for ever nor files
         lock             held by the one process that serves it
+        freeze           held by the process that commits it, for as long as nothing may change
 
 Everything is plain files, so that a person can look at it and a crash leaves it as it was.
 
@@ -26,7 +27,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec import Struct
 
-from artifactfs.errors import ArtifactFSError, BusyError, MalformedError, StagingNotFoundError
+from artifactfs.errors import (
+    ArtifactFSError,
+    BusyError,
+    MalformedError,
+    StagingNotFoundError,
+    translate_os_error,
+)
 from artifactfs.model import Root
 from artifactfs.paths import check_collection_name, check_staging_name, printable
 from artifactfs.staging.files import remove_tree, write_durably
@@ -140,6 +147,11 @@ class Layout:
     def lock(self) -> bytes:
         """Path of the lock."""
         return os.path.join(self.directory, b"lock")
+
+    @property
+    def freeze(self) -> bytes:
+        """Path of the lock that says that a commit reads."""
+        return os.path.join(self.directory, b"freeze")
 
     @property
     def is_ended(self) -> bool:
@@ -260,6 +272,50 @@ def deciding(layout: Layout) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def freezing(layout: Layout) -> Iterator[None]:
+    """Say that nothing may change: a server that is started meanwhile keeps everything as it is.
+
+    Inside `deciding`, so that only servers that look hold it besides, for an instant. It ends with the process.
+
+    Raises:
+        StorageFullError, AccessDeniedError: the lock cannot be made.
+    """
+    try:
+        descriptor = os.open(layout.freeze, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise translate_os_error(error, doing=f"making {printable(layout.freeze)}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_freezing(layout: Layout) -> bool:
+    """Return whether a process commits a staging directory now."""
+    return not _wait_for_freeze(layout, fcntl.LOCK_NB)
+
+
+def await_freeze_end(layout: Layout) -> None:
+    """Return when nobody commits a staging directory any more."""
+    _wait_for_freeze(layout, 0)
+
+
+def _wait_for_freeze(layout: Layout, flags: int) -> bool:
+    try:
+        descriptor = os.open(layout.freeze, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | flags)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def clear_work(layout: Layout) -> None:

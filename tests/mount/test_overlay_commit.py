@@ -65,7 +65,7 @@ class Unlocked:
     def freeze(self, staging: Staging):
         import contextlib
 
-        return contextlib.nullcontext(True)
+        return contextlib.nullcontext(lambda: None)
 
 
 def commit(area: StagingArea, staging: Staging) -> Root:

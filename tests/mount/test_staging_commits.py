@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from artifactfs.errors import BusyError
 from artifactfs.mount import api
 from artifactfs.mount.options import MountInfo
+from artifactfs.repository import staging as staging_module
 from artifactfs.repository.repository import Repository
 from artifactfs.repository.staging import Staging, StagingArea
 from artifactfs.staging.layout import OVERLAY, UNION
-from tests.mount.conftest import Folders, wait_until
+from tests.mount.conftest import Folders, errno_of, wait_until
 from tests.mount.staging_support import (
     area,
     commit,
@@ -126,6 +130,41 @@ def test_a_killed_committer_leaves_nothing_frozen(folders: Folders, staged: Path
     assert (staged / "after").read_text() == "after\n"
 
 
+def test_a_server_killed_during_a_commit_stays_frozen_and_nothing_is_committed(
+    folders: Folders,
+    staged: Path,
+    staging: Staging,
+    repository: Repository,
+    area: StagingArea,
+    commit: Callable[[Staging], int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next server finds the commit that reads, and holds what the killed one held."""
+    (staged / "added").write_text("before\n")
+    writers: list[subprocess.Popen[bytes]] = []
+    build = staging_module.build_staged
+
+    def kill_and_build(*args: Any) -> Any:
+        before = server_of(folders).pid
+        os.kill(before, signal.SIGKILL)
+        wait_until(lambda: any(info.kind == "staging" and info.pid != before for info in api.iter_mounts(folders)))
+        wait_until(lambda: errno_of((staged / "added").read_text) is None)
+        writers.append(subprocess.Popen(["sh", "-c", f"echo after > '{staged}/added'"], stderr=subprocess.DEVNULL))
+        time.sleep(0.5)
+        assert (staged / "added").read_text() == "before\n"
+        return build(*args)
+
+    monkeypatch.setattr(staging_module, "build_staged", kill_and_build)
+    with pytest.raises(BusyError, match="ended during the commit"):
+        area.commit(staging, freezer=api.MountFreezer(folders, repository.id))
+    monkeypatch.undo()
+    assert list(repository.load_state("animals").versions) == [0]
+    writers[0].wait(20)
+    wait_until(lambda: errno_of(lambda: (staged / "added").write_text("after\n")) is None)
+    assert commit(staging) == 1
+    assert (staged.parent / "v1" / "added").read_text() == "after\n"
+
+
 def _is_written(path: Path, text: str) -> bool:
     try:
         path.write_text(text)
@@ -157,7 +196,7 @@ def test_what_is_being_committed_is_not_discarded(
 ) -> None:
     class Freezer(api.MountFreezer):
         @contextmanager
-        def freeze(self, staging: Staging) -> Iterator[bool]:
+        def freeze(self, staging: Staging) -> Iterator[Callable[[], None] | None]:
             with super().freeze(staging) as served:
                 with pytest.raises(BusyError, match="being committed"):
                     api.end_staging(folders, repository, staging, area)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -177,9 +177,12 @@ class Freezing:
         self.asked = 0
 
     @contextmanager
-    def freeze(self, staging: Staging) -> Iterator[bool]:
+    def freeze(self, staging: Staging) -> Iterator[Callable[[], None] | None]:
         self.asked += 1
-        yield self.served
+        yield self.verify if self.served else None
+
+    def verify(self) -> None:
+        """Tell of a freeze that has held."""
 
 
 def test_a_commit_freezes_a_server_and_excludes_everybody_else(

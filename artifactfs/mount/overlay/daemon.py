@@ -35,7 +35,7 @@ from artifactfs.mount.renewing import renew
 from artifactfs.mount.spare import Spare, fork_spare
 from artifactfs.repository.repository import open_repository
 from artifactfs.repository.staging import StagingArea
-from artifactfs.staging.layout import AUTO, OVERLAY, UNION, read_driver, serving
+from artifactfs.staging.layout import AUTO, OVERLAY, UNION, is_freezing, read_driver, serving
 
 if TYPE_CHECKING:
     from artifactfs.mount.overlay.lower import Lower
@@ -100,12 +100,16 @@ class OverlayDaemon(Daemon):
             return None
         stack.enter_context(held_slot(self._slot, mountpoint=order.mountpoint))
         stack.enter_context(serving(staging.layout))
-        lower = self._mount(repository, staging)
+        # From here on no commit begins before the control socket is there, so this one was begun with another server.
+        is_frozen = is_freezing(staging.layout)
+        lower = self._mount(repository, staging, is_frozen=is_frozen)
         if lower is None:
             return None
         stack.callback(lower.close)
         self.transport = OVERLAY
         freeze = Freeze(order.mountpoint, name=str(staging))
+        if is_frozen:
+            freeze.go_on(staging.layout)
         self._served = Served(
             None,
             {},
@@ -120,15 +124,17 @@ class OverlayDaemon(Daemon):
         self._become_ready()
         return lower
 
-    def _mount(self, repository: Repository, staging: Staging) -> Lower | None:
-        found = mounted.adopt(self._order, staging)
+    def _mount(self, repository: Repository, staging: Staging, *, is_frozen: bool) -> Lower | None:
+        if is_frozen and read_driver(staging.layout) == UNION:
+            return None  # a commit reads the union's marks: they stay as they are
+        found = mounted.adopt(self._order, staging, is_frozen=is_frozen)
         if found is not None:
             _log.info("going on with the overlay on %s", self._order.mountpoint)
             return found
         mounted.unmount(self._order.mountpoint)
         staging = renew(StagingArea(repository), staging)
         try:
-            return mounted.mount(self._order, staging, spare=self._spare)
+            return mounted.mount(self._order, staging, spare=self._spare, is_frozen=is_frozen)
         except ArtifactFSError as error:
             if staging.info.driver != AUTO or read_driver(staging.layout) == OVERLAY:
                 raise

@@ -43,8 +43,10 @@ class _Note(Struct, frozen=True):
     upper: str
 
 
-def adopt(order: Order, staging: Staging) -> Lower | None:
+def adopt(order: Order, staging: Staging, *, is_frozen: bool) -> Lower | None:
     """Go on with the overlay that a killed server left; None when there is none that is good.
+
+    While a commit reads it (`is_frozen`), it stays read-only.
 
     Raises:
         OSError: it cannot be made writable again.
@@ -53,12 +55,12 @@ def adopt(order: Order, staging: Staging) -> Lower | None:
     if line is None or note is None or line.device != note.device or note.upper != os.fsdecode(staging.upper):
         return None
     lower = find_lower(order, note.lower, is_empty=staging.info.root is None)
-    if lower is not None:
-        make_writable(order.mountpoint)  # its server may have been killed during a commit
+    if lower is not None and not is_frozen:
+        make_writable(order.mountpoint)  # its server may have been killed during a commit, which has ended
     return lower
 
 
-def mount(order: Order, staging: Staging, *, spare: Spare | None) -> Lower:
+def mount(order: Order, staging: Staging, *, spare: Spare | None, is_frozen: bool = False) -> Lower:
     """Mount a staging directory; what is mounted there already is taken away.
 
     Raises:
@@ -71,7 +73,7 @@ def mount(order: Order, staging: Staging, *, spare: Spare | None) -> Lower:
         if read_driver(staging.layout) != OVERLAY:
             _try_out(order, staging, lower)
             convert_to_overlay(staging.layout, staging.upper)
-        mount_overlay(_paths(staging, lower, staging.upper), order.mountpoint)
+        mount_overlay(_paths(staging, lower, staging.upper), order.mountpoint, is_read_only=is_frozen)
         _write_note(order, staging, lower)
     except BaseException as error:
         unmount(order.mountpoint)

@@ -19,7 +19,7 @@ from typing import Final
 
 from artifactfs.errors import MountError
 from artifactfs.mount.mountinfo import OVERLAY_SOURCE, OVERLAY_TYPE
-from artifactfs.mount.syscalls import MS_NODEV, MS_NOSUID, MS_RDONLY, MS_REMOUNT, may_mount, mount_filesystem
+from artifactfs.mount.syscalls import MS_BIND, MS_NODEV, MS_NOSUID, MS_RDONLY, MS_REMOUNT, may_mount, mount_filesystem
 
 FIXED_OPTIONS: Final = ("redirect_dir=on", "metacopy=off", "index=off", "nfs_export=off", "xino=off")
 """Spelt out, because distributions choose other defaults: with metacopy a chmod would leave a file without its data."""
@@ -56,7 +56,7 @@ def _is_module() -> bool:
     return Path(f"/lib/modules/{os.uname().release}/kernel/fs/overlayfs").is_dir()
 
 
-def mount_overlay(paths: OverlayPaths, mountpoint: str) -> None:
+def mount_overlay(paths: OverlayPaths, mountpoint: str, *, is_read_only: bool = False) -> None:
     """Mount an overlay.
 
     Raises:
@@ -65,7 +65,8 @@ def mount_overlay(paths: OverlayPaths, mountpoint: str) -> None:
     named = (("lowerdir", paths.lower), ("upperdir", paths.upper), ("workdir", paths.work))
     options = [*(f"{key}={_escaped(path)}" for key, path in named), *FIXED_OPTIONS]
     try:
-        mount_filesystem(OVERLAY_SOURCE, mountpoint, OVERLAY_TYPE, MS_NOSUID | MS_NODEV, ",".join(options))
+        flags = MS_NOSUID | MS_NODEV | (MS_RDONLY if is_read_only else 0)
+        mount_filesystem(OVERLAY_SOURCE, mountpoint, OVERLAY_TYPE, flags, ",".join(options))
     except OSError as error:
         msg = f"mounting an overlay on {mountpoint} failed: {error.strerror}"
         hint = "--driver union works on every file system; the kernel's log may say more (dmesg)"
@@ -79,6 +80,8 @@ def _escaped(path: str) -> str:
 def make_read_only(mountpoint: str) -> None:
     """Let nothing be changed any more, and write out what was: by whatever path the overlay is reached.
 
+    The file system is read-only then, and not the mount: a bind of it that is made meanwhile would stay so.
+
     Raises:
         OSError: EBUSY when a file is open for writing, or mapped so.
 
@@ -86,6 +89,7 @@ def make_read_only(mountpoint: str) -> None:
     fs/overlayfs/super.c.
     """
     mount_filesystem("none", mountpoint, "none", MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, "")
+    mount_filesystem("none", mountpoint, "none", MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV, "")
 
 
 def make_writable(mountpoint: str) -> None:

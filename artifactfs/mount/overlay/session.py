@@ -1,4 +1,4 @@
-"""What can be asked of the server of an overlay: to freeze, and to thaw.
+"""What can be asked of the server of an overlay: to freeze, to verify that, and to thaw.
 
 Used by the overlay's server.
 
@@ -18,9 +18,11 @@ from artifactfs.errors import BusyError, MountError, UsageError
 from artifactfs.mount.mountinfo import find_mount
 from artifactfs.mount.overlay.mounting import make_read_only, make_writable
 from artifactfs.mount.overlay.writers import describe_writers, find_writers
+from artifactfs.staging.layout import await_freeze_end
 
 if TYPE_CHECKING:
     from artifactfs.mount.control import Message
+    from artifactfs.staging.layout import Layout
 
 RELEASE_SECONDS: Final = 1.0
 _PAUSE_SECONDS: Final = 0.02
@@ -52,6 +54,27 @@ class Freeze:
         except BaseException:
             self._held.release()
             raise
+
+    def go_on(self, layout: Layout) -> None:
+        """Thaw when a commit ends during which the overlay's last server was killed; before anything else."""
+        self._held.acquire()
+
+        def wait() -> None:
+            await_freeze_end(layout)
+            self.thaw()
+
+        threading.Thread(target=wait, name="thaw", daemon=True).start()
+
+    def verify(self) -> None:
+        """Return if the overlay is read-only.
+
+        Raises:
+            MountError: it is not, or it is not mounted any more.
+        """
+        line = find_mount(self._mountpoint)
+        if line is None or not line.is_overlay or not os.statvfs(self._mountpoint).f_flag & os.ST_RDONLY:
+            msg = f"{self._name} is not frozen any more"
+            raise MountError(msg)
 
     def thaw(self) -> None:
         """Let changes through again; only after `freeze`."""
@@ -96,7 +119,7 @@ class OverlaySession:
         self._is_frozen = False
 
     def handle(self, request: Message) -> Message:
-        """Answer `info`, `freeze` and `thaw`."""
+        """Answer `info`, `freeze`, `verify` and `thaw`."""
         match request["do"]:
             case "info":
                 return {"pid": os.getpid(), "writers": self._freeze.count_writers()}
@@ -104,6 +127,12 @@ class OverlaySession:
                 wait_seconds = float(request.get("wait_seconds", RELEASE_SECONDS))
                 self._freeze.freeze(wait_seconds=wait_seconds, asker=int(request.get("asker", 0)))
                 self._is_frozen = True
+                return {}
+            case "verify":
+                if not self._is_frozen:
+                    msg = "the staging directory is not frozen"
+                    raise MountError(msg)
+                self._freeze.verify()
                 return {}
             case "thaw":
                 self.close()
