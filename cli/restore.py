@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from artifactfs.errors import MountError
+from artifactfs.errors import MountError, UsageError
 from artifactfs.paths import printable, split_path
 
 from .completing import complete_staging
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 def command(ref: str, paths: tuple[bytes, ...]) -> None:
     """Take paths of a staging directory back to the version that it is compared with.
 
-    A PATH is one inside the staging directory, such as images/cat.png. What was changed there is lost; what was
-    deleted comes back, what was added goes. A directory is restored with all that is in it.
+    A PATH is one inside the staging directory, such as images/cat.png; `.` is all of it. What was changed there is
+    lost; what was deleted comes back, what was added goes. A directory is restored with all that is in it.
     """
     from artifactfs.repository.restoring import StoredOriginal, restore_path
     from artifactfs.repository.staging import StagingArea
 
     session = current_session()
-    entries = [b"" if path in (b".", b"./") else b"/".join(split_path(path.rstrip(b"/"))) for path in paths]
+    entries = [_parse(path) for path in paths]
     inside = find_inside(session, ref)
     if inside is not None:
         _print(session, str(inside), restore(session, inside, entries))
@@ -54,6 +54,21 @@ def command(ref: str, paths: tuple[bytes, ...]) -> None:
             done.append((path, restore_path(original, os.fsencode(top), path, changes)))
             session.note(f"{done[-1][1]} {printable(path)}")
     _print(session, str(staging), done)
+
+
+def _parse(path: bytes) -> bytes:
+    """Return a path below the top, which is b"".
+
+    Raises:
+        UsageError: it is the top of the machine.
+        InvalidPathError: it is no path in a staging directory.
+    """
+    if path in (b".", b"./"):
+        return b""
+    if not path.strip(b"/"):
+        msg = f"{printable(path) or repr('')} is no path in a staging directory"
+        raise UsageError(msg, hint="write `.` for all of it")
+    return b"/".join(split_path(path.rstrip(b"/")))
 
 
 def _print(session: Session, staging: str, done: list[tuple[bytes, str]]) -> None:

@@ -57,6 +57,20 @@ def test_directories_come_back_with_all_that_is_in_them(staging: Path) -> None:
     assert text("status", "animals") == "M  cat.txt\n"
 
 
+@pytest.mark.parametrize("top", ["/", "//", ""])
+def test_the_top_of_the_machine_is_none_of_a_staging_directory(staging: Path, top: str) -> None:
+    (staging / "cat.txt").write_text("other\n")
+    assert "write `.` for all of it" in restore(top, code=2)
+    assert text("status", "animals") == "M  cat.txt\n"
+
+
+def test_a_dot_is_all_of_it(staging: Path) -> None:
+    (staging / "cat.txt").write_text("other\n")
+    (staging / "added").write_text("added\n")
+    restore(".")
+    assert text("status", "animals") == ""
+
+
 def test_kinds_come_back(staging: Path) -> None:
     shutil.rmtree(staging / "sub")
     (staging / "sub").write_text("a file\n")
