@@ -27,7 +27,7 @@ from artifactfs.mount.syscalls import unmount_privileged
 from artifactfs.repository import changes
 from artifactfs.repository.repository import Repository
 from artifactfs.repository.staging import Staging, StagingArea
-from artifactfs.staging.layout import AUTO, OVERLAY, UNION, read_driver
+from artifactfs.staging.layout import AUTO, OVERLAY, UNION, freezing, read_driver
 from tests.mount.conftest import Folders, errno_of, wait_until
 from tests.mount.staging_support import area, transport
 from tests.mount.test_versions import run
@@ -369,3 +369,25 @@ def test_other_users_write_where_permissions_allow(
     assert os.stat(staged / "images" / "mine").st_uid == 65534
     assert as_nobody(f"echo no > {staged}/README 2>/dev/null") != 0
     assert as_nobody(f"ls {os.fsdecode(staging.upper)} >/dev/null 2>&1") != 0
+
+
+def test_an_overlay_that_is_mounted_anew_during_a_commit_is_frozen_until_it_ends(
+    folders: Folders, staged: Path, staging: Staging, repository: Repository
+) -> None:
+    (staged / "a").write_text("a")
+    before = [info.pid for info in iter_live(folders) if info.kind in {"staging", "lower"}]
+    assert len(before) == 2
+    with freezing(staging.layout):
+        with MountFreezer(folders, repository.id).freeze(staging) as verify:
+            assert verify is not None
+            verify()
+            for pid in before:
+                os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: any(i.kind == "staging" and i.pid not in before for i in iter_live(folders)))
+            wait_until(lambda: errno_of((staged / "README").read_text) is None)
+            assert errno_of(lambda: (staged / "a").write_text("b")) == errno.EROFS
+            with pytest.raises(BusyError, match="ended during the commit"):
+                verify()
+        assert errno_of(lambda: (staged / "a").write_text("b")) == errno.EROFS
+    wait_until(lambda: errno_of(lambda: (staged / "a").write_text("b")) is None)
+    assert (staged / "a").read_text() == "b"

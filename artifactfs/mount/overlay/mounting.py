@@ -67,6 +67,8 @@ def mount_overlay(paths: OverlayPaths, mountpoint: str, *, is_read_only: bool = 
     try:
         flags = MS_NOSUID | MS_NODEV | (MS_RDONLY if is_read_only else 0)
         mount_filesystem(OVERLAY_SOURCE, mountpoint, OVERLAY_TYPE, flags, ",".join(options))
+        if is_read_only:
+            _let_binds_write(mountpoint)
     except OSError as error:
         msg = f"mounting an overlay on {mountpoint} failed: {error.strerror}"
         hint = "--driver union works on every file system; the kernel's log may say more (dmesg)"
@@ -80,8 +82,6 @@ def _escaped(path: str) -> str:
 def make_read_only(mountpoint: str) -> None:
     """Let nothing be changed any more, and write out what was: by whatever path the overlay is reached.
 
-    The file system is read-only then, and not the mount: a bind of it that is made meanwhile would stay so.
-
     Raises:
         OSError: EBUSY when a file is open for writing, or mapped so.
 
@@ -89,6 +89,11 @@ def make_read_only(mountpoint: str) -> None:
     fs/overlayfs/super.c.
     """
     mount_filesystem("none", mountpoint, "none", MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, "")
+    _let_binds_write(mountpoint)
+
+
+def _let_binds_write(mountpoint: str) -> None:
+    """Leave only the file system read-only, not its mount: a bind that is made of that meanwhile would stay so."""
     mount_filesystem("none", mountpoint, "none", MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV, "")
 
 
