@@ -10,15 +10,13 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Final
 
 from artifactfs.blobstore.locations import is_remote
 from artifactfs.errors import BusyError, MountError, UsageError
 from artifactfs.index.epoch import Epoch, open_epoch, renew_epoch, reopen_epoch
+from artifactfs.model import Collection, Version
 from artifactfs.mount.daemon import InfoSession, Served
 from artifactfs.mount.following import references_of, remote_of
 from artifactfs.mount.fusepy.reading import LowerOperations, ReadOperations
@@ -28,6 +26,7 @@ from artifactfs.mount.fusepy.writing import WriteOperations
 from artifactfs.mount.holding import begin_holding, resolve_held
 from artifactfs.mount.holds import Holds
 from artifactfs.mount.kernel_options import NOEXEC, labels_in_force
+from artifactfs.mount.lately import RENEWALS, Lately
 from artifactfs.mount.orders import LOCKED, LOWER, REPOSITORY, STAGING, Order
 from artifactfs.mount.pinned import ordered_version
 from artifactfs.mount.renewing import renew
@@ -48,8 +47,6 @@ from artifactfs.vfs.version_view import VersionView
 _log = logging.getLogger(__name__)
 
 Ready = Callable[[], None]
-_RENEWALS: Final = 6
-_RENEWAL_SECONDS: Final = 60.0
 
 
 class Renewal:
@@ -66,7 +63,7 @@ class Renewal:
         self._repository = repository
         self._number = epoch.number
         self._make = make
-        self._done: deque[float] = deque(maxlen=_RENEWALS)
+        self._done = Lately(RENEWALS)
 
     def __call__(self) -> WholeView:
         """Return a view in an epoch that can be used.
@@ -75,11 +72,10 @@ class Renewal:
             BusyError: that was done too often of late to be of help.
             AccessDeniedError, StorageFullError: none can be begun.
         """
-        now = time.monotonic()
-        if len(self._done) == _RENEWALS and now - self._done[0] < _RENEWAL_SECONDS:
-            msg = f"{_RENEWALS} epochs were damaged within a minute"
+        if self._done.is_too_often:
+            msg = f"{RENEWALS} epochs were damaged within a minute"
             raise BusyError(msg, hint="see to the disk of the state directory, and mount again")
-        self._done.append(now)
+        self._done.note()
         directory = self._repository.state_directory
         self._number = renew_epoch(directory, number=self._number, is_damaged=True, random=os.urandom)
         return self._make(self._stack.enter_context(reopen_epoch(directory, number=self._number)))
@@ -108,8 +104,6 @@ def build(stack: ExitStack, order: Order, on_ready: Ready) -> Served:
     epoch = stack.enter_context(open_epoch(repository.state_directory, random=os.urandom))
     if order.kind in (REPOSITORY, LOCKED):
         return _build_repository(stack, order, repository, epoch, on_ready)
-    if order.kind == LOWER:
-        return _build_lower(stack, order, repository, epoch, on_ready)
     return _build_version(stack, order, repository, epoch, on_ready)
 
 
@@ -153,48 +147,36 @@ def _build_repository(stack: ExitStack, order: Order, repository: Repository, ep
 
 
 def _build_version(stack: ExitStack, order: Order, repository: Repository, epoch: Epoch, on_ready: Ready) -> Served:
+    """Build a mount of one version, for people or below an overlay."""
+    is_lower = order.kind == LOWER
+    collection, version = _find_version(order, repository, _begin_holding(stack, order))
+
+    def make(epoch: Epoch) -> VersionView:
+        return stack.enter_context(
+            VersionView(repository, epoch, collection=collection, version=version, is_apart=is_lower)
+        )
+
+    view, renew = make(epoch), Renewal(stack, repository, epoch, make)
+    operations = LowerOperations if is_lower else ReadOperations
+    return Served(
+        operations(view, details=view, on_ready=on_ready, renew=renew, **_owner(order)),
+        read_only_options(allow_other=False) if is_lower else _read_only(order),
+        InfoSession,
+        repository_id=repository.id,
+        location=repository.location,
+        collection=collection.name,
+        version=version.number,
+    )
+
+
+def _find_version(order: Order, repository: Repository, holds: Holds | None) -> tuple[Collection, Version]:
+    if order.kind == LOWER:
+        return ordered_version(order)
     ref = parse_ref(order.artifact or "")
     if ref.path or ref.staging is not None:
         msg = f"{ref} is not a version"
         raise UsageError(msg, hint="--artifact takes NAME, NAME:vN or NAME:ALIAS")
-    holds = _begin_holding(stack, order)
-    collection, version = resolve_held(repository, ref, holds)
-
-    def make(epoch: Epoch) -> VersionView:
-        return stack.enter_context(VersionView(repository, epoch, collection=collection, version=version))
-
-    view, renew = make(epoch), Renewal(stack, repository, epoch, make)
-    operations = ReadOperations(view, details=view, on_ready=on_ready, renew=renew, **_owner(order))
-    return Served(
-        operations,
-        _read_only(order),
-        InfoSession,
-        repository_id=repository.id,
-        location=repository.location,
-        collection=collection.name,
-        version=version.number,
-    )
-
-
-def _build_lower(stack: ExitStack, order: Order, repository: Repository, epoch: Epoch, on_ready: Ready) -> Served:
-    _begin_holding(stack, order)
-    collection, version = ordered_version(order)
-
-    def make(epoch: Epoch) -> VersionView:
-        return stack.enter_context(
-            VersionView(repository, epoch, collection=collection, version=version, is_apart=True)
-        )
-
-    view, renew = make(epoch), Renewal(stack, repository, epoch, make)
-    return Served(
-        LowerOperations(view, details=view, on_ready=on_ready, renew=renew, **_owner(order)),
-        read_only_options(allow_other=False),
-        InfoSession,
-        repository_id=repository.id,
-        location=repository.location,
-        collection=collection.name,
-        version=version.number,
-    )
+    return resolve_held(repository, ref, holds)
 
 
 def _build_staging(stack: ExitStack, order: Order, repository: Repository, on_ready: Ready) -> Served:

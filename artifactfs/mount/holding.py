@@ -26,7 +26,7 @@ def begin_holding(order: Order, *, inherited: int | None = None) -> Holds | None
         inherited: descriptor of one that this process had before it replaced its program.
     """
     if inherited is not None:
-        os.set_inheritable(inherited, False)  # noqa: FBT003 - the only way to say it
+        os.set_inheritable(inherited, False)
     holds = open_holds(order.repository) if inherited is None else Holds(inherited)
     if holds is None:
         return None

@@ -176,9 +176,9 @@ def become_server(places: Places, order: Order) -> None:
     prepare_folders(places)
     command = command_for(dataclasses.replace(order, foreground=True))
     if order.descriptor is not None:
-        os.set_inheritable(order.descriptor, True)  # noqa: FBT003  (the only way to say it)
+        os.set_inheritable(order.descriptor, True)
     for number in () if order.manager is None else order.manager.kept.values():
-        os.set_inheritable(number, True)  # noqa: FBT003  (the only way to say it)
+        os.set_inheritable(number, True)
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(command[0], command)  # noqa: S606

@@ -93,7 +93,6 @@ def init(  # noqa: PLR0913 (what users know)
             "config": changes.check_metadata(config or {}),
         }
     )
-    values = given["config"]
     outer = os.environ.get(RUN_VARIABLE, "")
     if outer and id is None:
         with suppress(NotFoundError):  # a run of another repository: this one is of its own
@@ -102,14 +101,15 @@ def init(  # noqa: PLR0913 (what users know)
     circumstances = describe_circumstances(workspace.runs, masker, command=sys.orig_argv, path=sys.path)
     found = None if id is None else _find(workspace.runs, check_run_id(id), wanted)
     if found is not None:
-        number, lease_ns = found.id, _resume(workspace, found, circumstances, values)
-    else:
-        parent = outer if is_run_id(outer) else ""
-        started = workspace.runs.start(
-            author=workspace.author, run=id, circumstances=circumstances, parent=parent, **given
-        )
-        number, lease_ns = started.run, started.lease_ns
-    return _take(workspace, number, lease_ns)
+        return _take(workspace, found.id, _resume(workspace, found, circumstances, given["config"]))
+    started = workspace.runs.start(
+        author=workspace.author,
+        run=id,
+        circumstances=circumstances,
+        parent=outer if is_run_id(outer) else "",
+        **given,
+    )
+    return _take(workspace, started.run, started.lease_ns)
 
 
 def _resume(workspace: Workspace, found: RunState, circumstances: Circumstances, values: dict[str, Any]) -> int:

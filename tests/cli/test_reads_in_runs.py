@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,28 +12,17 @@ import pytest
 
 import artifactfs
 from artifactfs.sdk.recorded import RecordedRun
-
-CLI = [sys.executable, "-c", "from artifactfs_cli.main import main; main()"]
+from tests.mount.run_support import CLI, make_two_versions, run_cli
 
 
 @pytest.fixture(autouse=True)
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make a repository with `data`: v0 and v1, each with the file `sub/top`."""
-    folder = tmp_path / "work"
-    (folder / "data/sub").mkdir(parents=True)
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("ARTIFACTFS_REPO", str(tmp_path / "repository"))
-    for text in ("top", "other"):
-        (folder / "data/sub/top").write_text(text)
-        run("put", "data", "data/")
-    return folder
+    return make_two_versions(tmp_path, monkeypatch, "sub/top")
 
 
 def run(*arguments: str, code: int = 0, **environ: str) -> str:
-    done = subprocess.run(
-        [*CLI, *arguments], capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **environ}
-    )
-    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    done = run_cli(*arguments, code=code, **environ)
     return done.stdout + done.stderr
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 import artifactfs
 from artifactfs.sdk.recorded import RecordedRun
+from tests.cli.support import PROGRAM
 
-CLI = [sys.executable, "-c", "from artifactfs_cli.main import main; main()"]
+CLI = PROGRAM
 READ = "import sys\nfor path in sys.argv[1:]: open(path).read()"
 
 
@@ -23,6 +25,19 @@ def run_cli(*arguments: str, code: int = 0, **environ: str) -> subprocess.Comple
     )
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
     return done
+
+
+def make_two_versions(top: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> Path:
+    """Make a repository with `data`: v0 and v1, each with a file at `path`; return the folder that holds `data`."""
+    folder = top / "work"
+    file = folder / "data" / path
+    file.parent.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("ARTIFACTFS_REPO", str(top / "repository"))
+    for text in ("top", "other"):
+        file.write_text(text)
+        run_cli("put", "data", "data/")
+    return folder
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mount.run_support import CLI, READ, mounting, named_run, run_cli
+from tests.mount.run_support import CLI, READ, make_two_versions, mounting, named_run, run_cli
 
 pytestmark = pytest.mark.mounted
 
@@ -18,14 +18,7 @@ pytestmark = pytest.mark.mounted
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make a repository with `data`: v0 and v1, each with the file `top`."""
-    folder = tmp_path / "work"
-    (folder / "data").mkdir(parents=True)
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("ARTIFACTFS_REPO", str(tmp_path / "repository"))
-    for text in ("top", "other"):
-        (folder / "data" / "top").write_text(text)
-        run_cli("put", "data", "data/")
-    return folder
+    return make_two_versions(tmp_path, monkeypatch, "top")
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ import artifactfs
 from artifactfs.repository.runviews import is_held
 from artifactfs.sdk.recorded import RecordedRun
 from tests.mount.conftest import wait_until
+from tests.mount.run_support import CLI
 
 pytestmark = pytest.mark.mounted
-CLI = [sys.executable, "-c", "from artifactfs_cli.main import main; main()"]
 
 
 @pytest.fixture

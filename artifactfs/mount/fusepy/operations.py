@@ -66,8 +66,9 @@ class Operations:
             _log.exception("%s %s failed unexpectedly", operation, describe(args))
             raise fuse.FuseOSError(errno.EIO) from None
 
-    def recover(self, error: IndexCorruptError) -> bool:  # noqa: ARG002
+    def recover(self, error: IndexCorruptError) -> bool:
         """Return whether what is damaged was replaced, so that the call can be tried again."""
+        del error
         return False
 
     def _errno_of(self, operation: str, args: tuple[Any, ...], error: OSError) -> int:

@@ -231,15 +231,15 @@ class KernelDaemon(Daemon):
         if supervisor is None:
             return
         check_installed([sys.executable, "-P", "-m", MODULE, "--check"])
-        os.set_inheritable(self._lock, True)  # noqa: FBT003 - the only way to say it
+        os.set_inheritable(self._lock, True)
         extra = {"lock": str(self._lock)}
         if self._holds is not None:
-            os.set_inheritable(self._holds.descriptor, True)  # noqa: FBT003 - the only way to say it
+            os.set_inheritable(self._holds.descriptor, True)
             extra["shown"] = str(self._holds.descriptor)
         if self._prepared is not None:
             extra |= self._extra(self._prepared)
         if self._order.manager is not None and self._order.manager.descriptor is not None:
-            os.set_inheritable(self._order.manager.descriptor, True)  # noqa: FBT003 - the only way to say it
+            os.set_inheritable(self._order.manager.descriptor, True)
         descriptor = handover_of(supervisor, started_ns=self._started_ns, extra=extra)
         replace_program([sys.executable, "-P", "-m", MODULE, "--resume", str(descriptor)])
 

@@ -141,7 +141,7 @@ def _receive_descriptor(channel: socket.socket) -> int | None:
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             descriptor: int = array.array("i", data[:4])[0]
-            os.set_inheritable(descriptor, False)  # noqa: FBT003 - the only way to say it
+            os.set_inheritable(descriptor, False)
             return descriptor
     return None
 

@@ -57,7 +57,7 @@ def handover_of(supervisor: Supervisor, *, started_ns: int, extra: dict[str, str
     handover = describe(supervisor, started_ns=started_ns, extra=extra or {})
     handover = structs.replace(handover, upgrades=handover.upgrades + 1)
     for number in (mounted.device, mounted.counters.descriptor, mounted.backings.descriptor):
-        os.set_inheritable(number, True)  # noqa: FBT003 - the only way to say it
+        os.set_inheritable(number, True)
     return store_handover(handover)
 
 
