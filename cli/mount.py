@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
@@ -34,6 +34,26 @@ def check_words(words: tuple[str, ...]) -> None:
         if not is_kernel_option(word):
             msg = f"-o {word} is not an option of mounts"
             raise UsageError(msg, hint="it takes noexec, context=, fscontext=, defcontext= and rootcontext=")
+
+
+class _Given(TypedDict):
+    """Options that are handed on as they are."""
+
+    allow_other: bool
+    debug: bool
+    descriptor: int | None
+    foreground: bool
+    freeze_aliases: bool
+    gid: int | None
+    keep: bool
+    make_directory: bool
+    metrics: str
+    passthrough: bool | None
+    quick_wakeups: bool | None
+    share_parent: bool
+    transport: str
+    uid: int | None
+    workers: int
 
 
 @click.command("mount", cls=Command)
@@ -68,29 +88,15 @@ def check_words(words: tuple[str, ...]) -> None:
 @click.option("-o", "words", multiple=True, metavar="OPTION", help="noexec, or a label of SELinux: context=LABEL.")
 @click.option("--upgrade", is_flag=True, help="Serve the mount on MOUNTPOINT by the installed version from now on.")
 @lock_option()
-def command(  # noqa: PLR0913 - one argument for each option
+def command(
     mountpoint: bytes,
     *,
     artifact: str | None,
-    foreground: bool,
-    allow_other: bool,
-    uid: int | None,
-    gid: int | None,
-    transport: str,
-    passthrough: bool | None,
-    freeze_aliases: bool,
-    workers: int,
-    debug: bool,
-    quick_wakeups: bool | None,
-    metrics: str,
     cache_size: str | None,
-    descriptor: int | None,
-    keep: bool,
-    make_directory: bool,
-    share_parent: bool,
     words: tuple[str, ...],
     upgrade: bool,
     lock: bytes | None,
+    **given: Unpack[_Given],
 ) -> None:
     """Show every collection with its versions, aliases and staging directories at MOUNTPOINT.
 
@@ -106,7 +112,8 @@ def command(  # noqa: PLR0913 - one argument for each option
         return
     check_words(words)
     refuse_in_run("mount")
-    is_ahead = not foreground and not keep and descriptor is None
+    is_foreground, is_kept = given["foreground"], given["keep"]
+    is_ahead = not is_foreground and not is_kept and given["descriptor"] is None
     with session.start_ahead("repository", is_wanted=is_ahead) as spare:
         from artifactfs.mount.beginning import MountOptions, mount
 
@@ -116,29 +123,15 @@ def command(  # noqa: PLR0913 - one argument for each option
                 artifact, locked = _look(repository, artifact, lock)
         remote = session.find_remote()
         options = MountOptions(
-            follow_references=session.find_followed(for_others=allow_other),
+            follow_references=session.find_followed(for_others=given["allow_other"]),
             poll_seconds=remote.poll_seconds,
             limits=_limit(remote.limits, cache_size),
             artifact=artifact,
-            allow_other=allow_other,
-            uid=uid,
-            gid=gid,
-            foreground=foreground,
             author=session.find_author(),
-            transport=transport,
-            passthrough=passthrough,
-            freeze_aliases=freeze_aliases,
             locked=locked,
-            workers=workers,
-            debug=debug,
-            quick_wakeups=quick_wakeups,
-            metrics=metrics,
-            descriptor=descriptor,
-            keep=keep,
-            manager=find_manager(os.environ, pid=os.getpid()) if foreground and not keep else None,
-            share_parent=share_parent,
-            make_directory=make_directory,
+            manager=find_manager(os.environ, pid=os.getpid()) if is_foreground and not is_kept else None,
             kernel_options=words,
+            **given,
         )
         session.note(f"mounting {artifact or session.places.repository} at {os.fsdecode(mountpoint)}")
         info = mount(session.places, os.fsdecode(mountpoint), options=options, spare=spare)
