@@ -1,4 +1,4 @@
-"""How long a pod's volume takes to be published and unpublished: `python -m tests.bench.csi [--volumes N]`.
+"""How long a pod's volume takes to be published and unpublished: `python -m tests.bench.csi [--volumes N] [--pause S]`.
 
 The plugin runs as a process with the mount's server beside it; calls go over its socket, as kubelet's do.
 """
@@ -17,11 +17,12 @@ from tests.containers.test_csi import Plugin
 from tests.mount.conftest import Folders, make_tree, put
 
 
-def measure(plugin: Plugin, count: int, **attributes: str) -> tuple[list[float], list[float]]:
+def measure(plugin: Plugin, count: int, pause_seconds: float, **attributes: str) -> tuple[list[float], list[float]]:
     """Return the milliseconds of each publish and unpublish."""
     published, unpublished = [], []
     for number in range(count):
         name = f"{'-'.join(attributes.values())}-{number}"
+        time.sleep(pause_seconds)
         begun = time.perf_counter()
         target = plugin.publish(name, **attributes)
         published.append((time.perf_counter() - begun) * 1e3)
@@ -36,7 +37,8 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--volumes", type=int, default=50)
-    count = parser.parse_args().volumes
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds before each volume")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         top = Path(name)
         folders = Folders(*(str(top / folder) for folder in ("repository", "state", "cache", "runtime")))
@@ -52,7 +54,7 @@ def main() -> None:
             print("| volume | published, median (ms) | slowest | unpublished, median (ms) |")
             print("|---|---|---|---|")
             for label, attributes in (("ro", {}), ("ro, pin", {"pin": "true"}), ("staging", {"mode": "staging"})):
-                there, gone = measure(plugin, count, **attributes)
+                there, gone = measure(plugin, options.volumes, options.pause, **attributes)
                 print(
                     f"| {label} | {statistics.median(there):.0f} | {max(there):.0f} | {statistics.median(gone):.0f} |",
                     flush=True,
