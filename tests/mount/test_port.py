@@ -20,9 +20,10 @@ from artifactfs.mount import api
 from artifactfs.mount.control import encode_error, encode_line
 from artifactfs.mount.mountinfo import find_mount, read_mounts
 from artifactfs.mount.options import MountInfo, MountOptions
+from artifactfs.mount.port import place
 from artifactfs.mount.port.asking import find_port
 from artifactfs.mount.port.listening import PROCESS_LIMIT
-from artifactfs.mount.registry import iter_live
+from artifactfs.mount.registry import iter_live, port_folder
 from artifactfs.mount.sockets import bind_socket, connect_socket
 from artifactfs.mount.syscalls import may_mount
 from artifactfs.repository import changes
@@ -246,6 +247,26 @@ def test_the_socket_is_not_listed_and_cannot_be_replaced(mounted: MountInfo) -> 
         lambda: os.rename(top / ".artifactfs" / "socket", top / ".artifactfs" / "x"),
     ):
         assert errno_of(call) == 30  # EROFS
+
+
+def test_one_place_is_made_however_many_make_it_at_once(folders: Folders, tmp_path: Path) -> None:
+    mountpoint, start = str(tmp_path / "mnt"), threading.Barrier(8)
+
+    def make() -> None:
+        start.wait()
+        place.prepare(folders, mountpoint)
+
+    for _ in range(10):
+        makers = [threading.Thread(target=make) for _ in range(8)]
+        for maker in makers:
+            maker.start()
+        for maker in makers:
+            maker.join()
+        folder = port_folder(folders, mountpoint)
+        found = [line for line in read_mounts() if line.mountpoint == folder]
+        for _ in found:
+            place.remove(folders, mountpoint)
+        assert len(found) == 1
 
 
 @pytest.mark.parametrize("line", [b"", b"nothing\n", b"[]\n", b'{"do": "freeze"}\n', b"x" * 2_000_000])

@@ -10,10 +10,11 @@ Threading: functions without state; several processes may call them at once.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.mount.mountinfo import PORT_SOURCE, PORT_TYPE, find_mount
@@ -32,6 +33,8 @@ from artifactfs.mount.syscalls import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from artifactfs.mount.options import Places
 
 NAME: Final = ".artifactfs"
@@ -52,10 +55,24 @@ def prepare(places: Places, mountpoint: str) -> str | None:
         return None
     prepare_folders(places)
     folder = port_folder(places, mountpoint)
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    if find_mount(folder) is None:
-        mount_filesystem(PORT_SOURCE, folder, PORT_TYPE, _FLAGS, _OPTIONS)
+    os.makedirs(os.path.dirname(folder), mode=0o700, exist_ok=True)
+    with _changing(folder):
+        with suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
+        if find_mount(folder) is None:
+            mount_filesystem(PORT_SOURCE, folder, PORT_TYPE, _FLAGS, _OPTIONS)
     return folder
+
+
+@contextmanager
+def _changing(folder: str) -> Iterator[None]:
+    """Let one process at a time make and remove such places: a second tmpfs would hide the socket in the first."""
+    descriptor = os.open(os.path.dirname(folder), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def show(places: Places, mountpoint: str) -> None:
@@ -97,7 +114,8 @@ def bind_read_only(source: str, target: str) -> None:
 def remove(places: Places, mountpoint: str) -> None:
     """Take the tmpfs away, when its mount is gone."""
     folder = port_folder(places, mountpoint)
-    if find_mount(folder) is not None:
-        detach(folder, lazy=True)
-    with suppress(OSError):
-        os.rmdir(folder)
+    with suppress(FileNotFoundError), _changing(folder):
+        if find_mount(folder) is not None:
+            detach(folder, lazy=True)
+        with suppress(OSError):
+            os.rmdir(folder)
