@@ -26,9 +26,10 @@ demo: system ## show the main job on real photographs: put, mount, read, stage, 
 	@$(MAKE) -s $(DEMO_STAMP)
 	VENV="$(abspath $(VENV))" vagrant/demo.sh
 
+# One process more than there are cores: tests often wait, for the disk and for each other.
 test: system-dev ## run the tests that every change must pass (minutes)
 	@$(MAKE) -s $(DEV_STAMP)
-	$(PYTEST) --numprocesses auto --dist loadgroup -m "not slow and not remote and not containers and not bench" $(PYTEST_ARGS)
+	$(PYTEST) --numprocesses $$(($$(nproc) + 1)) --dist loadgroup -m "not slow and not remote and not containers and not bench" $(PYTEST_ARGS)
 
 test-slow: system-slow ## run the long tests: crashes, many files, installs
 	@$(MAKE) -s $(DEV_STAMP)

@@ -63,7 +63,7 @@ def look(top: Path) -> dict[str, str]:
     return {path: content for path, content in found.items() if not path.startswith(".artifactfs-restoring-")}
 
 
-@pytest.mark.parametrize("first", range(4))
+@pytest.mark.parametrize("first", [0, *(pytest.param(first, marks=pytest.mark.slow) for first in range(1, 4))])
 def test_killed_at_each_step_it_leaves_what_was_or_is(staging: Path, first: int) -> None:
     base = look(staging)
     for number in range(first, 400, 4):
