@@ -10,6 +10,7 @@ import click
 from artifactfs.errors import MountError
 from artifactfs.mount.described import describe_mount, mount_fields
 from artifactfs.paths import printable
+from artifactfs.repository.described import name_fields
 
 from .options import BytesPath, Command
 from .output import print_json, print_table
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
 def command(mountpoint: bytes | None, *, watch: bool) -> None:
     """List the live mounts of this user: where, what they show, and which process serves them.
 
+    Mounts that lost their server, whoever made them, are named on standard error.
+
     With MOUNTPOINT or --watch: also the transport, what was agreed on with the kernel, requests by kind, rates,
     latencies, bytes, workers and restarts.
     """
-    from artifactfs.mount.api import iter_mounts
+    from artifactfs.mount.api import iter_dead, iter_mounts
 
     session = current_session()
 
@@ -41,9 +44,10 @@ def command(mountpoint: bytes | None, *, watch: bool) -> None:
 
         show_figures(session, find, watch=watch)
         return
-    found = find()
+    found, dead = find(), list(iter_dead(session.places))
     if session.json:
-        print_json({"mounts": [mount_fields(info) for info in found]})
+        lost = [name_fields("mountpoint", path) for path in dead]
+        print_json({"mounts": [mount_fields(info) for info in found], "dead": lost})
         return
     print_table(
         (
@@ -54,14 +58,21 @@ def command(mountpoint: bytes | None, *, watch: bool) -> None:
         )
         for info in found
     )
+    for path in dead:
+        shown = printable(os.fsencode(path))
+        session.note(f"{shown} has lost its server: `artifactfs umount {shown}` clears it, mounting there again, too")
 
 
 def _choose(found: list[MountInfo], mountpoint: bytes) -> MountInfo:
-    from artifactfs.mount.mountpoint import resolve_mountpoint
+    from artifactfs.mount.mountpoint import is_dead, resolve_mountpoint
 
     path = resolve_mountpoint(os.fsdecode(mountpoint))
     for info in found:
         if info.mountpoint == path:
             return info
+    if is_dead(path):
+        shown = printable(os.fsencode(path))
+        msg = f"the mount on {shown} has lost its server"
+        raise MountError(msg, hint=f"`artifactfs umount {shown}` clears it", subject=path)
     msg = f"no artifactfs of this user is mounted on {printable(os.fsencode(path))}"
     raise MountError(msg, hint="`artifactfs mounts` lists what is mounted", subject=path)

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from artifactfs.mount import doctor, staging_mounts, unmounting
 from artifactfs.mount.beginning import mount
 from artifactfs.mount.freezing import MountFreezer
-from artifactfs.mount.mountinfo import find_mount
+from artifactfs.mount.mountinfo import FSTYPE, find_mount, read_mounts
+from artifactfs.mount.mountpoint import is_dead
 from artifactfs.mount.options import Finding, HasId, MountInfo, MountOptions, Places, StagingName
 from artifactfs.mount.orders import LOWER, REPOSITORY, VERSION
 from artifactfs.mount.outside import check_outside, find_outside
@@ -44,6 +45,7 @@ __all__ = [
     "find_port",
     "find_shown",
     "find_staging_path",
+    "iter_dead",
     "iter_mounts",
     "iter_ports",
     "mount",
@@ -75,6 +77,17 @@ def iter_mounts(places: Places) -> Iterator[MountInfo]:
     for info in iter_live(places):
         if info.kind != LOWER and find_mount(info.mountpoint) is not None:
             yield info
+
+
+def iter_dead(places: Places) -> Iterator[str]:
+    """Yield where a mount has lost its server, whoever's it was.
+
+    Mounts with a living server of this user are not asked.
+    """
+    live = {info.mountpoint for info in iter_live(places)}
+    for mountpoint in sorted({line.mountpoint for line in read_mounts() if line.fstype == FSTYPE} - live):
+        if is_dead(mountpoint):
+            yield mountpoint
 
 
 def find_path(places: Places, repository_id: str, *, collection: str, version: int, view: str = "") -> str | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from artifactfs.mount.mountpoint import is_dead
 from artifactfs.mount.overlay.mounting import may_overlay
 from tests.cli.support import PROGRAM, Cli, run
+from tests.mount.conftest import wait_until
 
 pytestmark = pytest.mark.mounted
 PIPES: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -161,3 +165,23 @@ def test_without_a_mount_stage_says_how_to_see_it(animals: Cli) -> None:
     assert b"artifactfs mount" in done.stderr
     assert text("commit", "animals", "--if-changed") == "animals:v1\n"
     text("discard", "animals", "--yes")
+
+
+def test_mounts_name_what_has_lost_its_server(animals: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "lost"
+    folder.mkdir()
+    text("mount", str(folder), "--transport", "fusepy")
+    try:
+        (mount,) = json.loads(text("mounts", "--json"))["mounts"]
+        os.kill(mount["pid"], signal.SIGKILL)
+        wait_until(lambda: is_dead(str(folder)))
+        done = run("mounts")
+        assert (done.returncode, done.stdout) == (0, b"")
+        assert f"{folder} has lost its server: `artifactfs umount {folder}`".encode() in done.stderr
+        listed = json.loads(text("mounts", "--json"))
+        assert listed["mounts"] == []
+        assert {"mountpoint": str(folder)} in listed["dead"]  # other tests may have lost theirs
+        assert b"has lost its server" in run("mounts", str(folder)).stderr
+    finally:
+        text("umount", str(folder))
+    assert str(folder).encode() not in run("mounts").stderr
