@@ -1,6 +1,7 @@
 """The mounts that are up: one JSON file, one socket and one lock for each, in the runtime directory.
 
-A server holds the lock while it lives, so a record whose lock is free is a dead server's and is swept.
+A server holds the lock while it lives, so a record whose lock is free is a dead server's: it is swept when its mount is
+gone, too.
 
     mounts/<key>.json   what `MountInfo` says
     mounts/<key>.sock   the control socket, mode 0600
@@ -30,6 +31,7 @@ from dataclasses import dataclass
 import msgspec
 
 from artifactfs.errors import BusyError, MountError, translate_os_error
+from artifactfs.mount.mountinfo import find_mount
 from artifactfs.mount.options import MountInfo, Places
 from artifactfs.places import make_runtime_directory
 
@@ -176,8 +178,9 @@ def read_record(path: str) -> MountInfo | None:
 
 
 def iter_live(places: Places) -> Iterator[MountInfo]:
-    """Yield the mounts that have a living server, and remove the records of the others.
+    """Yield the mounts that have a living server, and remove the records of what is gone.
 
+    A mount that lost its server keeps its record until it is unmounted: that says what else is to be taken away.
     Records that somebody else may have written are not believed.
     """
     folder = os.path.join(places.runtime, _FOLDER)
@@ -192,9 +195,14 @@ def iter_live(places: Places) -> Iterator[MountInfo]:
             info = read_record(os.path.join(folder, name))
             if info is not None and is_served(slot_for(places, info.mountpoint)):
                 yield info
-            else:
+            elif info is None or not _is_mounted(info.mountpoint):
                 with suppress(FileNotFoundError):
                     os.unlink(os.path.join(folder, name))
+
+
+def _is_mounted(mountpoint: str) -> bool:
+    line = find_mount(mountpoint)
+    return line is not None and line.is_ours
 
 
 def find_live(places: Places, mountpoint: str) -> MountInfo | None:

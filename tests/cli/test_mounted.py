@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from artifactfs.mount.mountinfo import read_mounts
 from artifactfs.mount.mountpoint import is_dead
 from artifactfs.mount.overlay.mounting import may_overlay
 from tests.cli.support import PROGRAM, Cli, run
@@ -185,3 +186,4 @@ def test_mounts_name_what_has_lost_its_server(animals: Cli, tmp_path: Path) -> N
     finally:
         text("umount", str(folder))
     assert str(folder).encode() not in run("mounts").stderr
+    assert not [line for line in read_mounts() if line.is_port and str(tmp_path) in line.mountpoint]
