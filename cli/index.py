@@ -43,7 +43,7 @@ def rebuild() -> None:
 
 def drop_index(repository: Repository) -> None:
     """Drop the index, and begin a new epoch for later mounts."""
-    from artifactfs.index.epoch import begin_epoch
+    from artifactfs.index.epochs import begin_epoch
     from artifactfs.index.index import Index
 
     if isinstance(repository.index, Index):

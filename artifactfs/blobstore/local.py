@@ -14,10 +14,10 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
-from artifactfs.blobstore.disk import SystemDisk
 from artifactfs.blobstore.keys import PRUNE_PREFIX
 from artifactfs.blobstore.localbatch import LocalBatch
 from artifactfs.blobstore.scratch import LockedScratch, sweep
+from artifactfs.blobstore.system_disk import SystemDisk
 from artifactfs.errors import BlobMissingError, InvalidNameError, RepositoryGoneError, translate_os_error
 
 if TYPE_CHECKING:

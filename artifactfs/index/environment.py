@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 import lmdb
 
 from artifactfs.errors import ArtifactFSError, BusyError
-from artifactfs.index.handles import Settings, acquire, release, replace, translate_lmdb_error
+from artifactfs.index.handles import Settings
+from artifactfs.index.lmdb_errors import translate_lmdb_error
+from artifactfs.index.open_handles import acquire, release, replace
 from artifactfs.index.rows import open_row, seal_row
 
 if TYPE_CHECKING:

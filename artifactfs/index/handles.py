@@ -1,6 +1,5 @@
-"""Open LMDB environments of this process, with the traps of opening one handled in one place.
+"""One open LMDB environment, with the traps of opening one handled in one place.
 
-- A process may open an environment once: handles are shared and counted, and forgotten in a forked child.
 - The map may only be resized while no thread is in a transaction, and closed likewise: a gate sees to that.
 - py-lmdb 3.0 lets an abort wait until no thread is inside any call, which busy readers can delay for ever: the gate
   keeps new ones out meanwhile.
@@ -9,7 +8,7 @@
 - Whatever somebody does to the files of an open environment is noticed before the next transaction (`soundness`).
 - A damaged environment is set aside, and a new one begun, by one process at a time.
 
-Used by `environment`. Threading: everything here may be shared by threads.
+Used by `open_handles` and `environment`. Threading: everything here may be shared by threads.
 
 Source: https://lmdb.readthedocs.io; mdb_env_set_mapsize and mdb_env_close in lmdb.h; measured with LMDB 0.9.36.
 """
@@ -17,26 +16,19 @@ Source: https://lmdb.readthedocs.io; mdb_env_set_mapsize and mdb_env_close in lm
 from __future__ import annotations
 
 import ctypes
-import errno
 import fcntl
 import logging
 import os
 import shutil
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import lmdb
 
-from artifactfs.errors import (
-    AccessDeniedError,
-    ArtifactFSError,
-    IndexCorruptError,
-    StorageFullError,
-    translate_os_error,
-)
+from artifactfs.errors import StorageFullError, translate_os_error
 from artifactfs.index.gate import Gate
+from artifactfs.index.lmdb_errors import DAMAGE, translate_lmdb_error
 from artifactfs.index.lockfile import allocate_lock
 from artifactfs.index.soundness import DATA_FILE, Soundness
 
@@ -46,7 +38,6 @@ if TYPE_CHECKING:
 MAP_SIZES: Final = (1 << 36, 1 << 33, 1 << 30)
 """Address space for the map, largest first: where memory limits refuse one, the next is tried."""
 MAX_READERS: Final = 1024
-_DAMAGE: Final = (lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.PageNotFoundError)
 
 _log = logging.getLogger(__name__)
 
@@ -92,7 +83,7 @@ class Handle:
             os.makedirs(self.directory, mode=0o700, exist_ok=True)
             try:
                 self._open_once()
-            except _DAMAGE:
+            except DAMAGE:
                 if not self.settings.replace:
                     raise
                 self._open_anew()
@@ -193,97 +184,10 @@ class Handle:
         with _replacing(self.directory):
             try:
                 self._open_once()  # another process may have replaced it meanwhile
-            except _DAMAGE as error:
+            except DAMAGE as error:
                 _log.warning("the index %s is damaged (%s): it is set aside and built anew", self.directory, error)
                 _set_aside(self.directory)
                 self._open_once()
-
-
-class _Registry:
-    """The handles of one process. Shared by threads."""
-
-    def __init__(self) -> None:
-        self.guard = threading.Lock()
-        self.handles: dict[str, Handle] = {}
-
-
-# LMDB allows one open per process and file, so what is open is a fact of the process. One registry for each process
-# id: a forked child gets its own, whatever state the locks of its parent were in.
-_REGISTRIES: dict[int, _Registry] = {}
-
-
-def acquire(directory: str, settings: Settings) -> Handle:
-    """Return this process's handle of the environment in a directory, opened if need be; `release` gives it back.
-
-    Raises:
-        IndexCorruptError, AccessDeniedError, StorageFullError: see `Handle.open`.
-    """
-    registry = _registry()
-    with registry.guard:
-        handle = registry.handles.get(directory)
-        if handle is not None and handle.inode != find_inode(directory):
-            # The directory was deleted below an open environment, and perhaps made anew; or the file alone, and LMDB
-            # opens no directory twice.
-            handle.leave()
-            handle = None
-        if handle is None:
-            handle = Handle(directory, settings)
-            handle.open()
-            registry.handles[directory] = handle
-        handle.users += 1
-        return handle
-
-
-def release(handle: Handle) -> None:
-    """Give a handle back; the last one closes it. What was inherited through a fork is the parent's."""
-    if handle.pid != os.getpid():
-        return
-    registry = _registry()
-    with registry.guard:
-        handle.users -= 1
-        if handle.users:
-            return
-        if registry.handles.get(handle.directory) is handle:
-            del registry.handles[handle.directory]
-        handle.close()
-
-
-def replace(handle: Handle, inode: int) -> None:
-    """Set aside a damaged environment, for all who use the handle, unless that has been done since.
-
-    Args:
-        handle: what is open.
-        inode: of the file that was found to be damaged.
-
-    Raises:
-        IndexCorruptError, AccessDeniedError, StorageFullError: see `Handle.open`.
-    """
-    with _registry().guard:
-        if handle.inode == inode:
-            handle.replace()
-
-
-def translate_lmdb_error(error: lmdb.Error, directory: str) -> ArtifactFSError:
-    """Return the error of the tree in `errors` that says what an error of LMDB means."""
-    if isinstance(error, (lmdb.DiskError, lmdb.MapFullError, lmdb.MemoryError)) or _is_short_write(error, directory):
-        msg = f"there is no room for the index {directory}: {error}"
-        return StorageFullError(msg, hint="free some space", subject=directory)
-    if isinstance(error, lmdb.ReadonlyError):
-        msg = f"the index {directory} may not be written to: {error}"
-        return AccessDeniedError(msg, hint="check the permissions", subject=directory)
-    what = "is damaged" if isinstance(error, _DAMAGE) else "cannot be used"
-    msg = f"the index {directory} {what}: {error}"
-    return IndexCorruptError(msg, hint="run: artifactfs index rebuild", subject=directory)
-
-
-def _is_short_write(error: lmdb.Error, directory: str) -> bool:
-    """Return whether LMDB wrote less than it wanted because the disk is full, which it calls EIO."""
-    if os.strerror(errno.EIO) not in str(error):
-        return False
-    try:
-        return os.statvfs(directory).f_bavail * os.statvfs(directory).f_frsize < 1 << 20
-    except OSError:
-        return False
 
 
 def find_inode(directory: str) -> int:
@@ -296,22 +200,6 @@ def _find_inode_of(path: str) -> int:
         return os.stat(path).st_ino
     except OSError:
         return 0
-
-
-def _registry() -> _Registry:
-    pid = os.getpid()
-    registry = _REGISTRIES.get(pid)
-    if registry is None:
-        registry = _REGISTRIES.setdefault(pid, _Registry())
-        _forget_inherited(pid)
-    return registry
-
-
-def _forget_inherited(pid: int) -> None:
-    # LMDB refuses to open again what a parent had open. Closing frees this process's copy and leaves the parent's.
-    for owner in [owner for owner in _REGISTRIES if owner != pid]:
-        for handle in _REGISTRIES.pop(owner, _Registry()).handles.values():
-            handle.shut()
 
 
 def _open_with_largest_map(directory: str, settings: Settings) -> Any:

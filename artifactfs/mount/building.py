@@ -15,7 +15,8 @@ from contextlib import ExitStack
 
 from artifactfs.blobstore.locations import is_remote
 from artifactfs.errors import BusyError, MountError, UsageError
-from artifactfs.index.epoch import Epoch, open_epoch, renew_epoch, reopen_epoch
+from artifactfs.index.epoch import Epoch
+from artifactfs.index.epochs import open_epoch, renew_epoch, reopen_epoch
 from artifactfs.model import Collection, Version
 from artifactfs.mount.daemon import InfoSession, Served
 from artifactfs.mount.following import references_of, remote_of

@@ -13,8 +13,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-from artifactfs.blobstore.disk import CANNOT_CLONE, FICLONE
 from artifactfs.blobstore.fetching import FetchedFile
+from artifactfs.blobstore.system_disk import CANNOT_CLONE, FICLONE
 from artifactfs.digest import CHUNK_SIZE
 from artifactfs.errors import DigestMismatchError
 

@@ -25,7 +25,7 @@ from artifactfs.repository.trees import root_placement
 from artifactfs.vfs.attributes import Attributes, Kind
 from artifactfs.vfs.base import ROOT_NODE, NotADirectoryNodeError, UnknownNodeError
 from artifactfs.vfs.hidden import DIFFERENCES_NAME, PARTS_NAME, Hidden, lookup_either
-from artifactfs.vfs.nodes import (
+from artifactfs.vfs.node_records import (
     AliasNode,
     CollectionNode,
     DifferenceLinkNode,
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from artifactfs.repository.locked import Locked
     from artifactfs.repository.repository import Repository
     from artifactfs.vfs.attributes import StatFs
-    from artifactfs.vfs.nodes import Record
+    from artifactfs.vfs.node_records import Record
     from artifactfs.vfs.staging_places import StagingPlaces
 
 CATALOGUE_MODE = 0o755

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final, Self
 
 from artifactfs.digest import Digest
 from artifactfs.errors import DigestMismatchError, IntegrityError
-from artifactfs.vfs.nodes import ReferenceNode
+from artifactfs.vfs.node_records import ReferenceNode
 
 if TYPE_CHECKING:
     from artifactfs.repository.repository import ReadableFile, Repository
-    from artifactfs.vfs.nodes import FileNode
+    from artifactfs.vfs.node_records import FileNode
 
 KEPT_FROM_BYTES: Final = 128 << 10
 """Size from which a file is asked for in several requests, and is kept open."""

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from artifactfs.repository.trees import Trees
     from artifactfs.storedpage import StoredPage
-    from artifactfs.vfs.nodes import DirectoryNode, NodeTable
+    from artifactfs.vfs.node_records import DirectoryNode
+    from artifactfs.vfs.nodes import NodeTable
 
 CACHED_ENTRIES: Final = 100_000
 """Entries that are kept decoded: about 40 MB."""

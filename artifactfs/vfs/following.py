@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.errors import ArtifactFSError
-from artifactfs.vfs.nodes import FileNode
+from artifactfs.vfs.node_records import FileNode
 
 if TYPE_CHECKING:
     from artifactfs.vfs.nodes import NodeTable

@@ -20,7 +20,7 @@ from artifactfs.errors import EntryNotFoundError, InvalidNameError, InvalidPathE
 from artifactfs.paths import check_alias_name, find_version_number, format_version
 from artifactfs.repository.trees import root_placement
 from artifactfs.vfs.attributes import Attributes, Kind
-from artifactfs.vfs.nodes import (
+from artifactfs.vfs.node_records import (
     Against,
     DifferenceLinkNode,
     DifferenceNode,
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from artifactfs.model import Collection, Version
-    from artifactfs.vfs.nodes import HiddenRecord, NodeTable, Part, Record
+    from artifactfs.vfs.node_records import HiddenRecord, Part, Record
+    from artifactfs.vfs.nodes import NodeTable
 
 PARTS_NAME: Final = b".view"
 DIFFERENCES_NAME: Final = b".diff"

@@ -17,7 +17,7 @@ from msgspec import structs
 from artifactfs.model import DirectoryEntry, PageRef, SymlinkEntry
 from artifactfs.repository.diff import same_content
 from artifactfs.repository.trees import root_placement
-from artifactfs.vfs.nodes import ADDED, MODIFIED, REMOVED, Against, Apart, Shard, directory_record
+from artifactfs.vfs.node_records import ADDED, MODIFIED, REMOVED, Against, Apart, Shard, directory_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from artifactfs.model import Entry, Placement, Version
     from artifactfs.repository.trees import Placed, Trees
     from artifactfs.storedpage import StoredPage
-    from artifactfs.vfs.nodes import DirectoryNode, NodeTable, Part
+    from artifactfs.vfs.node_records import DirectoryNode, Part
+    from artifactfs.vfs.nodes import NodeTable
 
     Chosen = tuple[Entry, Placement | None, Part | None]
 

@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from artifactfs.index.epoch import NAMES, NODES, PAGES, SHARED, name_key, page_key, read_node
-from artifactfs.vfs.nodes import Apart, attributes_of, encode_record, entry_record, shared_key
+from artifactfs.vfs.node_records import Apart, attributes_of, encode_record, entry_record, shared_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from artifactfs.index.environment import Writer
     from artifactfs.vfs.attributes import Attributes
-    from artifactfs.vfs.nodes import DirectoryNode, NodeTable, TreeRecord
+    from artifactfs.vfs.node_records import DirectoryNode, TreeRecord
+    from artifactfs.vfs.nodes import NodeTable
     from artifactfs.vfs.parts import Chosen
 
 _encoder: Final = msgspec.msgpack.Encoder()

@@ -25,7 +25,8 @@ from artifactfs.vfs.attributes import StatFs
 from artifactfs.vfs.base import IsADirectoryNodeError
 from artifactfs.vfs.content import Contents
 from artifactfs.vfs.directories import Directories
-from artifactfs.vfs.nodes import DirectoryNode, FileNode, LinkNode, NodeTable, ReferenceNode
+from artifactfs.vfs.node_records import DirectoryNode, FileNode, LinkNode, ReferenceNode
+from artifactfs.vfs.nodes import NodeTable
 from artifactfs.vfs.xattrs import describe_node, missing_attribute
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from artifactfs.repository.repository import Repository
     from artifactfs.vfs.attributes import Attributes
     from artifactfs.vfs.directories import Names
-    from artifactfs.vfs.nodes import Record
+    from artifactfs.vfs.node_records import Record
 
 
 TREE_CACHE: Final = 1 << 20

@@ -11,14 +11,7 @@ from msgspec import structs
 
 from artifactfs.vfs.base import ROOT_NODE, NotADirectoryNodeError, UnknownNodeError
 from artifactfs.vfs.hidden import PARTS_NAME, Hidden, lookup_either
-from artifactfs.vfs.nodes import (
-    CatalogueRecord,
-    DirectoryNode,
-    HiddenRecord,
-    PartsNode,
-    PortNode,
-    ViewNode,
-)
+from artifactfs.vfs.node_records import CatalogueRecord, DirectoryNode, HiddenRecord, PartsNode, PortNode, ViewNode
 from artifactfs.vfs.parts import find_top
 from artifactfs.vfs.tree_view import TreeView, find_in
 from artifactfs.vfs.xattrs import DRIFT, get_from
@@ -30,7 +23,7 @@ if TYPE_CHECKING:
     from artifactfs.model import Collection, Version
     from artifactfs.repository.repository import Repository
     from artifactfs.vfs.attributes import Attributes, StatFs
-    from artifactfs.vfs.nodes import TreeRecord
+    from artifactfs.vfs.node_records import TreeRecord
 
 
 class VersionView:

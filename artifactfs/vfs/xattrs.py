@@ -14,11 +14,11 @@ from artifactfs.digest import Digest
 from artifactfs.reference.base import UNVERIFIED
 from artifactfs.reference.uris import redact_uri
 from artifactfs.vfs.base import XATTR_PREFIX, NoAttributeError
-from artifactfs.vfs.nodes import CollectionNode, DirectoryNode, FileNode, ReferenceNode
+from artifactfs.vfs.node_records import CollectionNode, DirectoryNode, FileNode, ReferenceNode
 
 if TYPE_CHECKING:
     from artifactfs.model import Collection, Version
-    from artifactfs.vfs.nodes import Record
+    from artifactfs.vfs.node_records import Record
 
 
 DRIFT: Final = XATTR_PREFIX + b"drift"

@@ -15,7 +15,7 @@ import lmdb
 import pytest
 
 from artifactfs.errors import ArtifactFSError, IndexCorruptError, StorageFullError
-from artifactfs.index import handles
+from artifactfs.index import handles, open_handles
 from artifactfs.index.environment import Environment, Reader, Writer
 
 FORK = multiprocessing.get_context("fork")
@@ -417,7 +417,7 @@ def test_a_child_may_be_forked_while_locks_are_held(tmp_path: Path) -> None:
             os._exit(7)
 
         def fork(reader: Reader) -> tuple[int, int, bytes | None]:
-            with handles._registry().guard, handles._registry().handles[str(tmp_path / "e")].gate._changed:
+            with open_handles._registry().guard, open_handles._registry().handles[str(tmp_path / "e")].gate._changed:
                 status = in_child(child), in_child(close)
             return *status, reader.get("t", b"a")
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from artifactfs.errors import ConflictError, IndexCorruptError
-from artifactfs.index import epoch as module
-from artifactfs.index.epoch import NODES, UnknownNodeError, begin_epoch, node_key, open_epoch, reopen_epoch
+from artifactfs.index import epochs as module
+from artifactfs.index.epoch import NODES, UnknownNodeError, node_key
+from artifactfs.index.epochs import begin_epoch, open_epoch, reopen_epoch
 
 
 def epochs(path: Path) -> set[str]:

@@ -13,7 +13,7 @@ import pytest
 from artifactfs.errors import IndexCorruptError
 from artifactfs.index import soundness
 from artifactfs.index.environment import Environment, Writer
-from artifactfs.index.epoch import open_epoch
+from artifactfs.index.epochs import open_epoch
 from artifactfs.index.index import open_index
 
 

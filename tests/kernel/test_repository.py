@@ -158,7 +158,7 @@ def test_workers_killed_and_upgraded(mount: Mount, folders: Folders, repository:
 def test_a_rebuilt_index_leaves_a_live_mount_alone(
     mount: Mount, folders: Folders, repository: Repository, tree: Path
 ) -> None:
-    from artifactfs.index.epoch import begin_epoch
+    from artifactfs.index.epochs import begin_epoch
 
     put(repository, "animals", tree)
     info = mount()

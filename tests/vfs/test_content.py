@@ -19,7 +19,7 @@ from artifactfs.repository.trees import Trees, root_placement
 from artifactfs.testing.repositories import commit_files, make_repository
 from artifactfs.vfs.attributes import Attributes, Kind
 from artifactfs.vfs.content import KEPT_FROM_BYTES, Contents
-from artifactfs.vfs.nodes import FileNode
+from artifactfs.vfs.node_records import FileNode
 
 SIZE = KEPT_FROM_BYTES + 4096
 DATA = [random.Random(number).randbytes(SIZE) for number in range(12)]

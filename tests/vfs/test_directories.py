@@ -13,7 +13,8 @@ import pytest
 from artifactfs.blobstore.keys import treepack_key
 from artifactfs.errors import IndexCorruptError, IntegrityError
 from artifactfs.index.environment import Writer
-from artifactfs.index.epoch import NODES, PAGES, Epoch, open_epoch
+from artifactfs.index.epoch import NODES, PAGES, Epoch
+from artifactfs.index.epochs import open_epoch
 from artifactfs.model import DirectoryEntry, FileEntry
 from artifactfs.repository.commit import commit_root
 from artifactfs.repository.repository import Repository

@@ -8,7 +8,7 @@ from artifactfs.index.epoch import UnknownNodeError
 from artifactfs.model import Placement
 from artifactfs.vfs.attributes import Attributes, Kind
 from artifactfs.vfs.following import find_next_pack
-from artifactfs.vfs.nodes import CollectionNode, FileNode
+from artifactfs.vfs.node_records import CollectionNode, FileNode
 
 FIRST, SECOND, THIRD = b"1" * 32, b"2" * 32, b"3" * 32
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from artifactfs.index.epoch import Epoch, open_epoch
+from artifactfs.index.epoch import Epoch
+from artifactfs.index.epochs import open_epoch
 from artifactfs.repository.repository import Repository
 from artifactfs.testing.repositories import commit_files, make_repository
 from artifactfs.testing.views import VIEW_TREE, Subject, ViewContract, read_tree

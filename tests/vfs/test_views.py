@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from artifactfs.errors import BlobMissingError, DigestMismatchError, IntegrityError, NotFoundError
-from artifactfs.index.epoch import Epoch, begin_epoch, open_epoch
+from artifactfs.index.epoch import Epoch
+from artifactfs.index.epochs import begin_epoch, open_epoch
 from artifactfs.model import FileEntry
 from artifactfs.repository import changes
 from artifactfs.repository.commit import CommitOptions

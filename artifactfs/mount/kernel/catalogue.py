@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct
 
-from artifactfs.index.epoch import Epoch, open_epoch, renew_epoch, reopen_epoch
+from artifactfs.index.epoch import Epoch
+from artifactfs.index.epochs import open_epoch, renew_epoch, reopen_epoch
 from artifactfs.mount.following import references_of, remote_of
 from artifactfs.mount.kernel.changes import CatalogueChanges
 from artifactfs.mount.kernel.encoding import FOREVER, Owner, Validity

@@ -18,7 +18,8 @@ from artifactfs.errors import ArtifactFSError
 from artifactfs.index.epoch import ROOT_NODE, SHARED, read_node
 from artifactfs.mount.kernel.source import Change
 from artifactfs.repository.watching import find_log_directories
-from artifactfs.vfs.nodes import AliasNode, CollectionNode, DifferenceLinkNode, StagingNode, difference_links_key
+from artifactfs.vfs.node_records import AliasNode, CollectionNode, DifferenceLinkNode, StagingNode
+from artifactfs.vfs.nodes import difference_links_key
 
 if TYPE_CHECKING:
     from contextlib import ExitStack

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from artifactfs.errors import UsageError
-from artifactfs.index.epoch import open_epoch
+from artifactfs.index.epochs import open_epoch
 from artifactfs.mount.following import remote_of
 from artifactfs.mount.holding import resolve_held
 from artifactfs.mount.kernel.catalogue import Served, describe

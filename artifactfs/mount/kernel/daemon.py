@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import structs
 
 from artifactfs.errors import MountError
-from artifactfs.index.epoch import hold_epoch
+from artifactfs.index.epochs import hold_epoch
 from artifactfs.mount.daemon import Daemon, InfoSession, Served, build
 from artifactfs.mount.holding import begin_holding
 from artifactfs.mount.kernel.apart import call_apart

@@ -34,15 +34,8 @@ from artifactfs.repository.trees import Trees
 from artifactfs.vfs.base import NoAttributeError
 from artifactfs.vfs.following import find_next_pack
 from artifactfs.vfs.hidden import PARTS_NAME
-from artifactfs.vfs.nodes import (
-    DifferenceNode,
-    DirectoryNode,
-    FileNode,
-    LinkNode,
-    NodeTable,
-    ReferenceNode,
-    ViewNode,
-)
+from artifactfs.vfs.node_records import DifferenceNode, DirectoryNode, FileNode, LinkNode, ReferenceNode, ViewNode
+from artifactfs.vfs.nodes import NodeTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +47,7 @@ if TYPE_CHECKING:
     from artifactfs.vfs.attributes import Attributes
     from artifactfs.vfs.base import DetailView
     from artifactfs.vfs.catalogue_view import CatalogueView
-    from artifactfs.vfs.nodes import Record
+    from artifactfs.vfs.node_records import Record
     from artifactfs.vfs.version_view import VersionView
 
 TREE_CACHE_BYTES: Final = 1 << 20

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
     from artifactfs.repository.trees import Trees
     from artifactfs.vfs.attributes import Attributes
-    from artifactfs.vfs.nodes import DirectoryNode, NodeTable
+    from artifactfs.vfs.node_records import DirectoryNode
+    from artifactfs.vfs.nodes import NodeTable
 
 DOTS: Final = 2
 """Records before the entries: `.` and `..`."""

@@ -41,7 +41,7 @@ from artifactfs.mount.kernel.structures import ENTRY_OUT
 from artifactfs.paths import join_path
 from artifactfs.repository.runviews import NAME_PREFIX, append_looked, find_locked, find_pins, is_run_name, open_looked
 from artifactfs.vfs.base import ROOT_NODE
-from artifactfs.vfs.nodes import DirectoryNode, LinkNode
+from artifactfs.vfs.node_records import DirectoryNode, LinkNode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +50,8 @@ if TYPE_CHECKING:
     from artifactfs.repository.locked import Locked
     from artifactfs.vfs.attributes import Attributes
     from artifactfs.vfs.catalogue_view import CatalogueView
-    from artifactfs.vfs.nodes import NodeTable, Record, ViewNode
+    from artifactfs.vfs.node_records import Record, ViewNode
+    from artifactfs.vfs.nodes import NodeTable
 
 KEPT_VIEWS: Final = 256
 _ROOT: Final = Validity(0, FOREVER.attr_ns)
