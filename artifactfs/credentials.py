@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from artifactfs.blobstore.connecting import RemoteOptions, find_fetched, find_remembered
 from artifactfs.errors import ConfigurationError, UsageError
-from artifactfs.places import parse_size
+from artifactfs.settings import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from artifactfs.places import Settings
     from artifactfs.reference.references import References
+    from artifactfs.settings import Settings
 
 _VARIABLES: Final = {
     "aws_access_key_id": ("AWS_ACCESS_KEY_ID",),

@@ -61,7 +61,7 @@ def clean(*, keep: str) -> None:
 
     Nothing is lost: it is fetched again when it is read.
     """
-    from artifactfs.places import parse_size
+    from artifactfs.settings import parse_size
 
     session = current_session()
     cache = _open(session)
@@ -128,7 +128,7 @@ def _open(session: Session) -> DiskCache:
     from artifactfs.blobstore.cachequota import CacheLimits
     from artifactfs.blobstore.diskcache import DiskCache
     from artifactfs.credentials import find_remote_options
-    from artifactfs.places import load_settings
+    from artifactfs.settings import load_settings
 
     options = find_remote_options(os.environ, load_settings(os.environ), cache=session.places.cache)
     return DiskCache(options.cache, CacheLimits(options.cache_size, options.cache_free))

@@ -164,7 +164,7 @@ def _look(repository: Repository, artifact: str | None, lock: bytes | None) -> t
 
 
 def _limit(limits: RemoteLimits, cache_size: str | None) -> RemoteLimits:
-    from artifactfs.places import parse_size
+    from artifactfs.settings import parse_size
 
     return limits if cache_size is None else replace(limits, cache_size=parse_size(cache_size))
 

@@ -66,7 +66,8 @@ class Session:
 
     def find_author(self) -> str:
         """Return who this run's changes are recorded as made by."""
-        from artifactfs.places import find_author, load_settings
+        from artifactfs.places import find_author
+        from artifactfs.settings import load_settings
 
         return find_author(os.environ, load_settings(os.environ), user=_user_name(), host=os.uname().nodename)
 
@@ -83,7 +84,7 @@ class Session:
         if not is_remote(location or self.places.repository):
             return RemoteOptions()
         from artifactfs.credentials import find_remote_options
-        from artifactfs.places import load_settings
+        from artifactfs.settings import load_settings
 
         end_soon_when_interrupted()
         # Also for daemons, and for what reads references.
@@ -97,7 +98,7 @@ class Session:
     def find_followed(self, *, for_others: bool) -> tuple[str, ...]:
         """Return the URI prefixes below which a server of this user follows references."""
         from artifactfs.credentials import find_followed
-        from artifactfs.places import load_settings
+        from artifactfs.settings import load_settings
 
         return find_followed(load_settings(os.environ), for_others=for_others)
 
@@ -117,8 +118,8 @@ class Session:
             NotFoundError: there is none, and `create` is False.
             ArtifactFSError: it cannot be opened.
         """
-        from artifactfs.places import find_packed_below, load_settings
         from artifactfs.repository.repository import open_repository
+        from artifactfs.settings import find_packed_below, load_settings
 
         places = self.places
         repository = open_repository(
@@ -192,7 +193,7 @@ def current_session() -> Session:
 
 def _find_references(cache: str) -> References:
     from artifactfs.credentials import find_references
-    from artifactfs.places import load_settings
+    from artifactfs.settings import load_settings
 
     return find_references(os.environ, load_settings(os.environ), cache=cache)
 

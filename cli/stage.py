@@ -68,8 +68,8 @@ def _stage(
 ) -> tuple[Staging, Version | None, str | None, dict[str, Any]]:
     """Make a staging directory and show it; return it, its version, where it is shown, and its members in JSON."""
     from artifactfs.mount.api import attach_staging, check_driver, check_staging
-    from artifactfs.places import parse_size
     from artifactfs.repository.staging import StagingArea
+    from artifactfs.settings import parse_size
 
     parsed = parse_ref(ref)
     check_staging_name(name)

@@ -77,7 +77,7 @@ def _find_cache(session: Session) -> DiskCache | None:
     from artifactfs.blobstore.cachequota import CacheLimits
     from artifactfs.blobstore.diskcache import DiskCache
     from artifactfs.credentials import find_remote_options
-    from artifactfs.places import load_settings
+    from artifactfs.settings import load_settings
 
     options = find_remote_options(os.environ, load_settings(os.environ), cache=session.places.cache)
     if not os.path.isdir(options.cache):

@@ -19,8 +19,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": {"errors", "digest", "paths"},
     "manifest": {"errors", "digest", "paths", "model"},
     "storedpage": {"errors", "digest", "model", "manifest"},
-    "places": VALUES,
-    "credentials": VALUES | {"places", "blobstore", "reference"},
+    "user_directories": {"errors"},
+    "settings": {"errors", "user_directories"},
+    "places": VALUES | {"settings", "user_directories"},
+    "credentials": VALUES | {"settings", "blobstore", "reference"},
     "blobstore": VALUES,
     "reference": VALUES | {"blobstore"},
     "staging": VALUES,
@@ -35,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"_version", "places", "blobstore", "reference", "staging", "repository", "runs", "interop", "mount"},
     "sdk": VALUES
     | {"interop"}
-    | {"places", "repository", "runs", "mount", "staging", "vfs", "_version"}
+    | {"places", "settings", "repository", "runs", "mount", "staging", "vfs", "_version"}
     | {"blobstore", "credentials", "reference"},
     "testing": VALUES | {"blobstore", "reference", "staging", "index", "repository", "runs", "vfs", "mount", "places"},
     "": {"_version", "sdk"},

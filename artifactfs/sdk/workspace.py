@@ -19,12 +19,13 @@ from artifactfs.credentials import find_references, find_remote_options
 from artifactfs.errors import ArtifactFSError
 from artifactfs.interop.lockfile import find_locked, read_lock
 from artifactfs.mount.environment import RUN_VARIABLE
-from artifactfs.places import PACKED_BELOW, find_author, find_packed_below, find_places, load_settings
+from artifactfs.places import find_author, find_places
 from artifactfs.repository.repository import open_repository
 from artifactfs.repository.runviews import pin_ref
 from artifactfs.repository.trees import Trees
 from artifactfs.runs.history import RunLog
 from artifactfs.runs.inputs import note_read
+from artifactfs.settings import PACKED_BELOW, find_packed_below, load_settings
 
 if TYPE_CHECKING:
     from artifactfs.interop.lockfile import Lock

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from artifactfs.credentials import find_followed
-from artifactfs.places import Settings
+from artifactfs.settings import Settings
 from tests.cli.support import Cli
 from tests.reference.odd_server import Odd, running_odd_server
 

@@ -8,15 +8,8 @@ from pathlib import Path
 import pytest
 
 from artifactfs.errors import AccessDeniedError, ConfigurationError
-from artifactfs.places import (
-    Settings,
-    find_author,
-    find_packed_below,
-    find_places,
-    find_settings_path,
-    load_settings,
-    make_runtime_directory,
-)
+from artifactfs.places import find_author, find_places, make_runtime_directory
+from artifactfs.settings import Settings, find_packed_below, find_settings_path, load_settings
 
 HOME = {"HOME": "/home/ann"}
 
