@@ -10,7 +10,6 @@ import click
 from artifactfs.errors import MountError
 from artifactfs.mount.described import describe_mount, mount_fields
 from artifactfs.paths import printable
-from artifactfs.repository.described import name_fields
 
 from .options import BytesPath, Command
 from .output import print_json, print_table
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 def command(mountpoint: bytes | None, *, watch: bool) -> None:
     """List the live mounts of this user: where, what they show, and which process serves them.
 
-    Mounts that lost their server, whoever made them, are named on standard error.
+    Those that lost their server are named on standard error.
 
     With MOUNTPOINT or --watch: also the transport, what was agreed on with the kernel, requests by kind, rates,
     latencies, bytes, workers and restarts.
@@ -46,8 +45,7 @@ def command(mountpoint: bytes | None, *, watch: bool) -> None:
         return
     found, dead = find(), list(iter_dead(session.places))
     if session.json:
-        lost = [name_fields("mountpoint", path) for path in dead]
-        print_json({"mounts": [mount_fields(info) for info in found], "dead": lost})
+        print_json({"mounts": [mount_fields(info) for info in found], "dead": [mount_fields(info) for info in dead]})
         return
     print_table(
         (
@@ -58,8 +56,8 @@ def command(mountpoint: bytes | None, *, watch: bool) -> None:
         )
         for info in found
     )
-    for path in dead:
-        shown = printable(os.fsencode(path))
+    for info in dead:
+        shown = printable(os.fsencode(info.mountpoint))
         session.note(f"{shown} has lost its server: `artifactfs umount {shown}` clears it, mounting there again, too")
 
 

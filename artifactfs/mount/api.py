@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from artifactfs.mount import doctor, staging_mounts, unmounting
 from artifactfs.mount.beginning import mount
 from artifactfs.mount.freezing import MountFreezer
-from artifactfs.mount.mountinfo import FSTYPE, find_mount, read_mounts
+from artifactfs.mount.mountinfo import find_mount
 from artifactfs.mount.mountpoint import is_dead
 from artifactfs.mount.options import Finding, HasId, MountInfo, MountOptions, Places, StagingName
 from artifactfs.mount.orders import LOWER, REPOSITORY, VERSION
@@ -21,7 +21,7 @@ from artifactfs.mount.overlay.choice import check_overlay
 from artifactfs.mount.port.asking import Port, find_port, iter_ports
 from artifactfs.mount.port.messages import CommitAnswer
 from artifactfs.mount.refreshing import refresh_name
-from artifactfs.mount.registry import iter_live
+from artifactfs.mount.registry import iter_live, iter_lost
 from artifactfs.mount.shown import find_shown
 from artifactfs.mount.spare import Spare
 from artifactfs.mount.staging_ending import end_staging
@@ -79,15 +79,9 @@ def iter_mounts(places: Places) -> Iterator[MountInfo]:
             yield info
 
 
-def iter_dead(places: Places) -> Iterator[str]:
-    """Yield where a mount has lost its server, whoever's it was.
-
-    Mounts with a living server of this user are not asked.
-    """
-    live = {info.mountpoint for info in iter_live(places)}
-    for mountpoint in sorted({line.mountpoint for line in read_mounts() if line.fstype == FSTYPE} - live):
-        if is_dead(mountpoint):
-            yield mountpoint
+def iter_dead(places: Places) -> Iterator[MountInfo]:
+    """Yield the mounts of this user that have lost their server and were not unmounted since."""
+    return (info for info in iter_lost(places) if is_dead(info.mountpoint))
 
 
 def find_path(places: Places, repository_id: str, *, collection: str, version: int, view: str = "") -> str | None:

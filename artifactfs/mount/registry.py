@@ -180,9 +180,17 @@ def read_record(path: str) -> MountInfo | None:
 def iter_live(places: Places) -> Iterator[MountInfo]:
     """Yield the mounts that have a living server, and remove the records of what is gone.
 
-    A mount that lost its server keeps its record until it is unmounted: that says what else is to be taken away.
     Records that somebody else may have written are not believed.
     """
+    return (info for info, is_live in _iter_mounted(places) if is_live)
+
+
+def iter_lost(places: Places) -> Iterator[MountInfo]:
+    """Yield the mounts whose server is gone; their records say what else is to be taken away with them."""
+    return (info for info, is_live in _iter_mounted(places) if not is_live)
+
+
+def _iter_mounted(places: Places) -> Iterator[tuple[MountInfo, bool]]:
     folder = os.path.join(places.runtime, _FOLDER)
     try:
         if os.lstat(folder).st_uid != os.geteuid():
@@ -194,8 +202,10 @@ def iter_live(places: Places) -> Iterator[MountInfo]:
         if name.endswith(".json"):
             info = read_record(os.path.join(folder, name))
             if info is not None and is_served(slot_for(places, info.mountpoint)):
-                yield info
-            elif info is None or not _is_mounted(info.mountpoint):
+                yield info, True
+            elif info is not None and _is_mounted(info.mountpoint):
+                yield info, False
+            else:
                 with suppress(FileNotFoundError):
                     os.unlink(os.path.join(folder, name))
 
