@@ -15,7 +15,7 @@ import configparser
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from artifactfs.blobstore.connecting import RemoteOptions, find_fetched, find_remembered
+from artifactfs.blobstore.connecting import ENDPOINTS, RemoteOptions, find_fetched, find_remembered
 from artifactfs.errors import ConfigurationError, UsageError
 from artifactfs.settings import parse_size
 
@@ -60,7 +60,8 @@ def find_remote_options(
         found["cache"] = find_fetched(cache)
     if state:
         found["remembered"] = find_remembered(state)
-    return RemoteOptions(config=find_file_config(environ), **found)
+    endpoints = {name: environ[name] for names in ENDPOINTS.values() for name in names if name in environ}
+    return RemoteOptions(config=find_file_config(environ), endpoints=endpoints, **found)
 
 
 def find_references(environ: Mapping[str, str], settings: Settings, *, cache: str = "") -> References:

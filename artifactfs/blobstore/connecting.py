@@ -14,7 +14,9 @@ import os
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
+from artifactfs.blobstore.remote_failures import call_shielded
 from artifactfs.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -25,6 +27,13 @@ if TYPE_CHECKING:
 UPLOAD_RETRIES: Final = 3
 DEFAULT_CACHE_SIZE: Final = 50 << 30
 DEFAULT_CACHE_FREE: Final = 2 << 30
+ENDPOINTS: Final = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "gs": ("GOOGLE_BASE_URL",),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+}
+"""Variables that obstore reads, by scheme, of which each is the URL of a service."""
+_SETTINGS_NAMES: Final = frozenset({"endpoint", "endpoint_url", "base_url"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,8 @@ class RemoteOptions:
     Attributes:
         config: obstore's settings by name, over what obstore finds in the environment. May hold credentials, so it is
             never printed.
+        endpoints: what the environment says of where services are, by `ENDPOINTS`: obstore reads it there, but it is
+            looked at first.
         connect_timeout_seconds: for a connection to be made.
         read_timeout_seconds: for the next bytes of an answer to come.
         request_timeout_seconds: for one whole request.
@@ -76,6 +87,7 @@ class RemoteOptions:
     """
 
     config: Mapping[str, str] = field(default_factory=dict, repr=False)
+    endpoints: Mapping[str, str] = field(default_factory=dict, repr=False)
     connect_timeout_seconds: float = 5.0
     read_timeout_seconds: float = 20.0
     request_timeout_seconds: float = 300.0
@@ -124,6 +136,7 @@ def connect(location: RemoteLocation, options: RemoteOptions, *, retries: int = 
     except ImportError as error:
         msg = f"a repository at {location} needs obstore, which is not installed"
         raise ConfigurationError(msg, hint="pip install 'artifactfs[remote]'", subject=str(location)) from error
+    _check_endpoints(location.scheme, {**options.config, **options.endpoints})
     kinds = {"s3": stores.S3Store, "gs": stores.GCSStore, "az": stores.AzureStore}
     client_options: dict[str, Any] = {
         "connect_timeout": timedelta(seconds=options.connect_timeout_seconds),
@@ -133,14 +146,37 @@ def connect(location: RemoteLocation, options: RemoteOptions, *, retries: int = 
         "allow_http": True,
     }
     try:
-        return kinds[location.scheme](
-            location.bucket,
-            prefix=location.prefix or None,
-            config=dict(options.config) or None,
-            client_options=client_options,
-            retry_config={"max_retries": retries},
+        return call_shielded(
+            lambda: kinds[location.scheme](
+                location.bucket,
+                prefix=location.prefix or None,
+                config=dict(options.config) or None,
+                client_options=client_options,
+                retry_config={"max_retries": retries},
+            )
         )
     except Exception as error:  # noqa: BLE001 (obstore's have no common base)
         # Its text may repeat what it was given, secrets included.
         msg = f"the settings for {location.scheme}:// cannot be used ({type(error).__name__})"
         raise ConfigurationError(msg, hint="check the environment variables of the service") from None
+
+
+def _check_endpoints(scheme: str, given: Mapping[str, str]) -> None:
+    """Return if what says where services are are URLs of HTTP: of others obstore dies, or says that nothing answers.
+
+    Raises:
+        ConfigurationError: one is not; it is not repeated, because it may hold a password.
+    """
+    for name, text in given.items():
+        shown = name if name in _SETTINGS_NAMES else name.upper()
+        if shown in (*ENDPOINTS[scheme], *_SETTINGS_NAMES) and not _is_web_url(text):
+            msg = f"{shown} is not the URL of a service"
+            raise ConfigurationError(msg, hint="write http://HOST:PORT or https://HOST", subject=shown)
+
+
+def _is_web_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, or brackets that are no address
+        return False

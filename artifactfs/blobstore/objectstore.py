@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from artifactfs.blobstore.connecting import UPLOAD_RETRIES, connect
 from artifactfs.blobstore.keys import find_content_digest
 from artifactfs.blobstore.remote import open_remote
-from artifactfs.blobstore.remote_failures import translate_remote_error
+from artifactfs.blobstore.remote_failures import call_shielded, translate_remote_error
 from artifactfs.digest import Digest
 from artifactfs.errors import ArtifactFSError, DigestMismatchError, RemoteUnavailableError
 
@@ -216,15 +216,19 @@ def open_bucket(location: RemoteLocation, options: RemoteOptions) -> BucketStore
 
 
 def call_interruptibly(request: Callable[[], T]) -> T:
-    """Return what `request` returns; in the main thread, SIGINT and SIGTERM end the waiting, not the request."""
+    """Return what `request` returns; in the main thread, SIGINT and SIGTERM end the waiting, not the request.
+
+    Raises:
+        ClientPanic: see `call_shielded`.
+    """
     if threading.current_thread() is not threading.main_thread():
-        return request()
+        return call_shielded(request)
     results: list[T] = []
     errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            results.append(request())
+            results.append(call_shielded(request))
         except BaseException as error:  # noqa: BLE001 (raised again below)
             errors.append(error)
 

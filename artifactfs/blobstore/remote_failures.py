@@ -11,7 +11,7 @@ Source: RFC 9110; Amazon S3 API Reference, "Error responses"; Azure Storage, "Bl
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from artifactfs.errors import (
     BlobMissingError,
@@ -23,8 +23,11 @@ from artifactfs.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from artifactfs.errors import ArtifactFSError
 
+T = TypeVar("T")
 _STATUS = re.compile(r"\bstatus: (\d{3})\b|status code: (\d{3})\b")
 _CODE = re.compile(r"<Code>(\w{1,64})</Code>")
 _NO_BUCKET: Final = frozenset({"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"})
@@ -32,6 +35,24 @@ _NO_OBJECT: Final = frozenset({"NoSuchKey", "BlobNotFound"})
 _FULL: Final = frozenset({"QuotaExceeded", "InsufficientStorage", "AccountLimitExceeded"})
 _TRY_AGAIN: Final = frozenset({408, 409, 425, 429})
 """Statuses below 500 after which another try may work; 409 is a conditional request that met another one."""
+
+
+class ClientPanic(Exception):  # noqa: N818 (what it is)
+    """The client of an object store broke off. What it said of that is on standard error."""
+
+
+def call_shielded(request: Callable[[], T]) -> T:
+    """Return what a call of obstore returns.
+
+    Raises:
+        ClientPanic: it panicked: pyo3's exception for that is no `Exception`, so nobody would catch it.
+    """
+    try:
+        return request()
+    except BaseException as error:
+        if type(error).__name__ == "PanicException" and not isinstance(error, Exception):
+            raise ClientPanic from None
+        raise
 
 
 def translate_remote_error(
@@ -45,6 +66,10 @@ def translate_remote_error(
         key: the object concerned.
         has_body: whether the service could say why it answered 404; it cannot to HEAD.
     """
+    if isinstance(error, ClientPanic):
+        msg = f"{doing}: the client of the object store broke off"
+        hint = "check endpoints and proxies in the environment: each is a URL, as in http://HOST:PORT"
+        return ConfigurationError(msg, hint=hint, subject=key)
     text = str(error)
     match = _STATUS.search(text)
     status = int(match[1] or match[2]) if match else 0
