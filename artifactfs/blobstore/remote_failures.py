@@ -85,6 +85,9 @@ def translate_remote_error(
     if status in (401, 403) or type(error).__name__ in ("PermissionDeniedError", "UnauthenticatedError"):
         hint = "check the credentials, what they allow (listing included), and the clock"
         return RemoteDeniedError(f"{doing}: {said if status else 'the service refused'}", hint=hint, subject=key)
+    if status == 501 or isinstance(error, NotImplementedError) or type(error).__name__ == "NotSupportedError":
+        said = said if status else "the settings of the client rule it out"
+        return ConfigurationError(f"{doing}: {said}", hint="use a service that can do this", subject=key)
     if 300 <= status < 500 and status not in _TRY_AGAIN:
         hint = "check region, endpoint and the name of the bucket"
         return RemoteDeniedError(f"{doing}: {said}", hint=hint, subject=key)

@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 BUSY = "503"
 """Not done; answered 503."""
+DENY = "403"
+"""Not done; answered 403."""
 STALL = "stall"
 """Not done; never answered."""
 LOSE = "lose"
@@ -26,6 +28,10 @@ FLIP = "flip"
 """Done; one bit of the answer is wrong."""
 WHOLE = "whole"
 """Done; a range is answered with the whole object."""
+IGNORED = "ignored"
+"""Of conditional creations: done without the condition."""
+REFUSED = "refused"
+"""Of conditional creations: answered 501."""
 
 
 @dataclass
@@ -41,7 +47,10 @@ class Seen:
 
 @dataclass
 class FaultyProxy:
-    """What goes through; and what fails: each fault takes the next request that matches, once."""
+    """What goes through; and what fails: each fault takes the next request that matches, once.
+
+    `conditions` is what becomes of conditional creations: nothing special, IGNORED or REFUSED.
+    """
 
     endpoint: str = ""
     seen: list[Seen] = field(default_factory=list)
@@ -49,6 +58,7 @@ class FaultyProxy:
     is_cut_off: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
     guard: threading.Lock = field(default_factory=threading.Lock)
+    conditions: str = ""
     hold: Callable[[Seen], object] = lambda seen: None
 
     def fail(self, fault: str, *, method: str = "GET", path: str = "", times: int = 1) -> None:
@@ -95,9 +105,15 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == BUSY:
             self.answer(503, [], b"<Error><Code>SlowDown</Code></Error>")
             return
+        if fault == DENY:
+            self.answer(403, [], b"<Error><Code>AccessDenied</Code></Error>")
+            return
         if fault == STALL:
             self.proxy.stop.wait(60)
             self.close_connection = True
+            return
+        if self.proxy.conditions == REFUSED and self.headers.get("If-None-Match"):
+            self.answer(501, [], b"<Error><Code>NotImplemented</Code></Error>")
             return
         status, headers, data = self.forward(body, without_range=fault == WHOLE)
         seen.ended = time.monotonic()
@@ -120,7 +136,10 @@ class _Handler(BaseHTTPRequestHandler):
         connection = http.client.HTTPConnection(self.upstream, timeout=30)
         connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
-            if not (without_range and name.lower() == "range"):
+            is_left_out = (without_range and name.lower() == "range") or (
+                self.proxy.conditions == IGNORED and name.lower() == "if-none-match"
+            )
+            if not is_left_out:
                 connection.putheader(name, value)
         connection.endheaders(body)
         response = connection.getresponse()

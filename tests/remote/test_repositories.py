@@ -26,7 +26,7 @@ from artifactfs.repository.put import Source, put_paths
 from artifactfs.repository.repository import Repository, open_repository
 from artifactfs.repository.trees import Trees
 from artifactfs.testing.repositories import commit_files
-from tests.remote.faulty_proxy import BUSY, FLIP, LOSE, FaultyProxy, running_proxy
+from tests.remote.faulty_proxy import BUSY, DENY, FLIP, IGNORED, LOSE, REFUSED, FaultyProxy, running_proxy
 from tests.remote.servers import Server, s3_server
 
 LARGE = os.urandom(1 << 16) * 160  # 10 MiB: three chunks, two parts
@@ -122,6 +122,27 @@ def check_commands(team: Team, top: Path) -> None:
     assert "v0" in team.run("cat", "animals:v0/data/a.txt", name="b", code=11)
     team.run("stage", "animals", name="b")
     team.run("cat", "nothing/a", code=10)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "reason"),
+    [(REFUSED, r"refuses to create .* answered 501 \(NotImplemented\)"), (IGNORED, "9 of 9 conditional creations")],
+)
+def test_a_service_without_conditional_create_is_refused_with_the_reason(
+    team: Team, conditions: str, reason: str
+) -> None:
+    team.proxy.conditions = conditions
+    with pytest.raises(ConfigurationError, match=f"^{team.location} cannot hold a repository: .*{reason}") as caught:
+        team.machine()
+    assert caught.value.exit_code == 4
+    assert "supports conditional writes" in caught.value.hint
+    assert list(team.server.open_bucket(team.bucket, "team/one").iter_keys("")) == []
+
+
+def test_who_may_not_store_anything_is_told_that(team: Team) -> None:
+    team.proxy.fail(DENY, method="PUT", times=100)
+    with pytest.raises(RemoteDeniedError, match="answered 403"):
+        team.machine()
 
 
 def test_a_state_directory_is_named_by_the_repository(team: Team) -> None:
