@@ -38,6 +38,40 @@ class Described:
     modified_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class LocalLink:
+    """A symbolic link below a local directory.
+
+    Attributes:
+        uri: where it is.
+        target: where it leads, as it says.
+        modified_ns: when it was changed.
+    """
+
+    uri: str
+    target: bytes
+    modified_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Special:
+    """A socket, FIFO or device below a local directory, of which no entry can be made.
+
+    Attributes:
+        uri: where it is.
+        path: the same as a local path.
+        mode: its kind, as stat(2) says it.
+    """
+
+    uri: str
+    path: bytes
+    mode: int
+
+
+Listed = Described | LocalLink | Special
+"""What a source finds below a URI; other than objects among local files alone."""
+
+
 class Source(Protocol):
     """Reads what lies at URIs of some schemes. May be shared by threads."""
 
@@ -53,8 +87,8 @@ class Source(Protocol):
             RemoteError, AccessDeniedError: it cannot be reached or may not be read.
         """
 
-    def iter_below(self, uri: str, *, checksum: bool) -> Iterator[Described]:
-        """Yield every object below a URI, in pages; none when there is nothing.
+    def iter_below(self, uri: str, *, checksum: bool) -> Iterator[Listed]:
+        """Yield everything below a URI, in pages; none when there is nothing.
 
         Raises:
             UsageError: the source cannot list.

@@ -1,7 +1,8 @@
 """References to local files: `file:///data/images/cat.png`.
 
 A file that was recorded with its SHA-256 is hashed before its first byte is handed out, and again when its signature
-has changed since. A link is followed only if what it leads to lies under a prefix that is followed, too.
+has changed since. A link is followed only if what it leads to lies under a prefix that is followed, too; those below a
+directory are kept as links, as put keeps them.
 
 Used by `references.py`. Threading: a FileSource may be shared by threads.
 
@@ -10,6 +11,7 @@ Source: open(2), fstat(2).
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -23,12 +25,15 @@ from cachetools import LRUCache
 from artifactfs.digest import CHUNK_SIZE
 from artifactfs.errors import AccessDeniedError, SourceChangedError, translate_os_error
 from artifactfs.model import Validator
-from artifactfs.reference.base import Described, changed, missing
+from artifactfs.paths import printable
+from artifactfs.reference.base import Described, LocalLink, Special, changed, missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from artifactfs.errors import ArtifactFSError
     from artifactfs.model import ReferenceEntry
+    from artifactfs.reference.base import Listed
     from artifactfs.reference.policy import ReferencePolicy
 
 REMEMBERED: Final = 65_536
@@ -54,14 +59,38 @@ class FileSource:
                 validator = Validator("sha256", self._hash(uri, descriptor, status).hex())
         return Described(uri, status.st_size, validator, status.st_mtime_ns)
 
-    def iter_below(self, uri: str, *, checksum: bool) -> Iterator[Described]:
-        """Yield every file below a directory, in order of names; links are passed over."""
-        for folder, folders, names in os.walk(_path(uri)):
+    def iter_below(self, uri: str, *, checksum: bool) -> Iterator[Listed]:
+        """Yield what lies below a directory but directories, in order of names; of a special file itself.
+
+        Raises:
+            ArtifactFSError: a directory cannot be listed, or a file not be read.
+        """
+        top = _path(uri)
+        try:
+            mode = os.stat(top).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise _failed(error, top) from error
+        if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+            yield Special(uri, top, mode)
+        for folder, folders, names in os.walk(top, onerror=_raise) if stat.S_ISDIR(mode) else ():
             folders.sort()
-            for name in sorted(names):
-                path = os.path.join(folder, name)
-                if stat.S_ISREG(os.lstat(path).st_mode):
-                    yield self.describe(f"file://{quote(path)}", checksum=checksum)
+            links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+            for name in sorted([*names, *links]):
+                yield self._describe_below(os.path.join(folder, name), checksum=checksum)
+
+    def _describe_below(self, path: bytes, *, checksum: bool) -> Listed:
+        uri = f"file://{quote(path)}"
+        try:
+            status = os.lstat(path)
+            if stat.S_ISLNK(status.st_mode):
+                return LocalLink(uri, os.readlink(path), status.st_mtime_ns)
+        except OSError as error:
+            raise _failed(error, path) from error
+        if stat.S_ISREG(status.st_mode):
+            return self.describe(uri, checksum=checksum)
+        return Special(uri, path, status.st_mode)
 
     def read_range(self, entry: ReferenceEntry, offset: int, size: int) -> bytes:
         """Return exactly these bytes of a file; see `Source`."""
@@ -112,6 +141,9 @@ class FileSource:
             yield None
             return
         except OSError as error:
+            if error.errno == errno.ENXIO:  # a socket
+                yield None
+                return
             raise translate_os_error(error, doing=f"reading {uri}", subject=uri) from error
         try:
             yield descriptor if self._check_place(uri, path, descriptor) else None
@@ -131,6 +163,14 @@ class FileSource:
             if not os.path.samestat(os.lstat(real), status):
                 raise AccessDeniedError(f"{uri} was replaced while it was opened", hint="try again", subject=uri)
         return True
+
+
+def _raise(error: OSError) -> None:
+    raise _failed(error, os.fsencode(error.filename or "")) from error
+
+
+def _failed(error: OSError, path: bytes) -> ArtifactFSError:
+    return translate_os_error(error, doing=f"reading {printable(path)}", subject=os.fsdecode(path))
 
 
 def _path(uri: str) -> bytes:

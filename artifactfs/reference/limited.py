@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from artifactfs.blobstore.limiting import Gate
     from artifactfs.model import ReferenceEntry
-    from artifactfs.reference.base import Described, Source
+    from artifactfs.reference.base import Described, Listed, Source
 
 
 class LimitedSource:
@@ -26,8 +26,8 @@ class LimitedSource:
         """Return what is at a URI."""
         return self._gate.run(lambda: self._source.describe(uri, checksum=checksum))
 
-    def iter_below(self, uri: str, *, checksum: bool) -> Iterator[Described]:
-        """Yield every object below a URI."""
+    def iter_below(self, uri: str, *, checksum: bool) -> Iterator[Listed]:
+        """Yield everything below a URI."""
         return self._source.iter_below(uri, checksum=checksum)
 
     def read_range(self, entry: ReferenceEntry, offset: int, size: int) -> bytes:

@@ -20,8 +20,8 @@ from artifactfs.blobstore.connecting import RemoteOptions
 from artifactfs.blobstore.limiting import Gate
 from artifactfs.blobstore.retrying import RetryPolicy
 from artifactfs.errors import AccessDeniedError, SourceNotFoundError, UsageError
-from artifactfs.model import ReferenceEntry, limit_time_ns
-from artifactfs.reference.base import changed, missing
+from artifactfs.model import ReferenceEntry, SymlinkEntry, limit_time_ns
+from artifactfs.reference.base import LocalLink, Special, changed, missing
 from artifactfs.reference.buckets import BucketSource
 from artifactfs.reference.content import KeptReferenceFile, ReferenceFile
 from artifactfs.reference.files import FileSource
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from artifactfs.reference.base import Described, Source
 
 MODE: Final = 0o644
+LINK_MODE: Final = 0o777
+Found = ReferenceEntry | SymlinkEntry | Special
+"""What becomes of something below a URI: an entry; of sockets, FIFOs and devices whoever asked decides."""
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -69,8 +72,10 @@ class References:
 
     def iter_entries(
         self, text: str, *, checksum: bool = True, max_objects: int = MAX_OBJECTS, allow_signed: bool = False
-    ) -> Iterator[tuple[bytes, ReferenceEntry]]:
+    ) -> Iterator[tuple[bytes, Found]]:
         """Yield path and entry of each object that a URI names: itself, by b"", or all that lie below it.
+
+        Below a local directory there are links, too, and special files.
 
         Args:
             text: a URI; with a slash at its end only what lies below it is meant.
@@ -98,7 +103,7 @@ class References:
 
     def _iter_below(
         self, source: Source, uri: str, *, checksum: bool, max_objects: int
-    ) -> Iterator[tuple[bytes, ReferenceEntry]]:
+    ) -> Iterator[tuple[bytes, Found]]:
         self.policy.check(uri)
         count = 0
         for found in source.iter_below(uri, checksum=checksum):
@@ -107,7 +112,13 @@ class References:
                 msg = f"there are more than {max_objects} objects below {redact_uri(uri)}"
                 raise UsageError(msg, hint="raise max_objects, or add a part of them", subject=redact_uri(uri))
             path = _entry_path(found.uri, uri)
-            yield path, make_entry(path.rpartition(b"/")[2], found)
+            name = path.rpartition(b"/")[2]
+            if isinstance(found, Special):
+                yield path, found
+            elif isinstance(found, LocalLink):
+                yield path, SymlinkEntry(name, LINK_MODE, limit_time_ns(found.modified_ns), found.target)
+            else:
+                yield path, make_entry(name, found)
         if not count:
             raise missing(uri)
 

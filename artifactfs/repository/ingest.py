@@ -16,14 +16,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from artifactfs.blobstore.blobs import SMALL
-from artifactfs.errors import UsageError
 from artifactfs.model import DirectoryEntry, FileEntry, ReferenceEntry, SymlinkEntry, limit_time_ns
-from artifactfs.paths import printable
 from artifactfs.repository.folders import Mark, mark_listing, mark_taken
 from artifactfs.repository.ignore import Ignored
 from artifactfs.repository.leaving import IngestOptions
 from artifactfs.repository.reading import Dropped, FileReader, ReadFile
-from artifactfs.repository.scan import Scanner
+from artifactfs.repository.scan import Scanner, refuse_special
 from artifactfs.repository.taking import Taking
 from artifactfs.repository.treebuilder import StoredDirectory, TreeBuilder, stored_directory
 from artifactfs.repository.unchanged import Unchanged
@@ -54,7 +52,6 @@ SLOW_JOBS: Final = 16
 WAITING_JOBS: Final = 64
 WAITING_SIZE: Final = 32 << 20
 """So many jobs, or bytes of files, may be on their way."""
-SHOWN: Final = 20
 __all__ = ["Ingest", "IngestOptions"]
 
 _Taken = ReadFile | SymlinkEntry | ReferenceEntry
@@ -380,7 +377,4 @@ class Ingest:
     def _check_special(self) -> None:
         if not self.special or self._options.skip_special:
             return
-        lines = [f"{printable(path)} ({self._scanner.kinds[path]})" for path in self.special]
-        more = f" and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
-        msg = f"cannot store {', '.join(lines[:SHOWN])}{more}"
-        raise UsageError(msg, hint="--skip-special leaves them out", subject=printable(self.special[0]))
+        raise refuse_special(self._scanner.kinds, hint="--skip-special leaves them out")

@@ -101,7 +101,7 @@ def plan_sources(
             plan_entries(plan, taken)
             options = taken.note_input(options)
         else:
-            plan_reference(plan, repository.references, item)
+            plan_reference(plan, repository.references, item, plans_special=True)
     return plan, options
 
 

@@ -1,6 +1,7 @@
 """Putting references: which entries a URI gives, and where they go.
 
-As with local paths, `s3://bucket/images` keeps its name, and of `s3://bucket/images/` the contents go to the root.
+As with local paths, `s3://bucket/images` keeps its name, and of `s3://bucket/images/` the contents go to the root. Of a
+local directory links stay links, and sockets, FIFOs and devices are refused unless whoever puts leaves them out.
 
 Used by put and the SDK. Threading: functions; a plan belongs to one thread.
 """
@@ -13,14 +14,16 @@ from urllib.parse import unquote_to_bytes
 
 from artifactfs.errors import ArtifactFSError, UsageError
 from artifactfs.paths import join_path, printable
+from artifactfs.reference.base import Special
 from artifactfs.reference.uris import ARTIFACT_SCHEME, BUCKET_SCHEMES, MAX_OBJECTS, is_artifact_uri, redact_uri
-from artifactfs.repository.sources import Planned, add_entry, drop_path
+from artifactfs.repository.scan import find_special, refuse_special
+from artifactfs.repository.sources import Planned, Source, add_entry, add_source, drop_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from artifactfs.model import ReferenceEntry
-    from artifactfs.reference.references import References
+    from artifactfs.model import ReferenceEntry, SymlinkEntry
+    from artifactfs.reference.references import Found, References
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,26 @@ class Referred:
         return unquote_to_bytes(path.rpartition("/")[2])
 
 
-def iter_referred(references: References, referred: Referred) -> Iterator[tuple[bytes, ReferenceEntry]]:
+def list_referred(references: References, referred: Referred) -> list[tuple[bytes, ReferenceEntry | SymlinkEntry]]:
+    """Return entry path and entry of each object that a URI names.
+
+    Raises:
+        UsageError: there are sockets, FIFOs or devices, all of which are named; or see `iter_referred`.
+        ArtifactFSError: see `iter_referred`.
+    """
+    found: list[tuple[bytes, ReferenceEntry | SymlinkEntry]] = []
+    special: dict[bytes, str] = {}
+    for path, entry in iter_referred(references, referred):
+        if isinstance(entry, Special):
+            special[path] = find_special(entry.mode) or "special file"
+        else:
+            found.append((path, entry))
+    if special:
+        raise refuse_special(special, hint="name what lies beside them one by one")
+    return found
+
+
+def iter_referred(references: References, referred: Referred) -> Iterator[tuple[bytes, Found]]:
     """Yield entry path and entry of each object that a URI names.
 
     Raises:
@@ -80,8 +102,13 @@ def iter_referred(references: References, referred: Referred) -> Iterator[tuple[
         yield path, entry
 
 
-def plan_reference(root: Planned, references: References, referred: Referred) -> tuple[bytes, ...]:
+def plan_reference(
+    root: Planned, references: References, referred: Referred, *, plans_special: bool = False
+) -> tuple[bytes, ...]:
     """Add what a URI names to a plan, and return the entry paths. When it raises, the plan is as it was.
+
+    With `plans_special` sockets, FIFOs and devices are planned as the local paths that they are, so that whoever stores
+    the plan refuses them, or leaves them out; else they are refused here.
 
     Raises:
         UsageError: there are too many objects, or no reference can have this URI, or it has no name.
@@ -90,11 +117,14 @@ def plan_reference(root: Planned, references: References, referred: Referred) ->
         InvalidPathError, NameTooLongError: an object has a name that no entry can have.
         RemoteError, AccessDeniedError: it cannot be reached or may not be read.
     """
-    found = list(iter_referred(references, referred))
+    found = list(iter_referred(references, referred) if plans_special else list_referred(references, referred))
     paths: list[bytes] = []
     try:
         for path, entry in found:
-            add_entry(root, path, entry)
+            if isinstance(entry, Special):
+                add_source(root, Source(entry.path, path))
+            else:
+                add_entry(root, path, entry)
             paths.append(path)
     except ArtifactFSError:
         for path in paths:

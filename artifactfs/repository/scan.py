@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from artifactfs.errors import AlreadyExistsError, SourceChangedError, UsageError, translate_os_error
 from artifactfs.model import limit_time_ns
@@ -22,10 +22,11 @@ from artifactfs.repository.ignore import IGNORE_FILE, Ignored
 from artifactfs.repository.sources import Given, Planned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from artifactfs.errors import ArtifactFSError
 
+SHOWN: Final = 20
 PLAIN_MODE = 0o755
 """Permission bits of a directory that no local directory stands for."""
 
@@ -195,7 +196,7 @@ class Scanner:
         if ignored.leaves_out(found.path, is_directory=found.planned is not None):
             return False
         if found.planned is None and found.status is not None:
-            kind = _find_special(found.status.st_mode)
+            kind = find_special(found.status.st_mode)
             if kind is not None:
                 self.special.append(found.path)
                 self.kinds[found.path] = kind
@@ -229,7 +230,15 @@ def _lstat(local: bytes) -> os.stat_result:
         raise source_failed(error, local) from error
 
 
-def _find_special(mode: int) -> str | None:
+def refuse_special(kinds: Mapping[bytes, str], *, hint: str) -> UsageError:
+    """Return the error that names what cannot be stored: entry paths, and what each of them is."""
+    lines = [f"{printable(path)} ({kinds[path]})" for path in sorted(kinds)]
+    more = f" and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
+    msg = f"cannot store {', '.join(lines[:SHOWN])}{more}"
+    return UsageError(msg, hint=hint, subject=printable(min(kinds)))
+
+
+def find_special(mode: int) -> str | None:
     """Return what a file is that cannot be stored, or None for all others."""
     if stat.S_ISSOCK(mode):
         return "socket"

@@ -10,10 +10,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from artifactfs.errors import AlreadyExistsError, ArtifactFSError, EntryNotFoundError, UsageError, translate_os_error
-from artifactfs.model import DirectoryEntry
+from artifactfs.model import DirectoryEntry, ReferenceEntry
 from artifactfs.paths import printable, split_path
 from artifactfs.reference.uris import redact_uri
-from artifactfs.repository.referring import iter_referred
+from artifactfs.repository.referring import list_referred
 from artifactfs.repository.taking import take_entries
 from artifactfs.staging.links import PREFIX, StagedReferences
 
@@ -97,8 +97,12 @@ def _find(
 ) -> tuple[str, list[tuple[bytes, DirectoryEntry]], list[tuple[bytes, Given]], list[str]]:
     """Return the version that something is taken from, directories, other entries, and how each of these is shown."""
     if not referred.is_artifact:
-        entries = list(iter_referred(repository.references, referred))
-        return "", [], list(entries), [redact_uri(entry.uri) for _, entry in entries]
+        entries = list_referred(repository.references, referred)
+        shown = [
+            redact_uri(entry.uri) if isinstance(entry, ReferenceEntry) else os.fsdecode(entry.target)
+            for _, entry in entries
+        ]
+        return "", [], list(entries), shown
     taken = take_entries(repository, referred)
     folders = [(path, entry) for path, entry in taken.found if isinstance(entry, DirectoryEntry) and path]
     return taken.version, folders, taken.entries, [taken.find_uri(path) for path, _ in taken.entries]

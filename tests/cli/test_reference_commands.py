@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +64,22 @@ def test_references_lie_beside_files_and_are_read(put: Cli, odd: Odd, work: Path
     assert (work / "out/sub/dog.txt").read_text() == "dog\n"
     assert put("verify", "animals:v0").exit_code == 0
     assert put("verify", "animals:v0", "out").exit_code == 0
+
+
+def test_a_local_directory_is_taken_as_put_takes_it(cli: Cli, work: Path, follow) -> None:
+    follow(f"file://{work}")
+    (work / "images" / "sub" / "other").symlink_to("dog.txt")
+    os.mkfifo(work / "images" / "sub" / "fifo")
+    said = cli("put", "animals", f"file://{work}/images/sub", code=USAGE).stderr
+    assert "cannot store sub/fifo (FIFO)" in said
+    assert "--skip-special" in said
+    said = cli("put", "animals", f"file://{work}/images/sub", "--skip-special").stderr
+    assert "left out sub/fifo" in said
+    assert "left out" not in cli("put", "plants", f"file://{work}/images/sub", "--exclude", "fifo").stderr
+    listed = {item["path"]: item["kind"] for item in cli.json("ls", "-R", "animals:v0")["entries"]}
+    assert listed == {"sub": "directory", "sub/dog.txt": "reference", "sub/other": "symlink"}
+    cli("get", "animals:v0", "out")
+    assert (work / "out/sub/other").read_text() == "dog\n"
 
 
 def test_only_what_is_referred_to_is_stored_nowhere(put: Cli, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_links_are_moved_copied_and_removed_as_files_are(staging: Path, odd: Odd
     assert text("status", "animals") == ""
 
 
-def test_a_prefix_is_one_reference_for_each_object_or_none(staging: Path, tmp_path: Path) -> None:
+def test_a_prefix_is_one_reference_for_each_object_or_none(staging: Path, mounted: Path, tmp_path: Path) -> None:
     data = tmp_path / "data" / "set"
     data.mkdir(parents=True)
     for name in ("a", "b", "empty"):
@@ -86,6 +86,13 @@ def test_a_prefix_is_one_reference_for_each_object_or_none(staging: Path, tmp_pa
     assert (staging / "set" / "b").read_text() == "a file of its own\n"
     text("reference", "add", "animals", f"file://{data}", "--replace")
     assert text("cat", "animals:@staging/set/b") == "b"
+    (data / "link").symlink_to("a")
+    os.mkfifo(data / "fifo")
+    assert "set/fifo (FIFO)" in fails(USAGE, "reference", "add", "animals", f"file://{data}", "--replace")
+    (data / "fifo").unlink()
+    text("reference", "add", "animals", f"file://{data}", "--replace")
+    name = text("commit", "animals").split()[0].rpartition(":")[2]
+    assert os.readlink(mounted / "animals" / name / "set" / "link") == "a"
 
 
 def test_what_is_no_reference_of_this_staging_directory_is_refused(staging: Path, odd: Odd) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from artifactfs.errors import AccessDeniedError, ReferenceChangedError, SourceNotFoundError, UsageError
+from artifactfs.model import SymlinkEntry
 from artifactfs.reference.base import is_unverified
 from artifactfs.reference.policy import ReferencePolicy
 from artifactfs.reference.references import References
+from artifactfs.repository.referring import Referred, list_referred
 
 
 @pytest.fixture
@@ -46,13 +50,46 @@ def test_a_file_is_recorded_by_its_sha256_and_read(data: Path) -> None:
 
 
 def test_a_directory_is_one_entry_for_each_file_empty_ones_included(data: Path) -> None:
-    (data / "link").symlink_to("/etc/passwd")
     found = dict(following(data).iter_entries(f"file://{data}"))
     assert {path: entry.size for path, entry in found.items()} == {b"a b.txt": 5, b"sub/empty": 0}
     with pytest.raises(UsageError, match="more than 1"):
         list(following(data).iter_entries(f"file://{data}", max_objects=1))
     with pytest.raises(SourceNotFoundError):
         list(following(data).iter_entries(f"file://{data}/none"))
+
+
+def test_links_below_a_directory_stay_links(data: Path) -> None:
+    (data / "sub" / "link").symlink_to("../a b.txt")
+    (data / "other").symlink_to("sub")
+    (data / "nowhere").symlink_to("/none")
+    found = dict(list_referred(following(data), Referred(f"file://{data}/")))
+    links = {path: entry.target for path, entry in found.items() if isinstance(entry, SymlinkEntry)}
+    assert links == {b"sub/link": b"../a b.txt", b"other": b"sub", b"nowhere": b"/none"}
+    assert len(found) == 5
+
+
+def test_what_no_entry_can_be_made_of_is_named(data: Path) -> None:
+    os.mkfifo(data / "sub" / "fifo")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.fspath(data / "socket"))
+    with pytest.raises(UsageError, match=r"^cannot store data/socket \(socket\), data/sub/fifo \(FIFO\) "):
+        list_referred(following(data), Referred(f"file://{data}"))
+    for name, kind in (("socket", "socket"), ("sub/fifo", "FIFO")):
+        with pytest.raises(UsageError, match=f"cannot store {Path(name).name} \\({kind}\\)"):
+            list_referred(following(data), Referred(f"file://{data}/{name}"))
+
+
+def test_a_directory_that_cannot_be_listed_is_an_error(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = os.scandir
+
+    def refuse(path: bytes) -> object:
+        if path.endswith(b"/sub"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(AccessDeniedError, match="/sub: Permission denied"):
+        list(following(data).iter_entries(f"file://{data}"))
 
 
 def test_other_bytes_of_the_same_size_and_time_are_never_handed_out(data: Path) -> None:
