@@ -84,6 +84,7 @@ class RemoteOptions:
         bandwidth: bytes in a second; 0 sets no limit.
         offline: whether the network is not used at all: what is not on this machine is an error.
         remembered: directory in which formats and logs are kept that were seen; empty keeps none.
+        serves_last_known: whether collections are what they were last known to be while the service does not answer.
     """
 
     config: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -103,6 +104,7 @@ class RemoteOptions:
     bandwidth: int = 0
     offline: bool = False
     remembered: str = ""
+    serves_last_known: bool = False
 
     @property
     def limits(self) -> RemoteLimits:

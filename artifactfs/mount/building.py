@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 
 from artifactfs.blobstore.locations import is_remote
 from artifactfs.errors import BusyError, MountError, UsageError
@@ -96,7 +97,7 @@ def build(stack: ExitStack, order: Order, on_ready: Ready) -> Served:
             state=order.state,
             author=order.author,
             create=order.kind == REPOSITORY,
-            remote=remote_of(order),
+            remote=replace(remote_of(order), serves_last_known=order.kind in (REPOSITORY, LOCKED)),
             references=references_of(order),
         )
     )

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from artifactfs.blobstore.fetching import FetchingBlobs
+from artifactfs.blobstore.keys import COLLECTIONS_PREFIX
 from artifactfs.blobstore.local import LOCK
 from artifactfs.blobstore.locations import is_remote
 from artifactfs.blobstore.places import FILES, SEEN
@@ -34,6 +35,8 @@ from artifactfs.repository.format import PACKS, add_reader_feature
 from artifactfs.repository.indexing import open_repository_index
 from artifactfs.repository.log import Log
 from artifactfs.repository.objects import ContentStore
+from artifactfs.repository.outage import FILE as MARKER
+from artifactfs.repository.outage import Outage
 from artifactfs.repository.statedirectory import find_state_directory
 from artifactfs.repository.states import States
 from artifactfs.repository.stores import DEFAULT_REMOTE, open_store
@@ -108,6 +111,7 @@ class Repository:
         packed_below: int = PACKED_BELOW,
         references: Callable[[], References] | None = None,
         poll_seconds: float = 0.0,
+        serves_last_known: bool = False,
     ) -> None:
         self.id = repository_format.repository
         self.location = location
@@ -124,12 +128,23 @@ class Repository:
         )
         self.log = Log(store, clock=clock, author=author, random=random)
         self.witness = Witness(state_directory)
+        self._outage = (
+            Outage(
+                lambda: next(store.iter_children(COLLECTIONS_PREFIX), None),
+                location=location,
+                marker=os.path.join(state_directory, MARKER),
+                clock=clock,
+            )
+            if serves_last_known and self.is_remote
+            else None
+        )
         self._states = States(
             store,
             self.log,
             witness=self.witness,
             index=index,
             poll_seconds=poll_seconds if self.is_remote else None,
+            outage=self._outage,
         )
         self.survey = Survey(self.blobs, self._states.load_all)
         self.blobs.finder = self.survey
@@ -209,6 +224,16 @@ class Repository:
     def refresh(self) -> None:
         """Ask the store again for whatever is looked at next, also where the poll interval has not passed."""
         self._states.refresh()
+
+    @property
+    def unanswered_since_ns(self) -> int | None:
+        """Since when the service does not answer, and collections are shown as they were last known; None otherwise."""
+        return None if self._outage is None else self._outage.since_ns
+
+    @property
+    def last_unanswered_ns(self) -> int:
+        """When a process of this user last showed collections as they were last known; 0 if none ever did."""
+        return 0 if self._outage is None else self._outage.find_last_ns()
 
     def resolve(self, ref: Ref) -> tuple[Collection, Version]:
         """Return the collection and the version that a reference names.
@@ -385,6 +410,7 @@ def open_repository(  # noqa: PLR0913 (all that a repository depends on)
             packed_below=packed_below,
             references=references,
             poll_seconds=remote.poll_seconds,
+            serves_last_known=remote.serves_last_known,
         )
     except BaseException:
         _close(store)

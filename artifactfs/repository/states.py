@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 from artifactfs.blobstore.keys import COLLECTIONS_PREFIX
 from artifactfs.errors import IntegrityError, InvalidNameError
 from artifactfs.paths import check_collection_name
+from artifactfs.repository.outage import UNANSWERED
 from artifactfs.repository.polling import Polling
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from artifactfs.blobstore.base import Store
     from artifactfs.model import Collection
     from artifactfs.repository.log import Log
+    from artifactfs.repository.outage import Outage
     from artifactfs.repository.records import Body, Record
     from artifactfs.repository.witness import Witness
 
@@ -50,6 +52,7 @@ class States:
         witness: Witness,
         index: StateIndex | None,
         poll_seconds: float | None = None,
+        outage: Outage | None = None,
     ) -> None:
         """Store where the logs are and who remembers.
 
@@ -60,6 +63,7 @@ class States:
             index: remembers states; None remembers them in this process alone.
             poll_seconds: for how long a state is taken to be the present one, where looking costs a round trip; None
                 where it costs next to nothing.
+            outage: notes that the store does not answer; the last known states are served then. None never does.
         """
         self._store = store
         self._log = log
@@ -67,6 +71,7 @@ class States:
         self._index = index
         self._is_remote = poll_seconds is not None
         self._polling = Polling(poll_seconds or 0.0)
+        self._outage = outage
         self._known: dict[str, Collection] = {}
 
     def names(self) -> list[str]:
@@ -75,7 +80,7 @@ class States:
 
     def look_at_all(self) -> list[tuple[str, Collection | IntegrityError]]:
         """Return all collections that exist or cannot be read, in order of names, with their state or what is wrong."""
-        names = sorted(self._store.iter_children(COLLECTIONS_PREFIX))
+        names = self._list_names()
         found = zip(names, self._map(self._look, names), strict=True)
         return [(name, state) for name, state in found if state is not None]
 
@@ -84,16 +89,27 @@ class States:
         if self._polling.is_fresh(name):
             return self._known[name]
         known = self._find_known(name)
-        if known is not None and known.seq and self._polling.is_compared(name):
-            state = self._log.advance(known)  # compared with the log before; records never change
-        else:
-            state = self._log.load(name, known)
+        outage = self._outage if known is not None and known.seq else None
+        if known is not None and outage is not None and outage.is_on():
+            return known
+        try:
+            state = self._load_newer(name, known)
+        except UNANSWERED as error:
+            if known is None or outage is None:
+                raise
+            outage.note(error)
+            return known
         if state is not known:
             self._remember(state)
         if self._is_remote:
             self._known[name] = state
             self._polling.note(name)
         return state
+
+    def _load_newer(self, name: str, known: Collection | None) -> Collection:
+        if known is not None and known.seq and self._polling.is_compared(name):
+            return self._log.advance(known)  # compared with the log before; records never change
+        return self._log.load(name, known)
 
     def load_all(self) -> Iterator[Collection]:
         """Yield the present state of each collection that can be read."""
@@ -125,6 +141,22 @@ class States:
     def refresh(self) -> None:
         """Look again at whatever is asked for next, also where the poll interval has not passed."""
         self._polling.clear()
+
+    def _list_names(self) -> list[str]:
+        """Return the names of all collections, in order; those of which a state is known while nobody answers."""
+        if self._outage is not None and self._outage.is_on() and (known := self._list_known()):
+            return known
+        try:
+            return sorted(self._store.iter_children(COLLECTIONS_PREFIX))
+        except UNANSWERED as error:
+            known = self._list_known()
+            if self._outage is None or not known:
+                raise
+            self._outage.note(error)
+            return known
+
+    def _list_known(self) -> list[str]:
+        return [name for name in self._witness.names() if (state := self._find_known(name)) is not None and state.seq]
 
     def _map(self, function: Callable[[str], Result], names: list[str]) -> list[Result]:
         if not self._is_remote or len(names) < 2:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from artifactfs.clock import format_time_ns
 from artifactfs.errors import EntryNotFoundError, IntegrityError, InvalidNameError
 from artifactfs.paths import find_version_number, format_version
 from artifactfs.repository.trees import root_placement
@@ -41,7 +42,7 @@ from artifactfs.vfs.node_records import (
 )
 from artifactfs.vfs.staging_places import NoStaging
 from artifactfs.vfs.tree_view import TreeView, find_in, missing_name
-from artifactfs.vfs.xattrs import DRIFT, get_from
+from artifactfs.vfs.xattrs import DRIFT, STALE, get_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -211,8 +212,12 @@ class CatalogueView:
         if node == ROOT_NODE:
             return {b"user.artifactfs.source": os.fsencode(self._repository.location)}
         record: Record = self._tree.nodes.get(node)
-        name = record.name if isinstance(record, CollectionNode) else None
-        return self._tree.describe(record, collection=record.collection if isinstance(record, DirectoryNode) else name)
+        if not isinstance(record, CollectionNode):
+            collection = record.collection if isinstance(record, DirectoryNode) else None
+            return self._tree.describe(record, collection=collection)
+        found = self._tree.describe(record, collection=record.name)
+        since_ns = self._repository.unanswered_since_ns
+        return found if since_ns is None else {**found, STALE: format_time_ns(since_ns).encode()}
 
     def _read_root(self) -> list[tuple[bytes, Attributes]]:
         found = []

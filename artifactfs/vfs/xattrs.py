@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 DRIFT: Final = XATTR_PREFIX + b"drift"
 """Of a reference: what differs from what was recorded, or `none`. Not listed."""
 
+STALE: Final = XATTR_PREFIX + b"stale"
+"""Of a collection: since when the service does not answer, so that its last known state is shown."""
+
 
 def describe_node(
     record: Record, *, source: str, collection: Collection | None, presence: str = "local"

@@ -202,7 +202,7 @@ def _open_repository(served: Served, stack: ExitStack, *, is_away: bool) -> Repo
             state=served.state,
             author="",
             create=False,
-            remote=replace(remote_of(order), known=served.known or {}, is_away=is_away),
+            remote=replace(remote_of(order), known=served.known or {}, is_away=is_away, serves_last_known=True),
             references=references_of(order, is_away=is_away),
         )
     )

@@ -2,7 +2,8 @@
 
 The notifier asks after each event; the answer is found by comparing the logs' states with those of the last time.
 At the first call nothing is known, so everything that the kernel may hold on to is told: a notifier that was killed
-has then missed nothing.
+has then missed nothing. So it is when a process has shown something as it was last known, because the service did not
+answer: what was told of changes before that, the kernel asked for too soon.
 
 Threading: one thread.
 """
@@ -10,6 +11,7 @@ Threading: one thread.
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -54,6 +56,7 @@ class CatalogueChanges:
         self._staging = staging
         self._holding = holding
         self._known: dict[str, _Seen] | None = None
+        self._told_all_ns = 0
 
     def watched_directories(self) -> list[str]:
         """Return the directories of the logs, and those above them and of the staging directories."""
@@ -66,9 +69,12 @@ class CatalogueChanges:
 
     def find_changes(self) -> list[Change]:
         """Return what changed since the last call; at the first, everything that the kernel may have kept."""
+        now_ns = time.time_ns()
         present = self._look()
         before, self._known = self._known, present
-        if before is None:
+        is_back = self._repository.unanswered_since_ns is None
+        if before is None or (is_back and self._repository.last_unanswered_ns > self._told_all_ns):
+            self._told_all_ns = now_ns
             return self._everything()
         changes = [
             change

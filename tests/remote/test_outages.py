@@ -1,0 +1,159 @@
+"""A service that does not answer: mounts show what was last known, and all again when it is back."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from artifactfs.errors import RemoteUnavailableError
+from artifactfs.index.epochs import open_epoch
+from artifactfs.mount.kernel.changes import CatalogueChanges
+from artifactfs.repository import outage
+from artifactfs.repository.repository import Repository, open_repository
+from artifactfs.testing.repositories import commit_files
+from artifactfs.vfs.nodes import NodeTable
+from artifactfs.vfs.staging_places import NoStaging
+from tests.mount.conftest import errno_of
+from tests.remote.faulty_proxy import BUSY
+from tests.remote.servers import Server
+from tests.remote.test_repositories import Team, make_team
+
+
+@pytest.fixture
+def team(moto: Server, tmp_path: Path) -> Iterator[Team]:
+    for team in make_team(moto, tmp_path):
+        with team.machine() as repository:
+            commit_files(repository, "animals", {b"a": b"1"})
+            commit_files(repository, "plants", {b"p": b"1"})
+        yield team
+
+
+def go_down(team: Team) -> None:
+    for method in ("GET", "HEAD"):
+        team.proxy.fail(BUSY, method=method, times=10_000)
+
+
+def come_back(team: Team) -> None:
+    team.proxy.faults.clear()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def open_for_mount(team: Team, name: str, *, serves_last_known: bool = True) -> Repository:
+    options = team.server.options(poll_seconds=1e-9, attempts=2, serves_last_known=serves_last_known)
+    return open_repository(
+        team.location, state=str(team.directory / name), author="a@host", remote=options, create=False
+    )
+
+
+def test_the_last_known_state_is_served_and_nobody_waits_twice(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_for_mount(team, "b") as repository:
+        assert repository.get_collection("animals").next_version == 1
+        go_down(team)
+        team.proxy.seen.clear()
+        assert repository.get_collection("animals").next_version == 1
+        assert len(team.proxy.seen) == 2, "all attempts, once"
+        assert repository.unanswered_since_ns is not None
+        assert repository.get_collection("animals").next_version == 1
+        assert repository.collection_names() == ["animals"]
+        assert len(team.proxy.seen) == 2
+        with pytest.raises(RemoteUnavailableError):
+            repository.get_collection("plants")  # never seen here
+        come_back(team)
+        with team.machine() as other:
+            commit_files(other, "animals", {b"a": b"2"})
+        monkeypatch.setattr(outage, "AGAIN_SECONDS", 0.0)
+        go_down(team)
+        repository._outage._again_at = 0.0
+        assert repository.get_collection("animals").next_version == 1, "asked by nobody who waits"
+        wait_for(lambda: not repository._outage._is_asking)
+        assert repository.unanswered_since_ns is not None
+        come_back(team)
+        wait_for(lambda: repository.get_collection("animals").next_version == 2)
+        assert repository.unanswered_since_ns is None
+        assert repository.collection_names() == ["animals", "plants"]
+
+
+def test_the_index_knows_it_in_another_process(team: Team) -> None:
+    with open_for_mount(team, "b") as repository:
+        assert repository.collection_names() == ["animals", "plants"]
+    with open_for_mount(team, "b") as repository:
+        go_down(team)
+        assert repository.collection_names() == ["animals", "plants"]
+        assert repository.get_collection("plants").next_version == 1
+
+
+def test_what_the_kernel_kept_of_an_outage_is_told_once_it_is_over(team: Team) -> None:
+    with open_for_mount(team, "b") as asked, open_for_mount(team, "b") as told, ExitStack() as stack:
+        epoch = stack.enter_context(open_epoch(told.state_directory, random=os.urandom))
+        nodes = NodeTable(epoch)
+        names = [asked.collection_names(), [nodes.collection(name) for name in ("animals", "plants")]]
+        changes = CatalogueChanges(told, nodes, staging=NoStaging(), holding=stack.pop_all())
+        stack.callback(changes.close)
+        changes.find_changes()
+        assert changes.find_changes() == []
+        go_down(team)
+        assert asked.collection_names() == names[0]
+        come_back(team)
+        assert {change.node for change in changes.find_changes()} >= set(names[1]), "shown as it was last known"
+        wait_for(lambda: changes.find_changes() == [])
+        go_down(team)
+        assert changes.find_changes() == [], "it does not answer here either"
+
+
+def test_commands_and_machines_that_saw_nothing_are_told(team: Team) -> None:
+    with open_for_mount(team, "b", serves_last_known=False) as repository, open_for_mount(team, "c") as new:
+        repository.collection_names()
+        go_down(team)
+        for ask in (repository.collection_names, lambda: repository.get_collection("animals"), new.collection_names):
+            with pytest.raises(RemoteUnavailableError):
+                ask()
+
+
+@pytest.mark.mounted
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", ["kernel", "fusepy"])
+def test_a_mount_lists_what_was_last_known(team: Team, tmp_path: Path, transport: str) -> None:
+    environ = {
+        **team.environ("b"),
+        "ARTIFACTFS_REPO": team.location,
+        "ARTIFACTFS_DEADLINE_SECONDS": "0.5",
+        "ARTIFACTFS_POLL_SECONDS": "0.01",
+        "ARTIFACTFS_CACHE": str(tmp_path / "cache"),
+    }
+
+    def run(*arguments: str | Path) -> str:
+        command = [sys.executable, "-c", "from artifactfs_cli.main import main; main()", *map(str, arguments)]
+        return subprocess.run(command, env=environ, check=True, timeout=60, stdout=subprocess.PIPE, text=True).stdout
+
+    mountpoint = tmp_path / "mnt"
+    mountpoint.mkdir()
+    run("mount", mountpoint, "--transport", transport)
+    try:
+        animals = mountpoint / "animals"
+        assert (animals / "latest" / "a").read_bytes() == b"1"
+        go_down(team)
+        assert sorted(os.listdir(animals)) == ["latest", "v0"]
+        assert (animals / "latest" / "a").read_bytes() == b"1"
+        assert os.getxattr(animals, "user.artifactfs.stale").startswith(b"2")
+        assert errno_of(lambda: os.listdir(mountpoint / "never")) in (errno.EIO, errno.ENOENT)
+        come_back(team)
+        with team.machine() as other:
+            commit_files(other, "animals", {b"a": b"2"})
+        wait_for(lambda: "v1" in os.listdir(animals))
+        assert "user.artifactfs.stale" not in os.listxattr(animals)
+    finally:
+        run("umount", mountpoint)
