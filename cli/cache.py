@@ -37,7 +37,7 @@ def info() -> None:
     limits = cache.quota.limits
     keeps, kept = list(cache.quota.keeps.iter_keeps()), cache.quota.keeps.find_names()
     kept_size = sum(chunk.size for chunk in chunks if chunk.name in kept)
-    used, objects = cache.quota.used(), len({chunk.key.partition("@")[0] for chunk in chunks})
+    used, objects = cache.quota.count(), len({chunk.key.partition("@")[0] for chunk in chunks})
     if session.json:
         fields = {"directory": cache.directory, "used": used, "chunks": len(chunks), "objects": objects}
         held = [{"repository": keep.repository, "ref": keep.ref, "uid": keep.uid} for keep in keeps]

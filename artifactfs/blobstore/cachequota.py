@@ -94,6 +94,17 @@ class CacheQuota:
         with self._sized() as sized:
             return sized.get()
 
+    def count(self) -> int:
+        """Return the same, counted again: the room that killed processes had taken is free.
+
+        Raises:
+            ArtifactFSError: the cache's directory cannot be used.
+        """
+        with self._sized() as sized:
+            used = self._scan()[1]
+            sized.set(used)
+            return used
+
     def clean(self, *, keep: int = 0) -> int:
         """Delete what was used longest ago, and is not kept, until `keep` bytes are left; return the bytes deleted.
 

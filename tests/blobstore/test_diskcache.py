@@ -168,6 +168,22 @@ def test_room_of_killed_processes_is_counted_again(tmp_path: Path) -> None:
     assert files(tmp_path) == []
 
 
+def test_room_of_a_killed_fetch_is_free_when_it_is_counted(tmp_path: Path) -> None:
+    cache, log = tmp_path / "cache", tmp_path / "log"
+    process = run_program(cache, log, seconds=60)
+    try:
+        while not log.exists() or not log.read_text():
+            assert process.poll() is None
+        assert open_cache(cache).quota.count() == 1000 + TRAILER_SIZE, "while it is fetched it takes room"
+    finally:
+        process.kill()
+        process.wait()
+    assert open_cache(cache).quota.used() == 1000 + TRAILER_SIZE
+    assert open_cache(cache).quota.count() == 0
+    assert open_cache(cache).quota.used() == 0
+    assert files(cache) == []
+
+
 def make_shared(tmp_path: Path) -> Path:
     """Return a directory of a group that its users reach."""
     shared = tmp_path / "shared"

@@ -37,6 +37,12 @@ def test_what_is_kept_is_told_and_deleted(cli: Cli, cache: DiskCache, monkeypatc
     assert "freed 0 B" in cli("cache", "clean").stderr
 
 
+def test_room_that_a_killed_fetch_took_is_not_told_as_used(cli: Cli, cache: DiskCache) -> None:
+    used = cli.json("cache", "info")["used"]
+    assert cache.quota.reserve(5000)  # and then the process is gone
+    assert cli.json("cache", "info")["used"] == used
+
+
 def test_damage_is_found_and_deleted(cli: Cli, cache: DiskCache) -> None:
     path = Path(cache.directory, "chunks", f"{KEY}.1")
     path.write_bytes(b"y" + path.read_bytes()[1:])
