@@ -28,7 +28,8 @@ def command(ref: str, directory: bytes | None) -> None:
     """Read everything stored of a version again, or compare a local directory with it.
 
     What is wrong is printed, one path a line, and the exit code is 30. What lies elsewhere and cannot be asked now is
-    printed, too; when there is nothing else, the exit code is one of 40 to 43 (43 with --offline).
+    printed, too; when there is nothing else, the exit code is one of 40 to 43 (43 with --offline). With --offline what
+    is on this machine of a version in an object store is read again, and what is not is printed.
     """
     from artifactfs.repository.verify import verify_version
 
@@ -37,11 +38,12 @@ def command(ref: str, directory: bytes | None) -> None:
     if parsed.path:
         msg = f"{ref} names a path; whole versions are verified"
         raise UsageError(msg, hint="leave the path out", subject=ref)
-    with session.open_repository(keeps=False) as repository:
+    kept = session.find_remote().offline
+    with session.open_repository(keeps=kept) as repository:
         collection, version = repository.resolve(parsed)
         name = f"{collection.name}:{version.name}"
         with show_progress(session, f"verify {name}") as progress:
-            problems = verify_version(repository, version, directory=directory, progress=progress)
+            problems = verify_version(repository, version, directory=directory, progress=progress, kept=kept)
     if session.json:
         found = [
             {**name_fields("path", problem.path), "problem": problem.what, "unknown": problem.is_unknown}

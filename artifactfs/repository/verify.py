@@ -26,6 +26,7 @@ from artifactfs.repository.reading import Dropped, FileReader, HashingSink
 from artifactfs.repository.scan import Scanner
 from artifactfs.repository.sources import Planned
 from artifactfs.repository.trees import Trees, root_placement
+from artifactfs.repository.verify_kept import find_unkept
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -84,6 +85,7 @@ def verify_version(
     *,
     directory: bytes | None = None,
     progress: Progress | None = None,
+    kept: bool = False,
 ) -> list[Problem]:
     """Return everything that is wrong with a version as it is stored, or with a local copy of it.
 
@@ -93,6 +95,7 @@ def verify_version(
         directory: a local directory to compare with it: names, kinds, content, targets and permission bits; what
             is there besides is a problem, too. None reads everything that is stored of the version again.
         progress: is told of bytes and files.
+        kept: whether to read what is kept on this machine, because the repository is offline, not what is stored.
 
     Returns:
         Problems in depth-first order of paths; none when all is well.
@@ -107,14 +110,15 @@ def verify_version(
     progress.begin(files=root.count, size=root.size)
     if directory is not None:
         return list(_Comparison(Trees(repository.blobs), progress).compare(root, directory))
-    return list(_Audit(repository, progress).check(root))
+    return list(_Audit(repository, progress, kept=kept).check(root))
 
 
 class _Audit:
     """Reads what is stored. Belongs to one thread and has its own."""
 
-    def __init__(self, repository: Repository, progress: Progress) -> None:
+    def __init__(self, repository: Repository, progress: Progress, *, kept: bool) -> None:
         self._repository = repository
+        self._kept = kept
         self._progress = progress
         self._trees = Trees(repository.blobs)
         repository.blobs.forget()
@@ -186,6 +190,9 @@ class _Audit:
             return _describe(error)
 
     def _read(self, entry: FileEntry, place: Placement | None) -> _Damage | None:
+        if self._kept:
+            left = find_unkept(self._repository, entry, place, tell=self._tell)
+            return None if left is None else _Damage(f"cannot be verified offline: {left}", OfflineError.exit_code)
         file = self._repository.blobs.open_blob(entry, place)
         whole, chunks = hashlib.sha256(), ChunkHasher()
         offset = 0
@@ -203,6 +210,9 @@ class _Audit:
         if whole.digest() != entry.sha256:
             return _Damage(f"the blob {entry.digest} is damaged: its {offset} bytes hash to {Digest(whole.digest())}")
         return self._find_sums_damage(entry, chunks.finish()) if entry.size > CHUNK_SIZE else None
+
+    def _tell(self, size: int) -> None:
+        self._progress.advance(size=size)
 
     def _find_sums_damage(self, entry: FileEntry, sums: bytes) -> _Damage | None:
         if entry.sums is None or hashlib.sha256(sums).digest() != entry.sums:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -37,12 +38,46 @@ def test_what_is_not_verified_is_no_damage(machine: Machine) -> None:
     machine("ls", "-R", "animals/")
     cut_off(machine)
     shown, said = run(machine, "verify", "animals", code=OFFLINE)
-    assert shown == ". cannot be verified offline\n", "not even the tree of the bucket"
-    assert "of animals:v0 could not be verified" in said
+    lines = shown.splitlines()
+    assert lines[0].startswith("big cannot be verified offline")
+    assert len(lines) == 1 + len(SMALL) + 1
+    assert f"{len(lines)} paths of animals:v0 could not be verified" in said
     document = json.loads(run(machine, "verify", "animals", "--json", code=OFFLINE)[0])
     assert not document["ok"]
     assert {problem["unknown"] for problem in document["problems"]} == {True}
     assert machine.team.proxy.seen == []
+
+
+@pytest.mark.slow
+def test_what_is_here_is_verified_offline(machine: Machine) -> None:
+    machine("fetch", "animals")
+    cut_off(machine)
+    assert "animals:v0 is as it was stored" in run(machine, "verify", "animals")[1]
+    chunks = Path(machine.environ()["ARTIFACTFS_CACHE"], "fetched", "chunks")
+    first, second, third = sorted((chunks / "blobs").rglob("*.*"))
+    second.unlink()
+    shown, said = run(machine, "verify", "animals", code=OFFLINE)
+    assert shown == "big cannot be verified offline: 1 of 3 parts are not on this machine\n"
+    assert "1 path of animals:v0 could not be verified" in said
+    flip(third)
+    shown, _ = run(machine, "verify", "animals", code=OFFLINE)
+    assert shown == "big cannot be verified offline: 1 of 3 parts on this machine were damaged, and are deleted\n"
+    assert not third.exists()
+    first.unlink()
+    flip(next((chunks / "packs").rglob("*.0")))
+    lines = run(machine, "verify", "animals", code=OFFLINE)[0].splitlines()
+    assert lines[:2] == ["big cannot be verified offline", "d/f0000 cannot be verified offline"]
+    assert machine.team.proxy.seen == []
+
+
+def flip(path: Path) -> None:
+    """Change a byte as a disk does that fails: nothing else of the file."""
+    status = path.stat()
+    with path.open("r+b") as file:
+        first = file.read(1)
+        file.seek(0)
+        file.write(bytes((first[0] ^ 1,)))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 @pytest.mark.slow
