@@ -10,6 +10,7 @@ Source: obstore documentation, "Stores" and "ClientConfig".
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
@@ -70,7 +71,7 @@ class RemoteOptions:
         endpoints: what the environment says of where services are, by `ENDPOINTS`: obstore reads it there, but it is
             looked at first.
         connect_timeout_seconds: for a connection to be made.
-        read_timeout_seconds: for the next bytes of an answer to come.
+        read_timeout_seconds: for the next bytes of an answer to come, at most; see `wait_seconds`.
         request_timeout_seconds: for one whole request.
         attempts: how often a request is made before it counts as failed.
         deadline_seconds: after which no other attempt is made.
@@ -107,6 +108,14 @@ class RemoteOptions:
     serves_last_known: bool = False
 
     @property
+    def wait_seconds(self) -> float:
+        """For how long the next bytes of an answer are waited for: so that a whole number of attempts fills a deadline.
+
+        Otherwise an attempt that begins shortly before the deadline would end long after it.
+        """
+        return self.deadline_seconds / math.ceil(self.deadline_seconds / self.read_timeout_seconds)
+
+    @property
     def limits(self) -> RemoteLimits:
         """The part that a mount hands on to its processes."""
         return RemoteLimits(**{item.name: getattr(self, item.name) for item in fields(RemoteLimits)})
@@ -141,8 +150,8 @@ def connect(location: RemoteLocation, options: RemoteOptions, *, retries: int = 
     _check_endpoints(location.scheme, {**options.config, **options.endpoints})
     kinds = {"s3": stores.S3Store, "gs": stores.GCSStore, "az": stores.AzureStore}
     client_options: dict[str, Any] = {
-        "connect_timeout": timedelta(seconds=options.connect_timeout_seconds),
-        "read_timeout": timedelta(seconds=options.read_timeout_seconds),
+        "connect_timeout": timedelta(seconds=min(options.connect_timeout_seconds, options.deadline_seconds)),
+        "read_timeout": timedelta(seconds=options.wait_seconds),
         "timeout": timedelta(seconds=options.request_timeout_seconds),
         # Only an endpoint that somebody configured can be http://, and then that is what was meant.
         "allow_http": True,
@@ -154,7 +163,7 @@ def connect(location: RemoteLocation, options: RemoteOptions, *, retries: int = 
                 prefix=location.prefix or None,
                 config=dict(options.config) or None,
                 client_options=client_options,
-                retry_config={"max_retries": retries},
+                retry_config={"max_retries": retries, "retry_timeout": timedelta(seconds=options.deadline_seconds)},
             )
         )
     except Exception as error:  # noqa: BLE001 (obstore's have no common base)

@@ -62,8 +62,8 @@ class References:
         self._web = WebSource(
             self.policy,
             retry,
-            connect_seconds=options.connect_timeout_seconds,
-            read_seconds=options.read_timeout_seconds,
+            connect_seconds=min(options.connect_timeout_seconds, options.deadline_seconds),
+            read_seconds=options.wait_seconds,
         )
         self._kept = KeptReferences(options) if options.cache else None
         self._gate = Gate(options.connections, options.bandwidth)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
+from artifactfs.blobstore.connecting import RemoteOptions
 from artifactfs.blobstore.objectstore import BucketStore
+from artifactfs.blobstore.retrying import RetryPolicy
 from artifactfs.errors import (
     BlobMissingError,
     RemoteError,
     RemoteTimeoutError,
     RemoteUnavailableError,
 )
+from artifactfs.reference.policy import ReferencePolicy
+from artifactfs.reference.references import References
 from tests.remote.faulty_proxy import BUSY, CUT, LOSE, SHORT, STALL, STALL_BODY, WHOLE, FaultyProxy, running_proxy
 from tests.remote.servers import Server, with_retries
 
@@ -113,6 +119,28 @@ def test_tries_end_at_the_deadline_and_after_the_last_attempt(bucket: BucketStor
     with pytest.raises(RemoteUnavailableError):
         with_retries(bucket, attempts=4, sleep=lambda seconds: None).read("a/b")
     assert proxy.count("GET") == 4
+
+
+def test_what_is_never_answered_fails_at_the_deadline(moto: Server, proxy: FaultyProxy) -> None:
+    deadline = 0.3
+    server = replace(moto, endpoint=proxy.endpoint)
+    bucket = server.open_bucket(moto.make_bucket(), deadline_seconds=deadline)
+    uri = f"s3://{moto.make_bucket()}/a"
+    references = References(ReferencePolicy(("s3://",)), server.options(deadline_seconds=deadline))
+    proxy.is_cut_off = True
+    for read in (
+        lambda: RetryPolicy(8, deadline, os.urandom).run(lambda: bucket.read("a/b")),
+        lambda: list(references.iter_entries(uri)),
+    ):
+        begun = time.monotonic()
+        with pytest.raises(RemoteTimeoutError):
+            read()
+        assert time.monotonic() - begun < deadline + 4, "it was 20 seconds for each attempt"
+
+
+def test_attempts_fill_the_deadline() -> None:
+    waits = [RemoteOptions(deadline_seconds=seconds).wait_seconds for seconds in (60, 50, 25, 20, 3)]
+    assert waits == [20, pytest.approx(16.67, abs=0.01), 12.5, 20, 3]
 
 
 def test_a_wrong_server_is_not_taken_for_a_bucket_without_the_object(moto: Server) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -123,26 +123,51 @@ def test_commands_and_machines_that_saw_nothing_are_told(team: Team) -> None:
                 ask()
 
 
-@pytest.mark.mounted
-@pytest.mark.slow
-@pytest.mark.parametrize("transport", ["kernel", "fusepy"])
-def test_a_mount_lists_what_was_last_known(team: Team, tmp_path: Path, transport: str) -> None:
+@contextmanager
+def mounted(team: Team, transport: str, *, deadline: float, poll: float = 0.01) -> Iterator[Path]:
+    """Give a mount point of a new machine."""
     environ = {
         **team.environ("b"),
         "ARTIFACTFS_REPO": team.location,
-        "ARTIFACTFS_DEADLINE_SECONDS": "0.5",
-        "ARTIFACTFS_POLL_SECONDS": "0.01",
-        "ARTIFACTFS_CACHE": str(tmp_path / "cache"),
+        "ARTIFACTFS_DEADLINE_SECONDS": f"{deadline}",
+        "ARTIFACTFS_POLL_SECONDS": f"{poll}",
+        "ARTIFACTFS_CACHE": str(team.directory / "cache"),
     }
 
-    def run(*arguments: str | Path) -> str:
+    def run(*arguments: str | Path) -> None:
         command = [sys.executable, "-c", "from artifactfs_cli.main import main; main()", *map(str, arguments)]
-        return subprocess.run(command, env=environ, check=True, timeout=60, stdout=subprocess.PIPE, text=True).stdout
+        subprocess.run(command, env=environ, check=True, timeout=60)
 
-    mountpoint = tmp_path / "mnt"
+    mountpoint = team.directory / "mnt"
     mountpoint.mkdir()
     run("mount", mountpoint, "--transport", transport)
     try:
+        yield mountpoint
+    finally:
+        run("umount", mountpoint)
+
+
+@pytest.mark.mounted
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", ["kernel", "fusepy"])
+def test_a_read_that_fails_takes_one_deadline(team: Team, transport: str) -> None:
+    with team.machine() as repository:
+        commit_files(repository, "large", {b"big": os.urandom(1 << 20) * 9})
+    with mounted(team, transport, deadline=3.0, poll=600) as mountpoint:
+        os.listdir(mountpoint / "large" / "latest")
+        team.proxy.is_cut_off = True
+        begun = time.monotonic()
+        assert errno_of((mountpoint / "large" / "latest" / "big").read_bytes) in (errno.EIO, errno.ETIMEDOUT)
+        assert 2.5 < time.monotonic() - begun < 5.5
+        team.proxy.is_cut_off = False
+        wait_for(lambda: errno_of((mountpoint / "large" / "latest" / "big").read_bytes) is None)
+
+
+@pytest.mark.mounted
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", ["kernel", "fusepy"])
+def test_a_mount_lists_what_was_last_known(team: Team, transport: str) -> None:
+    with mounted(team, transport, deadline=0.5) as mountpoint:
         animals = mountpoint / "animals"
         assert (animals / "latest" / "a").read_bytes() == b"1"
         go_down(team)
@@ -155,5 +180,3 @@ def test_a_mount_lists_what_was_last_known(team: Team, tmp_path: Path, transport
             commit_files(other, "animals", {b"a": b"2"})
         wait_for(lambda: "v1" in os.listdir(animals))
         assert "user.artifactfs.stale" not in os.listxattr(animals)
-    finally:
-        run("umount", mountpoint)

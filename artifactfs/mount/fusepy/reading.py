@@ -20,10 +20,13 @@ import errno
 import logging
 import os
 import stat
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from artifactfs.digest import CHUNK_SIZE
 from artifactfs.errors import ArtifactFSError, IndexCorruptError, NotFoundError
+from artifactfs.mount.failures import Failures
 from artifactfs.mount.fusepy.bridge import fill_stat
 from artifactfs.mount.fusepy.operations import Operations
 from artifactfs.vfs.base import ROOT_NODE, Attributes, DetailView, Kind, UnknownNodeError, View, WholeView
@@ -59,6 +62,7 @@ class ReadOperations(Operations):
         self._gid = gid
         self._on_ready = on_ready
         self._directories: dict[bytes, int] = {b"": ROOT_NODE}
+        self._failures = Failures()
 
     def init(self) -> None:
         """Say that the mount answers."""
@@ -92,7 +96,15 @@ class ReadOperations(Operations):
 
     def read(self, path: bytes, size: int, offset: int, handle: int) -> bytes:  # noqa: ARG002
         """Return the overlap of the range with the file."""
-        return self._view.read(self._find(path).node, offset=offset, size=size)
+        node, begun = self._find(path).node, time.monotonic()
+        key = (node, offset // CHUNK_SIZE)
+        if number := self._failures.find(key):
+            raise OSError(number, os.strerror(number))
+        try:
+            return self._view.read(node, offset=offset, size=size)
+        except ArtifactFSError as error:
+            self._failures.note(key, error.errno, begun=begun)
+            raise
 
     def opendir(self, path: bytes) -> int:
         """Return the directory's node as the handle."""

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 
 from artifactfs.digest import CHUNK_SIZE
 from artifactfs.errors import ArtifactFSError
+from artifactfs.mount.failures import Failures
 from artifactfs.mount.kernel import shared
 from artifactfs.mount.kernel.answers import Answers, log_failure, name_opcode
 from artifactfs.mount.kernel.backings import Passthrough
@@ -115,6 +116,7 @@ class Fetcher:
         self._groups: dict[tuple[int, ...], _Group] = {}
         self._lanes: dict[str, Lane[_Group]] = {}
         self._given_up: OrderedDict[int, None] = OrderedDict()
+        self._failures = Failures()
         self._refusals = Answers(mounted.device, buffers=Buffers(0), handlers={})
 
     def run(self) -> None:
@@ -255,9 +257,14 @@ class Fetcher:
         if errand.unique == NO_ANSWER_WANTED:
             _note_read(tools, errand)
             return
-        size = len(errand.message)
-        tools.buffers.request[:size] = errand.message
-        result, number = tools.answers.handle(errand.opcode, errand.node, size)
+        key = _find_key(errand)
+        result, number = 0, self._failures.find(key)
+        if not number:
+            size, begun = len(errand.message), time.monotonic()
+            tools.buffers.request[:size] = errand.message
+            result, number = tools.answers.handle(errand.opcode, errand.node, size)
+            if number and errand.opcode == Opcode.READ:
+                self._failures.note(key, number, begun=begun)
         if self._claim(errand) and result != NO_ANSWER:
             tools.answers.reply(errand.unique, result, number)
             self._count(errand, result, number)
