@@ -96,6 +96,7 @@ def test_the_index_knows_it_in_another_process(team: Team) -> None:
         assert repository.get_collection("plants").next_version == 1
 
 
+@pytest.mark.slow
 def test_what_the_kernel_kept_of_an_outage_is_told_once_it_is_over(team: Team) -> None:
     with open_for_mount(team, "b") as asked, open_for_mount(team, "b") as told, ExitStack() as stack:
         epoch = stack.enter_context(open_epoch(told.state_directory, random=os.urandom))
@@ -112,6 +113,31 @@ def test_what_the_kernel_kept_of_an_outage_is_told_once_it_is_over(team: Team) -
         wait_for(lambda: changes.find_changes() == [])
         go_down(team)
         assert changes.find_changes() == [], "it does not answer here either"
+
+
+@pytest.mark.slow
+def test_a_change_is_told_again_when_nobody_takes_the_old_state_for_the_present_one(team: Team) -> None:
+    seconds = [0.0]
+    with team.machine("b") as repository, ExitStack() as stack:
+        epoch = stack.enter_context(open_epoch(repository.state_directory, random=os.urandom))
+        holding = stack.pop_all()
+        changes = CatalogueChanges(
+            repository,
+            NodeTable(epoch),
+            staging=NoStaging(),
+            holding=holding,
+            lag_seconds=5.0,
+            now=lambda: seconds[0],
+        )
+        stack.callback(changes.close)
+        changes.find_changes()
+        commit_files(repository, "animals", {b"a": b"2"})
+        told = changes.find_changes()
+        assert told
+        assert changes.find_changes() == []
+        seconds[0] = 5.0
+        assert changes.find_changes() == told
+        assert changes.find_changes() == []
 
 
 def test_commands_and_machines_that_saw_nothing_are_told(team: Team) -> None:

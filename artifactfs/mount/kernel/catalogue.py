@@ -164,7 +164,11 @@ def open_changes(arguments: dict[str, Any]) -> ChangeSource | None:
     with ExitStack() as stack:
         repository, epoch = _open(served, stack)
         return CatalogueChanges(
-            repository, NodeTable(epoch), staging=_staging_of(served, repository), holding=stack.pop_all()
+            repository,
+            NodeTable(epoch),
+            staging=_staging_of(served, repository),
+            holding=stack.pop_all(),
+            lag_seconds=remote_of(_order_of(served)).poll_seconds if repository.is_remote else 0.0,
         )
 
 
@@ -193,9 +197,7 @@ def _open(served: Served, stack: ExitStack, *, is_away: bool = False) -> tuple[R
 
 
 def _open_repository(served: Served, stack: ExitStack, *, is_away: bool) -> Repository:
-    order = (
-        Order.decode(served.order) if served.order else Order(REPOSITORY, "", served.repository, served.state, "", "")
-    )
+    order = _order_of(served)
     return stack.enter_context(
         open_repository(
             served.repository,
@@ -206,6 +208,13 @@ def _open_repository(served: Served, stack: ExitStack, *, is_away: bool) -> Repo
             references=references_of(order, is_away=is_away),
         )
     )
+
+
+def _order_of(served: Served) -> Order:
+    """Return the server's order, or one that shows no staging directories."""
+    if served.order:
+        return Order.decode(served.order)
+    return Order(REPOSITORY, "", served.repository, served.state, "", "")
 
 
 def _find_version(served: Served, repository: Repository) -> tuple[Collection, Version]:

@@ -3,7 +3,8 @@
 The notifier asks after each event; the answer is found by comparing the logs' states with those of the last time.
 At the first call nothing is known, so everything that the kernel may hold on to is told: a notifier that was killed
 has then missed nothing. So it is when a process has shown something as it was last known, because the service did not
-answer: what was told of changes before that, the kernel asked for too soon.
+answer: what was told of changes before that, the kernel asked for too soon. And each change of a repository elsewhere
+is told a second time, when no process takes the state of before for the present one any more (its poll interval).
 
 Threading: one thread.
 """
@@ -24,6 +25,7 @@ from artifactfs.vfs.node_records import AliasNode, CollectionNode, DifferenceLin
 from artifactfs.vfs.nodes import difference_links_key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import ExitStack
 
     from artifactfs.repository.repository import Repository
@@ -49,14 +51,35 @@ class CatalogueChanges:
     Threading: one thread.
     """
 
-    def __init__(self, repository: Repository, nodes: NodeTable, *, staging: StagingPlaces, holding: ExitStack) -> None:
-        """Store where to look; `holding` closes it."""
+    def __init__(
+        self,
+        repository: Repository,
+        nodes: NodeTable,
+        *,
+        staging: StagingPlaces,
+        holding: ExitStack,
+        lag_seconds: float = 0.0,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Store where to look.
+
+        Args:
+            repository: whose collections are compared.
+            nodes: of what the kernel may hold on to.
+            staging: where staging directories are.
+            holding: closes all of this.
+            lag_seconds: for how long others that answer the kernel may not see a change yet; 0 if they see it at once.
+            now: seconds of a clock that never goes back.
+        """
         self._repository = repository
         self._nodes = nodes
         self._staging = staging
         self._holding = holding
         self._known: dict[str, _Seen] | None = None
         self._told_all_ns = 0
+        self._lag_seconds = lag_seconds
+        self._now = now
+        self._again: list[tuple[float, Change]] = []
 
     def watched_directories(self) -> list[str]:
         """Return the directories of the logs, and those above them and of the staging directories."""
@@ -84,7 +107,16 @@ class CatalogueChanges:
         moved = before.keys() ^ present.keys()
         if changes or moved:
             changes.append(Change(ROOT_NODE, tuple(name.encode() for name in sorted(moved))))
-        return changes
+        return changes + self._repeat(changes)
+
+    def _repeat(self, changes: list[Change]) -> list[Change]:
+        """Return changes that were told one lag ago, and remember new ones to be told again."""
+        now = self._now()
+        due = [change for at, change in self._again if at <= now]
+        self._again = [item for item in self._again if item[0] > now]
+        if self._lag_seconds:
+            self._again += [(now + self._lag_seconds, change) for change in changes]
+        return due
 
     def _compare(self, name: str, before: _Seen, after: _Seen) -> list[Change]:
         if before == after:
