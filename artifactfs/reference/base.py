@@ -68,8 +68,21 @@ class Special:
     mode: int
 
 
-Listed = Described | LocalLink | Special
-"""What a source finds below a URI; other than objects among local files alone."""
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A directory, for which an object without bytes stands whose key ends in a slash.
+
+    Attributes:
+        uri: where it is, without the slash.
+        modified_ns: when the object was made.
+    """
+
+    uri: str
+    modified_ns: int
+
+
+Listed = Described | LocalLink | Special | Folder
+"""What a source finds below a URI; links and special files among local files alone, folders in buckets alone."""
 
 
 class Source(Protocol):

@@ -12,20 +12,22 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
+from itertools import compress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from artifactfs.blobstore.connecting import connect
 from artifactfs.blobstore.locations import RemoteLocation
 from artifactfs.blobstore.objectstore import PAGE, call_interruptibly
 from artifactfs.blobstore.remote_failures import translate_remote_error
-from artifactfs.errors import ArtifactFSError, RemoteUnavailableError, SourceNotFoundError
+from artifactfs.errors import ArtifactFSError, InvalidPathError, RemoteUnavailableError, SourceNotFoundError
 from artifactfs.model import Validator
-from artifactfs.reference.base import Described, changed, missing
+from artifactfs.reference.base import Described, Folder, changed, missing
 from artifactfs.reference.uris import BucketKey, find_bucket_key, redact_uri
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from artifactfs.blobstore.connecting import RemoteOptions
     from artifactfs.model import ReferenceEntry
@@ -61,11 +63,13 @@ class BucketSource:
             raise missing(uri) from None
         return _described(uri, place, meta, checksum=checksum)
 
-    def iter_below(self, uri: str, *, checksum: bool) -> Iterator[Described]:
+    def iter_below(self, uri: str, *, checksum: bool) -> Iterator[Described | Folder]:
         """Yield every object below a prefix, in pages.
 
-        obstore adds a slash to the prefix: `images` does not find `images-old`. Listings tell no version ids. Whether
-        the bucket keeps any is seen at the first object of a page; if so each is asked for its own.
+        obstore adds a slash to the prefix: `images` does not find `images-old`. It leaves out a slash at the end of a
+        key, so each object without bytes is asked for: there is none under the key without the slash when it stands
+        for a directory. Listings tell no version ids. Whether the bucket keeps any is seen at the first object of a
+        page; if so each is asked for its own.
         """
         place = self._find(uri)
         client = self._client(place)
@@ -74,11 +78,31 @@ class BucketSource:
         base = f"{uri.rstrip('/')}/"
         with ThreadPoolExecutor(self._options.connections, "references") as threads:
             while (page := self._call(lambda: next(pages, None), uri)) is not None:
-                found = [(base + meta["path"][len(prefix) :].lstrip("/"), meta) for meta in page]
-                if checksum and found and self.describe(found[0][0], checksum=True).validator.kind in _VERSIONS:
-                    yield from threads.map(lambda item: self.describe(item[0], checksum=True), found)
-                else:
-                    yield from (_described(below, place, meta, checksum=checksum) for below, meta in found)
+                found = [((base + meta["path"][len(prefix) :].lstrip("/")).rstrip("/"), meta) for meta in page]
+                has_versions = checksum and self._has_versions(found, prefix)
+                doubtful = [_is_doubtful(meta, prefix) or has_versions for _, meta in found]
+                asked = compress(found, doubtful)
+                answers = threads.map(lambda item: self._ask(*item, prefix=prefix, checksum=checksum), asked)
+                for (below, meta), is_asked in zip(found, doubtful, strict=True):
+                    yield next(answers) if is_asked else _described(below, place, meta, checksum=checksum)
+
+    def _has_versions(self, found: Iterable[tuple[str, Mapping[str, Any]]], prefix: str) -> bool:
+        for uri, meta in found:
+            if not _is_doubtful(meta, prefix):
+                answer = self._ask(uri, meta, prefix=prefix, checksum=True)
+                return isinstance(answer, Described) and answer.validator.kind in _VERSIONS
+        return False
+
+    def _ask(self, uri: str, meta: Mapping[str, Any], *, prefix: str, checksum: bool) -> Described | Folder:
+        """Return what a listing told of, as it is by itself: an object, or a directory for which one stands."""
+        with suppress(SourceNotFoundError):
+            if meta["path"] != prefix:
+                return self.describe(uri, checksum=checksum)
+        if meta["size"]:
+            shown = redact_uri(uri)
+            msg = f"{shown} went away, or its key ends in a slash and it has bytes, which no file can"
+            raise InvalidPathError(msg, hint="give such an object another key", subject=shown)
+        return Folder(uri, _modified_ns(meta))
 
     def read_range(self, entry: ReferenceEntry, offset: int, size: int) -> bytes:
         """Return exactly these bytes of an object; see `Source`."""
@@ -171,7 +195,7 @@ def _with_account(options: RemoteOptions, account: str) -> RemoteOptions:
 
 
 def _described(uri: str, place: BucketKey, meta: Mapping[str, Any], *, checksum: bool) -> Described:
-    modified_ns = int(meta["last_modified"].timestamp()) * 1_000_000_000
+    modified_ns = _modified_ns(meta)
     validator = Validator("modified", str(modified_ns))
     version, etag = meta.get("version"), meta.get("e_tag")
     # A bucket whose versioning was switched off calls every new object "null": that names no version.
@@ -182,3 +206,12 @@ def _described(uri: str, place: BucketKey, meta: Mapping[str, Any], *, checksum:
         etag = etag if etag.endswith('"') else f'"{etag}"'
         validator = Validator("weak-etag" if etag.startswith("W/") else "etag", etag)
     return Described(uri, int(meta["size"]), validator, modified_ns)
+
+
+def _is_doubtful(meta: Mapping[str, Any], prefix: str) -> bool:
+    """Return whether a listed object may stand for a directory; `prefix` without its slash surely does."""
+    return not meta["size"] or meta["path"] == prefix
+
+
+def _modified_ns(meta: Mapping[str, Any]) -> int:
+    return int(meta["last_modified"].timestamp()) * 1_000_000_000

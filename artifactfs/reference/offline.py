@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from artifactfs.model import ReferenceEntry
-    from artifactfs.reference.base import Described
+    from artifactfs.reference.base import Described, Folder
 
 
 class OfflineSource:
@@ -25,7 +25,7 @@ class OfflineSource:
         del checksum
         _refuse(uri)
 
-    def iter_below(self, uri: str, *, checksum: bool) -> Iterator[Described]:
+    def iter_below(self, uri: str, *, checksum: bool) -> Iterator[Described | Folder]:
         """Fail."""
         del checksum
         _refuse(uri)

@@ -21,7 +21,7 @@ from artifactfs.blobstore.limiting import Gate
 from artifactfs.blobstore.retrying import RetryPolicy
 from artifactfs.errors import AccessDeniedError, SourceNotFoundError, UsageError
 from artifactfs.model import ReferenceEntry, SymlinkEntry, limit_time_ns
-from artifactfs.reference.base import LocalLink, Special, changed, missing
+from artifactfs.reference.base import Folder, LocalLink, Special, changed, missing
 from artifactfs.reference.buckets import BucketSource
 from artifactfs.reference.content import KeptReferenceFile, ReferenceFile
 from artifactfs.reference.files import FileSource
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 MODE: Final = 0o644
 LINK_MODE: Final = 0o777
-Found = ReferenceEntry | SymlinkEntry | Special
-"""What becomes of something below a URI: an entry; of sockets, FIFOs and devices whoever asked decides."""
+Found = ReferenceEntry | SymlinkEntry | Special | Folder
+"""What becomes of something below a URI: an entry; of directories and special files whoever asked decides."""
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -75,7 +75,8 @@ class References:
     ) -> Iterator[tuple[bytes, Found]]:
         """Yield path and entry of each object that a URI names: itself, by b"", or all that lie below it.
 
-        Below a local directory there are links, too, and special files.
+        Below a local directory there are links, too, and special files. An object that stands for a directory is
+        yielded as one; b"" is then what the URI names.
 
         Args:
             text: a URI; with a slash at its end only what lies below it is meant.
@@ -113,7 +114,7 @@ class References:
                 raise UsageError(msg, hint="raise max_objects, or add a part of them", subject=redact_uri(uri))
             path = _entry_path(found.uri, uri)
             name = path.rpartition(b"/")[2]
-            if isinstance(found, Special):
+            if isinstance(found, (Special, Folder)):
                 yield path, found
             elif isinstance(found, LocalLink):
                 yield path, SymlinkEntry(name, LINK_MODE, limit_time_ns(found.modified_ns), found.target)

@@ -14,16 +14,18 @@ from urllib.parse import unquote_to_bytes
 
 from artifactfs.errors import ArtifactFSError, UsageError
 from artifactfs.paths import join_path, printable
-from artifactfs.reference.base import Special
+from artifactfs.reference.base import Folder, Special
 from artifactfs.reference.uris import ARTIFACT_SCHEME, BUCKET_SCHEMES, MAX_OBJECTS, is_artifact_uri, redact_uri
 from artifactfs.repository.scan import find_special, refuse_special
-from artifactfs.repository.sources import Planned, Source, add_entry, add_source, drop_path
+from artifactfs.repository.sources import Planned, Source, add_entry, add_folder, add_source, drop_path, find_planned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from artifactfs.model import ReferenceEntry, SymlinkEntry
     from artifactfs.reference.references import Found, References
+
+    Ordinary = ReferenceEntry | SymlinkEntry | Folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +64,14 @@ class Referred:
         return unquote_to_bytes(path.rpartition("/")[2])
 
 
-def list_referred(references: References, referred: Referred) -> list[tuple[bytes, ReferenceEntry | SymlinkEntry]]:
-    """Return entry path and entry of each object that a URI names.
+def list_referred(references: References, referred: Referred) -> list[tuple[bytes, Ordinary]]:
+    """Return entry path and entry of each object that a URI names; b"" of a directory is the root.
 
     Raises:
         UsageError: there are sockets, FIFOs or devices, all of which are named; or see `iter_referred`.
         ArtifactFSError: see `iter_referred`.
     """
-    found: list[tuple[bytes, ReferenceEntry | SymlinkEntry]] = []
+    found: list[tuple[bytes, Ordinary]] = []
     special: dict[bytes, str] = {}
     for path, entry in iter_referred(references, referred):
         if isinstance(entry, Special):
@@ -82,7 +84,7 @@ def list_referred(references: References, referred: Referred) -> list[tuple[byte
 
 
 def iter_referred(references: References, referred: Referred) -> Iterator[tuple[bytes, Found]]:
-    """Yield entry path and entry of each object that a URI names.
+    """Yield entry path and entry of each object that a URI names; b"" of a directory is the root.
 
     Raises:
         UsageError: there are too many objects, or no reference can have this URI, or it has no name.
@@ -96,7 +98,7 @@ def iter_referred(references: References, referred: Referred) -> Iterator[tuple[
         allow_signed=referred.allow_signed,
     ):
         path = join_path(referred.target, below) if below and referred.target else below or referred.target
-        if not path:
+        if not path and not isinstance(entry, Folder):
             shown = redact_uri(referred.uri)
             raise UsageError(f"{shown} has no name that a file could get", hint="give it a name", subject=shown)
         yield path, entry
@@ -105,7 +107,9 @@ def iter_referred(references: References, referred: Referred) -> Iterator[tuple[
 def plan_reference(
     root: Planned, references: References, referred: Referred, *, plans_special: bool = False
 ) -> tuple[bytes, ...]:
-    """Add what a URI names to a plan, and return the entry paths. When it raises, the plan is as it was.
+    """Add what a URI names to a plan, and return the entry paths of all but directories.
+
+    When it raises, the plan is as it was.
 
     With `plans_special` sockets, FIFOs and devices are planned as the local paths that they are, so that whoever stores
     the plan refuses them, or leaves them out; else they are refused here.
@@ -118,19 +122,22 @@ def plan_reference(
         RemoteError, AccessDeniedError: it cannot be reached or may not be read.
     """
     found = list(iter_referred(references, referred) if plans_special else list_referred(references, referred))
-    paths: list[bytes] = []
+    made: list[bytes] = []
     try:
         for path, entry in found:
+            is_new = find_planned(root, path) is None
             if isinstance(entry, Special):
                 add_source(root, Source(entry.path, path))
+            elif isinstance(entry, Folder):
+                add_folder(root, path, entry.modified_ns, redact_uri(entry.uri))
             else:
                 add_entry(root, path, entry)
-            paths.append(path)
+            made += [path] if is_new else []
     except ArtifactFSError:
-        for path in paths:
+        for path in reversed(made):
             drop_path(root, path)
         raise
-    return tuple(paths)
+    return tuple(path for path, entry in found if not isinstance(entry, Folder))
 
 
 def describe_reference(referred: Referred) -> str:

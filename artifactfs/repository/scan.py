@@ -216,7 +216,9 @@ def source_failed(error: OSError, local: bytes) -> ArtifactFSError:
 def _find_mode_and_time(planned: Planned, status: os.stat_result | None) -> tuple[int, int | None]:
     if status is not None:
         return _mode_and_time(status)
-    return (PLAIN_MODE, None) if planned.taken is None else (planned.taken.mode, planned.taken.mtime_ns)
+    if planned.taken is not None:
+        return planned.taken.mode, planned.taken.mtime_ns
+    return PLAIN_MODE, None if planned.children else planned.mtime_ns
 
 
 def _mode_and_time(status: os.stat_result) -> tuple[int, int]:

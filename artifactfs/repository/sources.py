@@ -60,12 +60,14 @@ class Planned:
         children: what sources put there by name: a directory, an entry, or the local path of anything else.
         hidden: names in `contents` that do not count.
         taken: the directory of a version that it was taken from, which gives permission bits and time.
+        mtime_ns: its time while nothing lies in it; None is the time at which it is stored.
     """
 
     contents: list[bytes] = field(default_factory=list)
     children: dict[bytes, Planned | Given | bytes] = field(default_factory=dict)
     hidden: set[bytes] = field(default_factory=set)
     taken: DirectoryEntry | None = None
+    mtime_ns: int | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -145,6 +147,21 @@ def add_directory(root: Planned, path: bytes, entry: DirectoryEntry) -> None:
     directory = _descend(root, split_path(path))
     if directory.taken is None:
         directory.taken = entry
+
+
+def add_folder(root: Planned, path: bytes, mtime_ns: int, origin: str) -> None:
+    """Add a directory to a plan, unless it is there. When it raises, the plan is as it was.
+
+    Raises:
+        AlreadyExistsError: a source gives a file of the same name.
+        InvalidPathError, NameTooLongError: it is no entry path.
+    """
+    names = split_path(path)
+    source = Source(origin.encode("utf-8", "surrogateescape"), path)
+    there = _find_planned(root, names, source)
+    if there is not None and not isinstance(there, Planned):
+        raise _double(path, source)
+    _descend(root, names).mtime_ns = mtime_ns
 
 
 def check_addable(root: Planned, path: bytes, origin: str, *, is_directory: bool) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from artifactfs.errors import AlreadyExistsError, ArtifactFSError, EntryNotFoundError, UsageError, translate_os_error
 from artifactfs.model import DirectoryEntry, ReferenceEntry
 from artifactfs.paths import printable, split_path
+from artifactfs.reference.base import Folder
 from artifactfs.reference.uris import redact_uri
 from artifactfs.repository.referring import list_referred
 from artifactfs.repository.taking import take_entries
@@ -94,27 +95,29 @@ def is_reference_link(target: bytes) -> bool:
 
 def _find(
     repository: Repository, referred: Referred
-) -> tuple[str, list[tuple[bytes, DirectoryEntry]], list[tuple[bytes, Given]], list[str]]:
-    """Return the version that something is taken from, directories, other entries, and how each of these is shown."""
+) -> tuple[str, list[tuple[bytes, int]], list[tuple[bytes, Given]], list[str]]:
+    """Return the version that something is taken from, directories with their modes, other entries, and their URIs."""
     if not referred.is_artifact:
-        entries = list_referred(repository.references, referred)
+        found = list_referred(repository.references, referred)
+        folders = [(path, 0o755) for path, entry in found if isinstance(entry, Folder) and path]
+        entries = [(path, entry) for path, entry in found if not isinstance(entry, Folder)]
         shown = [
             redact_uri(entry.uri) if isinstance(entry, ReferenceEntry) else os.fsdecode(entry.target)
             for _, entry in entries
         ]
-        return "", [], list(entries), shown
+        return "", folders, list(entries), shown
     taken = take_entries(repository, referred)
-    folders = [(path, entry) for path, entry in taken.found if isinstance(entry, DirectoryEntry) and path]
+    folders = [(path, entry.mode) for path, entry in taken.found if isinstance(entry, DirectoryEntry) and path]
     return taken.version, folders, taken.entries, [taken.find_uri(path) for path, _ in taken.entries]
 
 
-def _set_modes(top: bytes, folders: list[tuple[bytes, DirectoryEntry]], made: list[bytes]) -> None:
+def _set_modes(top: bytes, folders: list[tuple[bytes, int]], made: list[bytes]) -> None:
     """Give directories that were made the permission bits that they had; last, for they may forbid writing."""
     fresh = frozenset(made)
-    for path, entry in reversed(folders):
+    for path, mode in reversed(folders):
         local = os.path.join(top, path)
         if local in fresh:
-            os.chmod(local, entry.mode)
+            os.chmod(local, mode)
 
 
 def _make_folders(top: bytes, path: bytes, made: list[bytes]) -> bytes:

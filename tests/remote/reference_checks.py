@@ -6,8 +6,14 @@ import pytest
 
 from artifactfs.blobstore.connecting import connect
 from artifactfs.blobstore.locations import parse_remote_location
-from artifactfs.errors import AccessDeniedError, ReferenceChangedError, SourceNotFoundError, UsageError
-from artifactfs.reference.base import is_unverified
+from artifactfs.errors import (
+    AccessDeniedError,
+    InvalidPathError,
+    ReferenceChangedError,
+    SourceNotFoundError,
+    UsageError,
+)
+from artifactfs.reference.base import Folder, is_unverified
 from artifactfs.reference.policy import ReferencePolicy
 from artifactfs.reference.references import References
 from tests.remote.servers import Server
@@ -44,6 +50,32 @@ def check_prefix(server: Server) -> None:
         list(references.iter_entries(f"{uri}/nothing"))
     with pytest.raises(AccessDeniedError):
         list(following(server, f"{uri}/other").iter_entries(f"{uri}/im"))
+
+
+def check_folders(server: Server) -> None:
+    """An object whose key ends in a slash is a directory; an empty object is a file."""
+    bucket = server.make_bucket()
+    uri, client = put(server, bucket, {"im/a": b"aa", "im/b/c": b"", "im/b/d": b"x"}), server.client()
+    for key in ("im/", "im/b/", "im/none/", "im/none/deep/", "empty/"):
+        client.put_object(Bucket=bucket, Key=key, Body=b"")
+    references = following(server)
+    for versions in (False, True):
+        if versions:
+            client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+            put(server, bucket, {"im/a": b"aa"})
+        for checksum in (True, False):
+            found = dict(references.iter_entries(f"{uri}/im", checksum=checksum))
+            sizes = {path: None if isinstance(item, Folder) else item.size for path, item in found.items()}
+            expected = {b"": None, b"a": 2, b"b": None, b"b/c": 0, b"b/d": 1, b"none": None, b"none/deep": None}
+            assert sizes == expected
+            assert {item.uri for item in found.values() if isinstance(item, Folder)} == {
+                f"{uri}/{key}" for key in ("im", "im/b", "im/none", "im/none/deep")
+            }
+    assert list(dict(references.iter_entries(f"{uri}/empty"))) == [b""]
+    assert list(dict(references.iter_entries(f"{uri}/empty/"))) == [b""]
+    client.put_object(Bucket=bucket, Key="odd/", Body=b"bytes")
+    with pytest.raises(InvalidPathError, match="ends in a slash"):
+        list(references.iter_entries(f"{uri}/odd"))
 
 
 def check_drift(server: Server) -> None:

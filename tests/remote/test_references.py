@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.cli.support import Cli
-from tests.remote.reference_checks import check_drift, check_pages, check_prefix, check_versions, put
+from tests.remote.reference_checks import check_drift, check_folders, check_pages, check_prefix, check_versions, put
 from tests.remote.servers import Server
 
-CHECKS = [check_prefix, check_drift, check_versions, check_pages]
+CHECKS = [check_prefix, check_folders, check_drift, check_versions, check_pages]
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
@@ -28,11 +30,17 @@ def test_on_azurite(azurite: Server, check) -> None:
     check(azurite)
 
 
-def test_a_prefix_is_put_and_got_by_the_command_line(moto: Server, tmp_path, monkeypatch) -> None:
+@pytest.fixture
+def remote_cli(moto: Server, tmp_path, monkeypatch) -> Cli:
+    """Return the command line of somebody who can read the server's buckets."""
     for name, value in {**moto.environ, "ARTIFACTFS_REPO": str(tmp_path / "repository")}.items():
         monkeypatch.setenv(name, value)
+    return Cli()
+
+
+def test_a_prefix_is_put_and_got_by_the_command_line(moto: Server, remote_cli: Cli, tmp_path) -> None:
     uri = put(moto, moto.make_bucket(), {"images/cat": b"meow", "images/empty": b""})
-    cli = Cli()
+    cli = remote_cli
     cli("put", "animals", f"{uri}/images")
     assert {item["path"]: item["size"] for item in cli.json("ls", "-R", "animals:v0")["entries"]} == {
         "images": 4,
@@ -43,3 +51,28 @@ def test_a_prefix_is_put_and_got_by_the_command_line(moto: Server, tmp_path, mon
     cli("get", "animals", str(tmp_path / "out"))
     assert (tmp_path / "out/images/cat").read_bytes() == b"meow"
     assert (tmp_path / "out/images/empty").read_bytes() == b""
+
+
+def test_folders_of_the_console_are_directories(moto: Server, remote_cli: Cli, tmp_path) -> None:
+    bucket = moto.make_bucket()
+    uri = put(moto, bucket, {"im/sub/cat": b"meow"})
+    for key in ("im/", "im/sub/", "im/later/"):
+        moto.client().put_object(Bucket=bucket, Key=key, Body=b"")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/dog").write_text("wuff")
+    remote_cli("put", "animals", f"{uri}/im", str(tmp_path / "sub"))
+    remote_cli("put", "animals", f"{uri}/im/", str(tmp_path / "sub"))
+    listed = {item["path"]: item["kind"] for item in remote_cli.json("ls", "-R", "animals:v0")["entries"]}
+    assert listed == {
+        "im": "directory",
+        "im/later": "directory",
+        "im/sub": "directory",
+        "im/sub/cat": "reference",
+        "sub": "directory",
+        "sub/dog": "file",
+    }
+    assert remote_cli("ls", "-R", "animals:v1").stdout.split() == ["later", "sub", "sub/cat", "sub/dog"]
+    remote_cli("get", "animals:v0", str(tmp_path / "out"))
+    assert list((tmp_path / "out/im/later").iterdir()) == []
+    first, again = (remote_cli("put", name, f"{uri}/im", "--json").stdout for name in ("one", "two"))
+    assert json.loads(first)["digest"] == json.loads(again)["digest"]
