@@ -18,6 +18,7 @@ from artifactfs.paths import printable
 
 from .durations import Duration
 from .output import format_count, format_size, name_fields, print_json, version_fields
+from .referring import note_unverified
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -177,7 +178,8 @@ def print_result(
     if session.json:
         fields = version_fields(result.collection, result.version)
         dropped = [{**name_fields("path", item.path), "names": list(item.names)} for item in result.dropped_xattrs]
-        print_json({**fields, "is_new": result.created, "dropped_xattrs": dropped, "damaged": sorted(damaged)})
+        more = {"dropped_xattrs": dropped, "damaged": sorted(damaged), "unverified": result.unverified}
+        print_json({**fields, "is_new": result.created, **more})
     else:
         click.echo(reference)
     _print_notes(session, result, location=location)
@@ -219,6 +221,7 @@ def _print_notes(session: Session, result: CommitResult, *, location: str) -> No
     amount = f"{format_count(root.count, 'file')}, {format_size(root.size)}"
     what = "made" if result.created else "nothing changed since"
     session.note(f"{what} {result.collection.name}:{result.version.name} ({amount}) in {location}")
+    note_unverified(session, result.unverified)
     for path in result.skipped:
         session.note(f"left out {printable(path)}: not a file, directory or link")
     if result.dropped_count:

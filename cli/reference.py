@@ -10,11 +10,12 @@ import click
 from artifactfs.errors import MountError, UsageError
 from artifactfs.model import ReferenceEntry, SymlinkEntry
 from artifactfs.paths import parse_ref, printable, split_path
+from artifactfs.reference.base import is_unverified
 
 from .completing import complete_ref, complete_staging
 from .options import BytesPath, Group
 from .output import entry_fields, format_count, format_size, print_json, print_table
-from .referring import Referring, reference_options
+from .referring import Referring, note_unverified, reference_options
 from .session import current_session
 from .staged import find_path, find_staging_name
 
@@ -64,6 +65,7 @@ def add(ref: str, uri: str, *, at: bytes | None, replace: bool, referring: Refer
     size = sum(entry.size for _, entry in found if not isinstance(entry, SymlinkEntry))
     what = f"{len(found)} entries" if referred.is_artifact else format_count(len(found), "reference")
     session.note(f"added {what} of {format_size(size)} to {staging}")
+    note_unverified(session, sum(isinstance(entry, ReferenceEntry) and is_unverified(entry) for _, entry in found))
 
 
 @command.command("ls")

@@ -1,4 +1,4 @@
-"""Options of commands that take URIs beside local paths."""
+"""Options of commands that take URIs beside local paths, and what is said of references."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ import click
 
 from artifactfs.reference.uris import MAX_OBJECTS, is_uri
 
+from .output import format_count
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from artifactfs.repository.put import Referred, Source
+
+    from .session import Session
 
 
 @dataclass(frozen=True)
@@ -62,3 +66,14 @@ def reference_options(command: Callable[..., None]) -> Callable[..., None]:
         command(*arguments, referring=referring, **more)
 
     return gather
+
+
+def note_unverified(session: Session, count: int) -> None:
+    """Say how many references were added that are unverified, if any."""
+    if count:
+        session.note(f"{count_unverified(count)}: other bytes could come in their place unnoticed")
+
+
+def count_unverified(count: int) -> str:
+    """Return how many references are unverified, as a sentence without its end."""
+    return f"{format_count(count, 'reference')} {'is' if count == 1 else 'are'} unverified"

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from artifactfs.model import ReferenceEntry, Validator
 
-UNVERIFIED: Final = frozenset({"weak-etag", "modified", "none"})
+_COMPARED: Final = {"weak-etag": "its size and weak ETag", "modified": "its size and time", "none": "its size"}
+UNVERIFIED: Final = frozenset(_COMPARED)
 """Validators that do not say for sure that the bytes are the same."""
 
 
@@ -120,6 +121,17 @@ class Source(Protocol):
 def is_unverified(entry: ReferenceEntry) -> bool:
     """Return whether what is read from a reference may be something else without anybody noticing."""
     return entry.validator.kind in UNVERIFIED
+
+
+def describe_sameness(entry: ReferenceEntry) -> str:
+    """Return what is known of a reference of which nothing differs: `none` differs, or what could be compared at all.
+
+    >>> from artifactfs.model import ReferenceEntry, Validator
+    >>> describe_sameness(ReferenceEntry(b"a", 0o644, 0, 3, "http://host/a", Validator("none", ""), bytes(32), False))
+    'unverified: only its size could be compared'
+    """
+    compared = _COMPARED.get(entry.validator.kind)
+    return f"unverified: only {compared} could be compared" if compared else "none"
 
 
 def describe_object(size: int, validator: Validator) -> str:

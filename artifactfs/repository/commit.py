@@ -108,6 +108,7 @@ class CommitResult:
         dropped_count: how many such paths there were.
         skipped: entry paths of sockets, FIFOs and devices that were left out.
         layout: one line for each source: what was laid out how.
+        unverified: how many references a put was given that are unverified.
     """
 
     collection: Collection
@@ -117,6 +118,7 @@ class CommitResult:
     dropped_count: int = 0
     skipped: tuple[bytes, ...] = ()
     layout: tuple[str, ...] = ()
+    unverified: int = 0
 
 
 class _Unchanged(Exception):  # noqa: N818 (an answer, not an error)

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from artifactfs.blobstore.blobs import SMALL
 from artifactfs.model import DirectoryEntry, FileEntry, ReferenceEntry, SymlinkEntry, limit_time_ns
+from artifactfs.paths import printable
+from artifactfs.reference.base import is_unverified
 from artifactfs.repository.folders import Mark, mark_listing, mark_taken
 from artifactfs.repository.ignore import Ignored
 from artifactfs.repository.leaving import IngestOptions
@@ -103,6 +105,7 @@ class Ingest:
         special: entry paths of sockets, FIFOs and devices, which were left out.
         dropped: extended attributes that were not kept.
         has_references: whether there was a reference.
+        unverified: how many references were unverified.
     """
 
     def __init__(
@@ -134,6 +137,7 @@ class Ingest:
         self._scanner = Scanner(forbidden=options.forbidden)
         self.dropped = Dropped()
         self.has_references = False
+        self.unverified = 0
         tell = None if progress is None else lambda size: progress.advance(size=size)
         self._reader = FileReader(sink, self.dropped, tell=tell)
         self._pool = ThreadPoolExecutor(THREADS, "put")
@@ -239,7 +243,9 @@ class Ingest:
 
     def _take_given(self, level: _Level, entry: Given) -> None:
         """Put an entry, of which nothing is read, in its place after what was collected."""
-        self.has_references |= isinstance(entry, ReferenceEntry)
+        if isinstance(entry, ReferenceEntry):
+            self.has_references = True
+            self.unverified += is_unverified(entry)
         if self._collected or len(self._given) >= JOB_FILES:
             self._submit(level)
         self._given.append(entry)

@@ -203,6 +203,7 @@ class Storing:
             dropped_xattrs=tuple(sorted(dropped.examples, key=lambda item: item.path)),
             dropped_count=dropped.count,
             skipped=self._ingest.special,
+            unverified=self._ingest.unverified,
         )
 
 

@@ -20,6 +20,7 @@ from artifactfs.digest import CHUNK_SIZE, Digest
 from artifactfs.errors import ArtifactFSError, DigestMismatchError, OfflineError, RemoteError, translate_os_error
 from artifactfs.model import DirectoryEntry, FileEntry, ReferenceEntry, Root, SymlinkEntry, Version
 from artifactfs.paths import join_path
+from artifactfs.reference.base import describe_sameness, is_unverified
 from artifactfs.repository.ignore import Ignored
 from artifactfs.repository.progress import NoProgress
 from artifactfs.repository.reading import Dropped, FileReader, HashingSink
@@ -29,7 +30,7 @@ from artifactfs.repository.trees import Trees, root_placement
 from artifactfs.repository.verify_kept import find_unkept
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from artifactfs.model import Entry, Placement
     from artifactfs.repository.progress import Progress
@@ -86,6 +87,7 @@ def verify_version(
     directory: bytes | None = None,
     progress: Progress | None = None,
     kept: bool = False,
+    doubt: Callable[[bytes, str], None] = lambda path, what: None,  # noqa: ARG005
 ) -> list[Problem]:
     """Return everything that is wrong with a version as it is stored, or with a local copy of it.
 
@@ -96,6 +98,7 @@ def verify_version(
             is there besides is a problem, too. None reads everything that is stored of the version again.
         progress: is told of bytes and files.
         kept: whether to read what is kept on this machine, because the repository is offline, not what is stored.
+        doubt: is told the path of each unverified reference that is not known to be another, and what is known of it.
 
     Returns:
         Problems in depth-first order of paths; none when all is well.
@@ -109,15 +112,18 @@ def verify_version(
     progress = progress or NoProgress()
     progress.begin(files=root.count, size=root.size)
     if directory is not None:
-        return list(_Comparison(Trees(repository.blobs), progress).compare(root, directory))
-    return list(_Audit(repository, progress, kept=kept).check(root))
+        return list(_Comparison(Trees(repository.blobs), progress, doubt).compare(root, directory))
+    return list(_Audit(repository, progress, doubt, kept=kept).check(root))
 
 
 class _Audit:
     """Reads what is stored. Belongs to one thread and has its own."""
 
-    def __init__(self, repository: Repository, progress: Progress, *, kept: bool) -> None:
+    def __init__(
+        self, repository: Repository, progress: Progress, doubt: Callable[[bytes, str], None], *, kept: bool
+    ) -> None:
         self._repository = repository
+        self._doubt = doubt
         self._kept = kept
         self._progress = progress
         self._trees = Trees(repository.blobs)
@@ -152,6 +158,8 @@ class _Audit:
         else:
             if drift is not None:
                 yield Problem(path, drift)
+            elif is_unverified(entry):
+                self._doubt(path, describe_sameness(entry))
 
     def _walk(self, root: Root) -> Iterator[tuple[bytes, Entry, Placement | None, Problem | None]]:
         """Yield everything; a directory that cannot be read with its problem, and nothing below it."""
@@ -224,8 +232,9 @@ class _Audit:
 class _Comparison:
     """Compares a local directory with a version. Belongs to one thread and has its own."""
 
-    def __init__(self, trees: Trees, progress: Progress) -> None:
+    def __init__(self, trees: Trees, progress: Progress, doubt: Callable[[bytes, str], None]) -> None:
         self._trees = trees
+        self._doubt = doubt
         self._progress = progress
         self._scanner = Scanner(reads_ignore_files=False)
         self._reader = FileReader(HashingSink(), Dropped(), tell=lambda size: progress.advance(size=size))
@@ -286,10 +295,13 @@ class _Comparison:
 
     def _compare_content(self, path: bytes, entry: Entry, found: Found) -> Iterator[Problem]:
         match entry:
-            case FileEntry():
+            case FileEntry() | ReferenceEntry():
+                sha256 = entry.sha256 if isinstance(entry, FileEntry) else entry.content
                 if found.status is not None and found.status.st_size != entry.size:
                     yield Problem(path, f"has {found.status.st_size} bytes, not {entry.size}")
-                elif self._reader.read_file(found).file.sha256 != entry.sha256:
+                elif isinstance(entry, ReferenceEntry) and not entry.has_sha256:
+                    self._doubt(path, "unverified: only its size could be compared")
+                elif self._reader.read_file(found).file.sha256 != sha256:
                     yield Problem(path, "has other content")
             case SymlinkEntry():
                 if self._reader.read_link(found).target != entry.target:

@@ -19,6 +19,7 @@ from artifactfs.errors import (
     InvalidPathError,
 )
 from artifactfs.paths import printable
+from artifactfs.reference.base import describe_sameness
 from artifactfs.repository.presence import Presence, find_presence
 from artifactfs.repository.trees import Trees
 from artifactfs.vfs.attributes import StatFs
@@ -138,7 +139,7 @@ class TreeView:
                 return Presence.LOCAL
 
     def find_drift(self, record: Record) -> bytes:
-        """Return what is wrong with a reference, b"none" if nothing is; the service is asked.
+        """Return what is wrong with a reference, b"none" if nothing is, or that nobody can say; the service is asked.
 
         Raises:
             NoAttributeError: the node is no reference.
@@ -149,7 +150,7 @@ class TreeView:
         entry = record.as_entry()
         references = self.repository.references
         references.policy.check(entry.uri)
-        return (references.find_drift(entry) or "none").encode()
+        return (references.find_drift(entry) or describe_sameness(entry)).encode()
 
     def statfs(self) -> StatFs:
         """Return the figures of the disk below the repository."""

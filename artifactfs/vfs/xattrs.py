@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 DRIFT: Final = XATTR_PREFIX + b"drift"
-"""Of a reference: what differs from what was recorded, or `none`. Not listed."""
+"""Of a reference: what differs from what was recorded, `none`, or `unverified: ` and what is the same. Not listed."""
 
 STALE: Final = XATTR_PREFIX + b"stale"
 """Of a collection: since when the service does not answer, so that its last known state is shown."""

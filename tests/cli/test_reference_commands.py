@@ -62,8 +62,17 @@ def test_references_lie_beside_files_and_are_read(put: Cli, odd: Odd, work: Path
     put("get", "animals:v0", "out")
     assert (work / "out/cat.png").read_bytes() == odd.files["/data/cat.png"]
     assert (work / "out/sub/dog.txt").read_text() == "dog\n"
-    assert put("verify", "animals:v0").exit_code == 0
-    assert put("verify", "animals:v0", "out").exit_code == 0
+    verified = put("verify", "animals:v0")
+    assert (verified.stdout, verified.stderr) == ("", "animals:v0 is as it was stored\n")
+    assert put.json("verify", "animals:v0")["unverified"] == []
+    assert put("verify", "animals:v0", "out").stdout == "cat.png is unverified: only its size could be compared\n"
+    (work / "out/sub/dog.txt").write_text("DOG\n")
+    (work / "out/cat.png").write_text("me")
+    problems = put.json("verify", "animals:v0", "out", code=MISMATCH)["problems"]
+    assert [(item["path"], item["problem"]) for item in problems] == [
+        ("cat.png", "has 2 bytes, not 4000"),
+        ("sub/dog.txt", "has other content"),
+    ]
 
 
 def test_a_local_directory_is_taken_as_put_takes_it(cli: Cli, work: Path, follow) -> None:
@@ -107,13 +116,26 @@ def test_what_changed_is_not_read_and_verify_lists_it(put: Cli, odd: Odd, work: 
     assert "there is nothing" in put("verify", "animals:v0", code=MISMATCH).stdout
 
 
-def test_unverified_references_are_marked_everywhere(cli: Cli, odd: Odd, follow) -> None:
+@pytest.mark.parametrize(
+    ("kind", "compared"), [("modified", "size and time"), ("weak-etag", "size and weak ETag"), ("none", "size")]
+)
+def test_unverified_references_are_marked_everywhere(cli: Cli, odd: Odd, follow, kind: str, compared: str) -> None:
     follow(odd.url)
-    cli("put", "animals", f"{odd.url}/data/cat.png", "--no-checksum")
+    odd.etags["/data/cat.png"] = 'W/"weak"' if kind == "weak-etag" else ""
+    odd.sends_dates = kind == "modified"
+    assert "1 reference is unverified" in cli("put", "animals", f"{odd.url}/data/cat.png").stderr
+    assert cli.json("put", "more", f"{odd.url}/data/cat.png", "--no-checksum")["unverified"] == 1
     assert "(unverified)" in cli("ls", "-l", "animals:v0").stdout
-    assert cli.json("show", "animals:v0/cat.png")["unverified"] is True
+    shown = cli.json("show", "animals:v0/cat.png")
+    assert (shown["unverified"], shown["validator"]["kind"]) == (True, kind)
     assert "unverified:" in cli("show", "animals:v0/cat.png").stdout
+    assert "(unverified)" in cli("reference", "ls", "animals:v0").stdout
     assert cli("cat", "animals:v0/cat.png").stdout == "meow" * 1000
+    done = cli("verify", "animals:v0")
+    assert done.stdout == f"cat.png is unverified: only its {compared} could be compared\n"
+    assert done.stderr == "animals:v0 is as it was stored, as far as can be told: 1 reference is unverified\n"
+    found = cli.json("verify", "animals:v0")
+    assert (found["ok"], [item["path"] for item in found["unverified"]]) == (True, ["cat.png"])
 
 
 def test_what_its_owner_does_not_follow_is_neither_added_nor_read(put: Cli, odd: Odd, work: Path, follow) -> None:

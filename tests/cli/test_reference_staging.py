@@ -46,6 +46,13 @@ def fails(code: int, *arguments: str) -> str:
     return done.stderr.decode()
 
 
+def test_adding_says_what_is_unverified(staging: Path, odd: Odd) -> None:
+    done = run("reference", "add", "animals", f"{odd.url}/data/cat.png", "--no-checksum")
+    assert done.returncode == 0, done.stderr
+    assert b"1 reference is unverified" in done.stderr
+    assert "(unverified)" in text("ls", "-l", "animals:@staging/cat.png")
+
+
 def test_a_reference_is_added_seen_and_committed(staging: Path, odd: Odd, mounted: Path) -> None:
     assert (
         text("reference", "add", "animals", f"{odd.url}/data/cat.png", "--as", "new/kitten.png") == "new/kitten.png\n"

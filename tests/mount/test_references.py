@@ -141,6 +141,15 @@ def test_attributes_say_what_is_known_of_a_reference(version: Path, odd: Odd) ->
     assert errno_of(lambda: os.getxattr(version / "copied.txt", "user.artifactfs.drift")) == errno.ENODATA
 
 
+def test_the_drift_of_what_is_unverified_is_not_none(version: Path, repository: Repository, odd: Odd) -> None:
+    odd.etags["/set/cat.png"] = 'W/"weak"'
+    put_paths(repository, "doubtful", [Referred(f"{odd.url}/set/cat.png")], CommitOptions())
+    path = version.parent.parent / "doubtful" / "v0" / "cat.png"
+    assert os.getxattr(path, "user.artifactfs.verified") == b"no"
+    drift = os.getxattr(path, "user.artifactfs.drift")
+    assert drift == b"unverified: only its size and weak ETag could be compared"
+
+
 def test_the_service_is_not_asked_for_the_drift_of_what_is_not_followed(version: Path) -> None:
     assert errno_of(lambda: os.getxattr(version / "dog.txt", "user.artifactfs.drift")) == errno.EACCES
 

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
+from artifactfs.repository.referring import Referred
+from artifactfs.repository.repository import open_repository
+from artifactfs.repository.staged_references import stage_references
+from artifactfs.repository.staging import StagingArea
 from tests.cli.support import Cli
-from tests.remote.reference_checks import check_drift, check_folders, check_pages, check_prefix, check_versions, put
+from tests.remote.reference_checks import (
+    check_drift,
+    check_folders,
+    check_pages,
+    check_prefix,
+    check_versions,
+    following,
+    put,
+)
 from tests.remote.servers import Server
 
 CHECKS = [check_prefix, check_folders, check_drift, check_versions, check_pages]
@@ -51,6 +64,22 @@ def test_a_prefix_is_put_and_got_by_the_command_line(moto: Server, remote_cli: C
     cli("get", "animals", str(tmp_path / "out"))
     assert (tmp_path / "out/images/cat").read_bytes() == b"meow"
     assert (tmp_path / "out/images/empty").read_bytes() == b""
+
+
+def test_folders_of_the_console_are_directories_in_staging_directories(moto: Server, tmp_path) -> None:
+    bucket = moto.make_bucket()
+    uri = put(moto, bucket, {"im/sub/cat": b"meow"})
+    for key in ("im/", "im/sub/", "im/later/"):
+        moto.client().put_object(Bucket=bucket, Key=key, Body=b"")
+    with open_repository(
+        str(tmp_path / "repository"), state=str(tmp_path / "state"), author="tester", references=lambda: following(moto)
+    ) as repository:
+        (tmp_path / "top").mkdir()
+        staging = StagingArea(repository).create("animals", version=None)
+        found = stage_references(repository, staging, Referred(f"{uri}/im"), top=os.fsencode(tmp_path / "top"))
+    assert [path for path, _ in found] == [b"im/sub/cat"]
+    assert (tmp_path / "top/im/sub/cat").is_symlink()
+    assert list((tmp_path / "top/im/later").iterdir()) == []
 
 
 def test_folders_of_the_console_are_directories(moto: Server, remote_cli: Cli, tmp_path) -> None:

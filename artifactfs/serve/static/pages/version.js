@@ -76,8 +76,8 @@ function driftButton(ref, path) {
   const look = async () => {
     put(answer, " looking…");
     try {
-      const { drift } = await get("entry", { ref, path_raw: path, check: true });
-      put(answer, drift ? h("span", { class: "error" }, ` ${drift}`) : " the same as recorded");
+      const { drift, entry } = await get("entry", { ref, path_raw: path, check: true });
+      put(answer, drift ? h("span", { class: "error" }, ` ${drift}`) : entry.unverified ? " nothing else, as far as its validator tells" : " the same as recorded");
     } catch (error) { put(answer, h("span", { class: "error" }, ` ${error.message}`)); }
   };
   return h("span", {}, h("button", { class: "small", type: "button", onclick: look }, "has it changed?"), answer);
