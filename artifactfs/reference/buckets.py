@@ -10,6 +10,7 @@ Source: obstore documentation, "get"; RFC 9110 section 13.1.1 (If-Match).
 
 from __future__ import annotations
 
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -23,8 +24,9 @@ from artifactfs.blobstore.objectstore import PAGE, call_interruptibly
 from artifactfs.blobstore.remote_failures import translate_remote_error
 from artifactfs.errors import ArtifactFSError, InvalidPathError, RemoteUnavailableError, SourceNotFoundError
 from artifactfs.model import Validator
+from artifactfs.paths import printable
 from artifactfs.reference.base import Described, Folder, changed, missing
-from artifactfs.reference.uris import BucketKey, find_bucket_key, redact_uri
+from artifactfs.reference.uris import RENAME, BucketKey, find_bucket_key, names_no_file, redact_uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
     from artifactfs.reference.policy import ReferencePolicy
 
 RETRIES: Final = 4
+_SHOWN: Final = 300
+_ODD_KEY = re.compile(
+    r'invalid path: (?:Error parsing )?Path "(.*?)"(?: contained empty|: Encountered illegal)', re.DOTALL
+)
 _VERSIONS: Final = ("version", "generation")
 T = TypeVar("T")
 
@@ -77,7 +83,7 @@ class BucketSource:
         pages = client.list(prefix or None, chunk_size=PAGE)
         base = f"{uri.rstrip('/')}/"
         with ThreadPoolExecutor(self._options.connections, "references") as threads:
-            while (page := self._call(lambda: next(pages, None), uri)) is not None:
+            while (page := self._call(lambda: next(pages, None), uri, listed=place)) is not None:
                 found = [((base + meta["path"][len(prefix) :].lstrip("/")).rstrip("/"), meta) for meta in page]
                 has_versions = checksum and self._has_versions(found, prefix)
                 doubtful = [_is_doubtful(meta, prefix) or has_versions for _, meta in found]
@@ -153,6 +159,8 @@ class BucketSource:
         self._policy.check(uri)
         place = find_bucket_key(uri)
         assert place is not None, "the URI of another source"
+        if names_no_file(place.key):
+            raise _name_odd(redact_uri(uri))
         return place
 
     def _client(self, place: BucketKey) -> Any:
@@ -169,11 +177,12 @@ class BucketSource:
             options = _with_account(options, place.account)
         return connect(RemoteLocation(place.scheme, place.bucket, ""), options, retries=RETRIES)
 
-    def _call(self, request: Callable[[], T], uri: str) -> T:
+    def _call(self, request: Callable[[], T], uri: str, *, listed: BucketKey | None = None) -> T:
         """Return what a request returns.
 
         Raises:
             _NotThere: there is no such object, or none that fits the condition.
+            InvalidPathError: below what is listed there is an object of which no file can be made.
             ArtifactFSError: anything else that went wrong.
         """
         try:
@@ -186,8 +195,17 @@ class BucketSource:
                 "NotModifiedError",
             ):
                 raise _NotThere from None
+            if listed is not None and (odd := _ODD_KEY.search(str(error))) is not None:
+                raise _name_odd(f"{listed.scheme}://{listed.bucket}/{odd[1]}") from None
             shown = redact_uri(uri)
             raise translate_remote_error(error, doing=f"reading {shown}", key=shown) from None
+
+
+def _name_odd(uri: str) -> InvalidPathError:
+    """Return the error that names an object of which no file can be made."""
+    shown = printable(uri.encode("utf-8", "surrogateescape"))[:_SHOWN]
+    msg = f"{shown} cannot be a reference: no file can have a key with `//`, `.`, `..` or control characters in it"
+    return InvalidPathError(msg, hint=f"{RENAME}, or add the prefixes beside it one by one", subject=shown)
 
 
 def _with_account(options: RemoteOptions, account: str) -> RemoteOptions:

@@ -87,6 +87,7 @@ class References:
         Raises:
             UsageError: there are more than `max_objects`, or no reference can have this URI.
             SourceNotFoundError: there is nothing.
+            InvalidPathError: an object has a key that no file can have.
             RemoteError, AccessDeniedError: it cannot be reached or may not be read.
         """
         uri = normalize_uri(text, allow_signed=allow_signed)

@@ -26,6 +26,8 @@ MAX_OBJECTS: Final = 1_000_000
 """How many objects a prefix may have, unless more are allowed."""
 REDACTED: Final = "?[redacted]"
 
+RENAME: Final = "give the object another name in its bucket"
+
 _URI = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.DOTALL | re.IGNORECASE)
 _AZURE_HOST = re.compile(r"([a-z0-9-]{3,63})\.blob\.core\.(windows\.net|usgovcloudapi\.net|chinacloudapi\.cn)")
 _SECRET_NAME = re.compile(
@@ -146,6 +148,15 @@ def find_bucket_key(uri: str) -> BucketKey | None:
     return BucketKey("az", container, unquote(key), found[1]) if found and container else None
 
 
+def names_no_file(key: str) -> bool:
+    """Return whether a key, or a prefix with or without its slash, has parts that no file can have as its name.
+
+    >>> names_no_file("a//b"), names_no_file("a/../b"), names_no_file("a/b/"), names_no_file("")
+    (True, True, False, False)
+    """
+    return bool(key) and bool({"", ".", ".."} & set(key.removesuffix("/").split("/")))
+
+
 def is_below(uri: str, prefix: str) -> bool:
     """Return whether a URI in its one spelling is a prefix itself, or lies below it.
 
@@ -162,8 +173,8 @@ def _normalize_bucket(text: str, scheme: str, rest: str) -> str:
     bucket, _, key = rest.partition("/")
     if not _BUCKET.fullmatch(bucket):
         raise _refused(text, "it names no bucket", f"write {scheme}://bucket/key")
-    if {".", ".."} & set(key.split("/")):
-        raise _refused(text, "`.` and `..` mean nothing in a bucket", "")
+    if names_no_file(key):
+        raise _refused(text, "no file can have a key with `//`, `.` or `..` in it", RENAME)
     return f"{scheme}://{bucket}" + (f"/{key}" if key else "")
 
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from artifactfs.blobstore.blobs import SMALL
 from artifactfs.model import DirectoryEntry, FileEntry, ReferenceEntry, SymlinkEntry, limit_time_ns
-from artifactfs.paths import printable
 from artifactfs.reference.base import is_unverified
 from artifactfs.repository.folders import Mark, mark_listing, mark_taken
 from artifactfs.repository.ignore import Ignored

@@ -9,13 +9,13 @@ Used by put and the SDK. Threading: functions; a plan belongs to one thread.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
-from artifactfs.errors import ArtifactFSError, UsageError
-from artifactfs.paths import join_path, printable
+from artifactfs.errors import ArtifactFSError, InvalidNameError, UsageError
+from artifactfs.paths import join_path, printable, split_path
 from artifactfs.reference.base import Folder, Special
-from artifactfs.reference.uris import ARTIFACT_SCHEME, BUCKET_SCHEMES, MAX_OBJECTS, is_artifact_uri, redact_uri
+from artifactfs.reference.uris import ARTIFACT_SCHEME, BUCKET_SCHEMES, MAX_OBJECTS, RENAME, is_artifact_uri, redact_uri
 from artifactfs.repository.scan import find_special, refuse_special
 from artifactfs.repository.sources import Planned, Source, add_entry, add_folder, add_source, drop_path, find_planned
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from artifactfs.reference.references import Found, References
 
     Ordinary = ReferenceEntry | SymlinkEntry | Folder
+
+_SHOWN: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ def iter_referred(references: References, referred: Referred) -> Iterator[tuple[
     Raises:
         UsageError: there are too many objects, or no reference can have this URI, or it has no name.
         SourceNotFoundError: there is nothing.
+        InvalidPathError, NameTooLongError: an object has a name that no entry can have.
         RemoteError, AccessDeniedError: it cannot be reached or may not be read.
     """
     for below, entry in references.iter_entries(
@@ -101,7 +104,17 @@ def iter_referred(references: References, referred: Referred) -> Iterator[tuple[
         if not path and not isinstance(entry, Folder):
             shown = redact_uri(referred.uri)
             raise UsageError(f"{shown} has no name that a file could get", hint="give it a name", subject=shown)
+        _check_path(path, entry.uri)
         yield path, entry
+
+
+def _check_path(path: bytes, uri: str) -> None:
+    try:
+        split_path(path)
+    except InvalidNameError as error:
+        shown = redact_uri(uri)[:_SHOWN]
+        msg = f"{shown} cannot be a reference: {error.message}"
+        raise type(error)(msg, hint=f"{RENAME}, or add the prefixes beside it one by one", subject=shown) from None
 
 
 def plan_reference(

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from artifactfs.errors import InvalidPathError, UsageError
 from artifactfs.repository.referring import Referred
 from artifactfs.repository.repository import open_repository
 from artifactfs.repository.staged_references import stage_references
@@ -23,6 +24,7 @@ from tests.remote.reference_checks import (
 )
 from tests.remote.servers import Server
 
+USAGE, BAD_NAME = 2, 15
 CHECKS = [check_prefix, check_folders, check_drift, check_versions, check_pages]
 
 
@@ -105,3 +107,26 @@ def test_folders_of_the_console_are_directories(moto: Server, remote_cli: Cli, t
     assert list((tmp_path / "out/im/later").iterdir()) == []
     first, again = (remote_cli("put", name, f"{uri}/im", "--json").stdout for name in ("one", "two"))
     assert json.loads(first)["digest"] == json.loads(again)["digest"]
+
+
+@pytest.mark.parametrize("key", ["a//b", "a/../b", "a/.", "/b", "a\x01b", "n" * 256], ids=range(6))
+def test_a_key_that_no_file_can_have_is_named(moto: Server, remote_cli: Cli, tmp_path, key: str) -> None:
+    bucket = moto.make_bucket()
+    uri = put(moto, bucket, {"im/cat": b"meow"})
+    moto.client().put_object(Bucket=bucket, Key=f"im/{key}", Body=b"")
+    shown = f"{uri}/im/{key}".replace("\x01", "\\x01")
+    for argument in (f"{uri}/im", uri):
+        said = remote_cli("put", "animals", argument, code=BAD_NAME).stderr
+        assert f"{shown} cannot be a reference: " in said
+        assert "give the object another name in its bucket" in said
+    code = BAD_NAME if key.startswith("n") else USAGE
+    assert "cannot be a reference" in remote_cli("put", "animals", f"{uri}/im/{key}", code=code).stderr
+
+
+def test_a_key_that_no_file_can_have_is_not_looked_for(moto: Server) -> None:
+    for uri in ("s3://bucket/a//b", "s3://bucket//a", "s3://bucket/a/./b"):
+        with pytest.raises(UsageError, match="no file can have"):
+            list(following(moto).iter_entries(uri))
+    azure = "https://acc1.blob.core.windows.net/box"
+    with pytest.raises(InvalidPathError, match="a//b"):
+        list(following(moto, azure).iter_entries(f"{azure}/a//b"))
