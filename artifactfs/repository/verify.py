@@ -20,6 +20,7 @@ from artifactfs.digest import CHUNK_SIZE, Digest
 from artifactfs.errors import ArtifactFSError, DigestMismatchError, OfflineError, RemoteError, translate_os_error
 from artifactfs.model import DirectoryEntry, FileEntry, ReferenceEntry, Root, SymlinkEntry, Version
 from artifactfs.paths import join_path
+from artifactfs.reference.asking import Asking
 from artifactfs.reference.base import describe_sameness, is_unverified
 from artifactfs.repository.ignore import Ignored
 from artifactfs.repository.progress import NoProgress
@@ -127,6 +128,7 @@ class _Audit:
         self._kept = kept
         self._progress = progress
         self._trees = Trees(repository.blobs)
+        self._asking: Asking | None = None
         repository.blobs.forget()
         self._seen: dict[tuple[bytes, Placement | None], _Damage | None] = {}
 
@@ -151,7 +153,8 @@ class _Audit:
     def _check_reference(self, path: bytes, entry: ReferenceEntry) -> Iterator[Problem]:
         """Ask whether the object is still the same; only a local file is read."""
         try:
-            drift = self._repository.references.find_drift(entry)
+            self._asking = self._asking or Asking(self._repository.references)
+            drift = self._asking.find_drift(entry)
         except ArtifactFSError as error:
             damage = _describe(error)
             yield Problem(path, damage.what, damage.code)

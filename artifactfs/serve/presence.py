@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 
 from artifactfs.errors import ArtifactFSError
 from artifactfs.model import DirectoryEntry, FileEntry, ReferenceEntry, SymlinkEntry
+from artifactfs.reference.asking import Asking
 from artifactfs.repository.described import name_fields
 from artifactfs.repository.presence import Presence, find_presence
 from artifactfs.serve.answers import clean
@@ -103,6 +104,7 @@ class Count:
         self._guard = threading.Lock()
         self._counts: dict[Presence, Part] = {}
         self._links = self._references = self._checked = self._drift_count = self._failed = 0
+        self._asking: Asking | None = None
         self._problem = ""
         self._drifted: list[Drifted] = []
         self._is_done = False
@@ -148,7 +150,8 @@ class Count:
 
     def _look_at(self, path: bytes, entry: ReferenceEntry) -> None:
         try:
-            drift = self._context.repository.references.find_drift(entry)
+            self._asking = self._asking or Asking(self._context.repository.references)
+            drift = self._asking.find_drift(entry)
         except ArtifactFSError as error:
             self._failed += 1
             self._problem = self._problem or clean(error.message)

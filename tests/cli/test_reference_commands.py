@@ -116,6 +116,19 @@ def test_what_changed_is_not_read_and_verify_lists_it(put: Cli, odd: Odd, work: 
     assert "there is nothing" in put("verify", "animals:v0", code=MISMATCH).stdout
 
 
+def test_verify_gives_up_on_a_host_that_does_not_answer(cli: Cli, odd: Odd, follow, monkeypatch) -> None:
+    follow(odd.url)
+    odd.files |= {f"/data/{number}": b"x" for number in range(6)}
+    cli("put", "animals", *(f"{odd.url}/data/{number}" for number in range(6)))
+    odd.takes_no_head = True
+    odd.faults = {f"/data/{number}": ["503"] * 1000 for number in range(6)}
+    monkeypatch.setenv("ARTIFACTFS_DEADLINE_SECONDS", "0.1")
+    odd.requests.clear()
+    said = cli("verify", "animals", code=40).stdout.splitlines()
+    assert ["was not asked" in line for line in said] == [False] * 3 + [True] * 3
+    assert {path for _, path in odd.requests} == {"/data/0", "/data/1", "/data/2"}
+
+
 @pytest.mark.parametrize(
     ("kind", "compared"), [("modified", "size and time"), ("weak-etag", "size and weak ETag"), ("none", "size")]
 )
