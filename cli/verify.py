@@ -29,9 +29,10 @@ def command(ref: str, directory: bytes | None) -> None:
     """Read everything stored of a version again, or compare a local directory with it.
 
     What is wrong is printed, one path a line, and the exit code is 30. What lies elsewhere and cannot be asked now is
-    printed, too; when there is nothing else, the exit code is one of 40 to 43 (43 with --offline). With --offline what
-    is on this machine of a version in an object store is read again, and what is not is printed. References whose
-    validator does not say for sure that the bytes are the same are printed as unverified, which is no failure.
+    printed, too; when there is nothing else, the exit code is one of 40 to 43 (42 where references are not followed,
+    43 with --offline), or 4 where settings are missing. With --offline what is on this machine of a version in an
+    object store is read again, and what is not is printed. References whose validator does not say for sure that the
+    bytes are the same are printed as unverified, which is no failure.
     """
     from artifactfs.repository.verify import verify_version
 

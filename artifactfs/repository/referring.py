@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
 from artifactfs.errors import ArtifactFSError, InvalidNameError, UsageError
+from artifactfs.model import SymlinkEntry
 from artifactfs.paths import join_path, printable, split_path
 from artifactfs.reference.base import Folder, Special
 from artifactfs.reference.uris import ARTIFACT_SCHEME, BUCKET_SCHEMES, MAX_OBJECTS, RENAME, is_artifact_uri, redact_uri
@@ -22,7 +23,7 @@ from artifactfs.repository.sources import Planned, Source, add_entry, add_folder
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from artifactfs.model import ReferenceEntry, SymlinkEntry
+    from artifactfs.model import ReferenceEntry
     from artifactfs.reference.references import Found, References
 
     Ordinary = ReferenceEntry | SymlinkEntry | Folder
@@ -104,7 +105,7 @@ def iter_referred(references: References, referred: Referred) -> Iterator[tuple[
         if not path and not isinstance(entry, Folder):
             shown = redact_uri(referred.uri)
             raise UsageError(f"{shown} has no name that a file could get", hint="give it a name", subject=shown)
-        _check_path(path, entry.uri)
+        _check_path(path, referred.uri if isinstance(entry, SymlinkEntry) else entry.uri)
         yield path, entry
 
 

@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Final
 from artifactfs.blobstore.hashing import BLOCK_SIZE, ChunkHasher
 from artifactfs.blobstore.keys import sums_key
 from artifactfs.digest import CHUNK_SIZE, Digest
-from artifactfs.errors import ArtifactFSError, DigestMismatchError, OfflineError, RemoteError, translate_os_error
+from artifactfs.errors import (
+    AccessDeniedError,
+    ArtifactFSError,
+    ConfigurationError,
+    DigestMismatchError,
+    OfflineError,
+    RemoteError,
+    translate_os_error,
+)
 from artifactfs.model import DirectoryEntry, FileEntry, ReferenceEntry, Root, SymlinkEntry, Version
 from artifactfs.paths import join_path
 from artifactfs.reference.asking import Asking
@@ -50,8 +58,8 @@ class Problem:
     Attributes:
         path: the entry path; b"" is the root.
         what: what is wrong, as in "is missing".
-        code: exit code of the error that it is: that of `RemoteError` and below means that what lies elsewhere could
-            not be asked, which is no damage.
+        code: exit code of the error that it is: another than that of damage means that it could not be looked at: it
+            lies elsewhere and could not be asked, is not followed, or may not be read.
     """
 
     path: bytes
@@ -76,7 +84,7 @@ def _describe(error: ArtifactFSError) -> _Damage:
     """Return what an error says about content that was to be read."""
     if isinstance(error, OfflineError):
         return _Damage("cannot be verified offline", error.exit_code)
-    if isinstance(error, RemoteError):
+    if isinstance(error, RemoteError | AccessDeniedError | ConfigurationError):
         return _Damage(f"cannot be verified: {error.message}", error.exit_code)
     return _Damage(error.message)
 

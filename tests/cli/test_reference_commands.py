@@ -156,6 +156,9 @@ def test_what_its_owner_does_not_follow_is_neither_added_nor_read(put: Cli, odd:
     odd.requests.clear()
     for path in ("animals:v0/cat.png", "animals:v0/sub/dog.txt"):
         assert "follow_references" in put("cat", path, code=DENIED).stderr
+    problems = put.json("verify", "animals:v0", code=DENIED)["problems"]
+    assert [(item["path"], item["unknown"]) for item in problems] == [("cat.png", True), ("sub/dog.txt", True)]
+    assert "2 paths of animals:v0 could not be verified" in put("verify", "animals:v0", code=DENIED).stderr
     put("put", "other", f"file://{work}/images", code=DENIED)
     put("put", "other", f"{odd.url}/data/cat.png", code=DENIED)
     assert odd.requests == []
