@@ -53,6 +53,7 @@ class _Checked:
                 failure = ConnectTimeoutError(connection, "no connection in time")
             except OSError as error:
                 failure = NewConnectionError(connection, f"no connection: {error.strerror}")
+                failure.__cause__ = error
         raise failure
 
 

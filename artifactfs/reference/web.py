@@ -28,6 +28,7 @@ from artifactfs.errors import (
 )
 from artifactfs.model import Validator
 from artifactfs.reference.base import Described, changed, missing
+from artifactfs.reference.failures import name_failure, name_redirect
 from artifactfs.reference.uris import is_signed, normalize_uri, redact_uri
 
 if TYPE_CHECKING:
@@ -45,6 +46,11 @@ _GONE: Final = frozenset({404, 410})
 _NO_HEAD: Final = frozenset({400, 403, 405, 501})
 """What servers answer that take no HEAD, or signed GET alone."""
 _LATER: Final = frozenset({408, 425, 429})
+_LOGIN: Final = (
+    "it asks for a login, and URLs are read without one: take a presigned URL with --allow-signed or the s3://, gs:// "
+    "or az:// URI, which is read with your credentials; or download it and put the file"
+)
+_EXPIRED: Final = "the signature in its query has expired or is of no use: sign it anew"
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
@@ -167,13 +173,13 @@ class WebSource:
                 preload_content=False,
                 decode_content=False,
             )
-        except exceptions.NewConnectionError:
-            raise _bad_answer(uri, "the server cannot be reached") from None
+        except exceptions.NewConnectionError as error:  # urllib3 counts it among timeouts
+            raise _bad_answer(uri, name_failure(uri, error)) from None
         except exceptions.TimeoutError:
             raise _too_slow(uri) from None
         except (exceptions.HTTPError, OSError) as error:
             # Its text repeats the URL.
-            raise _bad_answer(uri, _name_failure(error)) from None
+            raise _bad_answer(uri, name_failure(uri, error)) from None
 
     def _find_manager(self, uri: str) -> Any:
         if self._manager is None:
@@ -190,7 +196,10 @@ def _follow(origin: str, here: str, where: str) -> str:
     target = urljoin(here, where)
     schemes = ("https://",) if here.startswith("https:") else ("https://", "http://")
     if not target.lower().startswith(schemes):
-        raise AccessDeniedError(f"{redact_uri(origin)} redirects to another scheme", subject=redact_uri(origin))
+        shown = redact_uri(origin)
+        msg = f"{shown} redirects to {name_redirect(here, where)}, which is not followed"
+        hint = f"redirects lead from {here.partition(':')[0]}: to {' or '.join(schemes)} only"
+        raise AccessDeniedError(msg, hint=hint, subject=shown)
     try:
         # What a server signs for this one answer is kept nowhere.
         return normalize_uri(target.partition("#")[0], allow_signed=True)
@@ -250,7 +259,7 @@ def _refusal(uri: str, status: int) -> RemoteError:
     shown = redact_uri(uri)
     msg = f"reading {shown}: the server answered {status}"
     if status in (401, 403, 407):
-        hint = "it has expired, or asks for a login" if is_signed(uri) else "it asks for a login"
+        hint = _EXPIRED if is_signed(uri) else _LOGIN
         return RemoteDeniedError(msg, hint=hint, subject=shown)
     if status >= 500 or status in _LATER:
         return RemoteUnavailableError(msg, hint="try again later", subject=shown)
@@ -265,12 +274,6 @@ def _bad_answer(uri: str, why: str) -> RemoteUnavailableError:
 def _too_slow(uri: str) -> RemoteTimeoutError:
     shown = redact_uri(uri)
     return RemoteTimeoutError(f"reading {shown}: no answer in time", hint="try again later", subject=shown)
-
-
-def _name_failure(error: BaseException) -> str:
-    if type(error).__name__ in ("SSLError", "CertificateError"):
-        return "its certificate cannot be verified"
-    return "the connection broke"
 
 
 class _closing:  # noqa: N801 (as contextlib names it)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 from collections.abc import Iterator
 
 import msgspec
@@ -12,6 +13,7 @@ import pytest
 from artifactfs.blobstore.connecting import RemoteOptions
 from artifactfs.errors import (
     AccessDeniedError,
+    ArtifactFSError,
     ReferenceChangedError,
     RemoteDeniedError,
     RemoteTimeoutError,
@@ -20,6 +22,7 @@ from artifactfs.errors import (
     UsageError,
 )
 from artifactfs.reference.base import is_unverified
+from artifactfs.reference.failures import name_failure
 from artifactfs.reference.policy import ReferencePolicy
 from artifactfs.reference.references import References
 
@@ -270,6 +273,43 @@ def test_a_signed_url_is_refused_unless_allowed_and_never_shown(odd: Odd) -> Non
     with pytest.raises(ReferenceChangedError) as other:
         read(odd, entry)
     assert "topsecret" not in f"{other.value}{other.value.subject}"
+
+
+def refuse(url: str, *prefixes: str) -> str:
+    with pytest.raises(ArtifactFSError) as error:
+        list(following(*prefixes, attempts=1).iter_entries(url))
+    return str(error.value)
+
+
+def test_a_failure_says_which_and_of_what_host(odd: Odd, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{unused.getsockname()[1]}"
+        assert f"{host} cannot be reached: connection refused" in refuse(f"http://{host}/a", f"http://{host}")
+    https = odd.url.replace("http:", "https:")
+    assert f"{https[8:]} does not speak TLS as it should (" in refuse(f"{https}/a", https)
+
+    def resolve(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    assert "the name nowhere.example cannot be resolved" in refuse("http://nowhere.example/a", "http://")
+
+
+def test_a_certificate_that_cannot_be_verified_is_named() -> None:
+    error = ssl.SSLCertVerificationError(1, "[SSL] certificate verify failed")
+    error.verify_message = "certificate has expired"
+    wrapped = type("SSLError", (Exception,), {})(error)  # as urllib3 has it
+    said = name_failure("https://host:44/a?token=topsecret", wrapped)
+    assert said == "the certificate of host:44 cannot be verified: certificate has expired"
+
+
+def test_a_login_and_a_redirect_to_a_file_say_what_to_do(odd: Odd) -> None:
+    odd.takes_no_head = True
+    odd.faults["/data/a.bin"] = ["401"]
+    assert "presigned URL with --allow-signed" in refuse(f"{odd.url}/data/a.bin", odd.url)
+    odd.redirects["/data/b"] = "file:///etc/passwd"
+    assert "/data/b redirects to file:, which is not followed (redirects lead" in refuse(f"{odd.url}/data/b", odd.url)
 
 
 def test_an_unreachable_server_is_an_error_without_its_query() -> None:
