@@ -35,6 +35,7 @@ ENDPOINTS: Final = {
 }
 """Variables that obstore reads, by scheme, of which each is the URL of a service."""
 _SETTINGS_NAMES: Final = frozenset({"endpoint", "endpoint_url", "base_url"})
+_VARIABLES: Final = {"s3": "AWS_*", "gs": "GOOGLE_*, and the file of GOOGLE_APPLICATION_CREDENTIALS,", "az": "AZURE_*"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +169,12 @@ def connect(location: RemoteLocation, options: RemoteOptions, *, retries: int = 
         )
     except Exception as error:  # noqa: BLE001 (obstore's have no common base)
         # Its text may repeat what it was given, secrets included.
+        if "MissingAccount" in str(error):
+            msg = f"{location} lies in a storage account, and none is named"
+            hint = "set AZURE_STORAGE_ACCOUNT_NAME, and AZURE_STORAGE_ACCOUNT_KEY or what else it is read with"
+            raise ConfigurationError(msg, hint=hint, subject=str(location)) from None
         msg = f"the settings for {location.scheme}:// cannot be used ({type(error).__name__})"
-        raise ConfigurationError(msg, hint="check the environment variables of the service") from None
+        raise ConfigurationError(msg, hint=f"check {_VARIABLES[location.scheme]} in the environment") from None
 
 
 def _check_endpoints(scheme: str, given: Mapping[str, str]) -> None:

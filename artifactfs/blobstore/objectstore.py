@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from artifactfs.blobstore.connecting import UPLOAD_RETRIES, connect
+from artifactfs.blobstore.connection_failures import check_answer
 from artifactfs.blobstore.keys import find_content_digest
 from artifactfs.blobstore.remote import open_remote
 from artifactfs.blobstore.remote_failures import call_shielded, translate_remote_error
@@ -64,7 +65,7 @@ class BucketStore:
             BlobMissingError: there is none under this key.
             RemoteError: the service did not answer as it should.
         """
-        return self._call(lambda: _read_whole(self._requests, key), "reading", key)
+        return self._call(lambda: self._read_whole(key), "reading", key)
 
     def read_many(self, keys: Iterable[str]) -> Iterator[bytes]:
         """Yield whole objects in the order of their keys."""
@@ -91,7 +92,7 @@ class BucketStore:
     def find_size(self, key: str) -> int | None:
         """Return the bytes in an object, or None when there is none."""
         try:
-            return self._call(lambda: int(self._requests.head(key)["size"]), "looking for", key, has_body=False)
+            return self._call(lambda: self._find_size(key), "looking for", key, has_body=False)
         except FileNotFoundError:
             return None
 
@@ -153,6 +154,16 @@ class BucketStore:
                 for key in some if len(some) > 1 else ():
                     with suppress(FileNotFoundError):
                         self._delete(key, key)
+
+    def _read_whole(self, key: str) -> bytes:
+        found = self._requests.get(key)
+        check_answer(found.meta, doing=f"reading {key} at {self.location}", key=key)
+        return bytes(found.bytes())
+
+    def _find_size(self, key: str) -> int:
+        meta = self._requests.head(key)
+        check_answer(meta, doing=f"looking for {key} at {self.location}", key=key)
+        return int(meta["size"])
 
     def _delete(self, keys: str | list[str], key: str) -> None:
         self._call(lambda: self._requests.delete(keys), "deleting", key, has_body=False)
@@ -238,10 +249,6 @@ def call_interruptibly(request: Callable[[], T]) -> T:
     if errors:
         raise errors[0]
     return results[0]
-
-
-def _read_whole(client: Any, key: str) -> bytes:
-    return bytes(client.get(key).bytes())
 
 
 def _create(client: Any, key: str, data: bytes) -> bool:

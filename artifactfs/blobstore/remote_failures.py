@@ -13,6 +13,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from artifactfs.blobstore.connection_failures import (
+    NO_STORE,
+    NO_STORE_HINT,
+    explain_connection,
+    explain_credentials,
+    is_no_store,
+)
 from artifactfs.errors import (
     BlobMissingError,
     ConfigurationError,
@@ -71,6 +78,8 @@ def translate_remote_error(
         hint = "check endpoints and proxies in the environment: each is a URL, as in http://HOST:PORT"
         return ConfigurationError(msg, hint=hint, subject=key)
     text = str(error)
+    if hint := explain_credentials(text):
+        return RemoteDeniedError(f"{doing}: no credentials were found", hint=hint, subject=key)
     match = _STATUS.search(text)
     status = int(match[1] or match[2]) if match else 0
     found = _CODE.search(text)
@@ -104,7 +113,7 @@ def _not_found(code: str, status: int, *, doing: str, key: str, has_body: bool) 
 
 
 def _no_answer(text: str, said: str, *, doing: str, key: str) -> ArtifactFSError:
-    if "169.254." in text or "credential" in text.lower():
+    if "credential" in text.lower():
         msg = f"{doing}: no credentials were found"
         hint = "set them in the environment or the service's configuration files"
         return RemoteDeniedError(msg, hint=hint, subject=key)
@@ -112,8 +121,11 @@ def _no_answer(text: str, said: str, *, doing: str, key: str) -> ArtifactFSError
         return ConfigurationError(f"{doing}: the endpoint is not a URL", hint="write https://host", subject=key)
     if "kind: Timeout" in text or "TimedOut" in text:
         return RemoteTimeoutError(f"{doing}: no answer in time", hint="try again later", subject=key)
+    if is_no_store(text):
+        return RemoteUnavailableError(f"{doing}: {NO_STORE}", hint=NO_STORE_HINT, subject=key)
+    hint = "try again later"
     if "kind: Connect" in text:
-        said = "the service cannot be reached"
+        said, hint = explain_connection(text), "check the endpoint and the network, or try again later"
     elif "NotPartial" in text or "WrongRange" in text:
         said = "the service ignores ranges"
-    return RemoteUnavailableError(f"{doing}: {said or 'the connection broke'}", hint="try again later", subject=key)
+    return RemoteUnavailableError(f"{doing}: {said or 'the connection broke'}", hint=hint, subject=key)

@@ -19,10 +19,17 @@ from itertools import compress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from artifactfs.blobstore.connecting import connect
+from artifactfs.blobstore.connection_failures import check_answer
 from artifactfs.blobstore.locations import RemoteLocation
 from artifactfs.blobstore.objectstore import PAGE, call_interruptibly
 from artifactfs.blobstore.remote_failures import translate_remote_error
-from artifactfs.errors import ArtifactFSError, InvalidPathError, RemoteUnavailableError, SourceNotFoundError
+from artifactfs.errors import (
+    ArtifactFSError,
+    InvalidPathError,
+    RemoteDeniedError,
+    RemoteUnavailableError,
+    SourceNotFoundError,
+)
 from artifactfs.model import Validator
 from artifactfs.paths import printable
 from artifactfs.reference.base import Described, Folder, changed, missing
@@ -67,6 +74,7 @@ class BucketSource:
             meta = self._call(lambda: client.head(place.key), uri)
         except _NotThere:
             raise missing(uri) from None
+        check_answer(meta, doing=f"reading {redact_uri(uri)}", key=redact_uri(uri))
         return _described(uri, place, meta, checksum=checksum)
 
     def iter_below(self, uri: str, *, checksum: bool) -> Iterator[Described | Folder]:
@@ -82,15 +90,22 @@ class BucketSource:
         prefix = place.key.rstrip("/")
         pages = client.list(prefix or None, chunk_size=PAGE)
         base = f"{uri.rstrip('/')}/"
+        is_empty = True
         with ThreadPoolExecutor(self._options.connections, "references") as threads:
             while (page := self._call(lambda: next(pages, None), uri, listed=place)) is not None:
                 found = [((base + meta["path"][len(prefix) :].lstrip("/")).rstrip("/"), meta) for meta in page]
+                is_empty = is_empty and not found
                 has_versions = checksum and self._has_versions(found, prefix)
                 doubtful = [_is_doubtful(meta, prefix) or has_versions for _, meta in found]
                 asked = compress(found, doubtful)
                 answers = threads.map(lambda item: self._ask(*item, prefix=prefix, checksum=checksum), asked)
                 for (below, meta), is_asked in zip(found, doubtful, strict=True):
                     yield next(answers) if is_asked else _described(below, place, meta, checksum=checksum)
+
+        if is_empty:
+            # The listing of what is no object store is empty, too; who may list need not be allowed to read.
+            with suppress(SourceNotFoundError, RemoteDeniedError):
+                self.describe(f"{base}.artifactfs-probe", checksum=False)
 
     def _has_versions(self, found: Iterable[tuple[str, Mapping[str, Any]]], prefix: str) -> bool:
         for uri, meta in found:
@@ -129,6 +144,7 @@ class BucketSource:
             meta, data = self._call(request, entry.uri)
         except _NotThere:
             raise changed(entry, self._find_described(entry)) from None
+        check_answer(meta, doing=f"reading {redact_uri(entry.uri)}", key=redact_uri(entry.uri))
         found = _described(entry.uri, place, meta, checksum=kind != "modified")
         if meta["size"] != entry.size or (kind in ("weak-etag", "modified", "etag") and found.validator.value != value):
             raise changed(entry, found)

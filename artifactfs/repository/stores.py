@@ -6,12 +6,14 @@ Used by `repository.py`. Threading: functions; no two call them for one Reposito
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from artifactfs.blobstore.connecting import RemoteOptions
+from artifactfs.blobstore.keys import FORMAT_PREFIX
 from artifactfs.blobstore.local import open_local_store
 from artifactfs.blobstore.locations import is_remote, parse_remote_location
-from artifactfs.errors import ArtifactFSError, NotFoundError, translate_os_error
+from artifactfs.errors import ArtifactFSError, NotFoundError, RemoteDeniedError, translate_os_error
 from artifactfs.repository.format import find_format, open_format
 
 if TYPE_CHECKING:
@@ -98,15 +100,21 @@ def _open_bucket(
     )
     if options.known:
         return store, str(place), _find_known_format(options)
-    found = _open_format_at(
-        store,
-        str(place),
-        create=create,
-        clock=clock,
-        random=random,
-        like=like,
-        check=lambda: check_conditional_create(bucket, location=str(place), random=random),
-    )
+    try:
+        found = _open_format_at(
+            store,
+            str(place),
+            create=create,
+            clock=clock,
+            random=random,
+            like=like,
+            check=lambda: check_conditional_create(bucket, location=str(place), random=random),
+        )
+    except NotFoundError:
+        if not options.offline:
+            with suppress(RemoteDeniedError):  # who may list need not be allowed to read
+                bucket.find_size(f"{FORMAT_PREFIX}none")  # what is no object store seems empty, too
+        raise
     return store, str(place), found
 
 
