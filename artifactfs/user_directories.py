@@ -1,6 +1,6 @@
 """Where a user's files are by custom, and what a path that he wrote means.
 
-Used by `places` and `settings`. Threading: functions without state.
+Used by `places`, `settings` and the command line. Threading: functions without state.
 
 Source: XDG Base Directory Specification 0.8.
 """
@@ -8,6 +8,7 @@ Source: XDG Base Directory Specification 0.8.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -18,15 +19,32 @@ if TYPE_CHECKING:
 
 
 APP: Final = "artifactfs"
+_NEAR_URL: Final = re.compile(r"(s3|gs|az):/?([^/].*)", re.DOTALL | re.IGNORECASE)
 
 
 def absolute_path(path: str, environ: Mapping[str, str], *, base: str = "") -> str:
-    """Return a path that a user wrote as absolute one, relative to `base`; what is a URI stays one."""
-    if "://" in path:
-        return path
+    """Return a path that a user wrote as absolute one, relative to `base`; what is a URI stays one.
+
+    Raises:
+        ConfigurationError: see `find_location`.
+    """
     if path == "~" or path.startswith("~/"):
         path = _home(environ) + path[1:]
-    return os.path.abspath(os.path.join(base, path))
+    return find_location(path, base=base)
+
+
+def find_location(text: str, *, base: str = "") -> str:
+    """Return where a repository is that somebody names: a URL as it is, a local directory as an absolute path.
+
+    Raises:
+        ConfigurationError: it is a URL but for a slash, as `s3:/bucket`, and no local directory.
+    """
+    near = _NEAR_URL.fullmatch(text)
+    path = text if "://" in text else os.path.abspath(os.path.join(base, text))
+    if near is not None and not os.path.lexists(path):
+        msg = f"{text!r} is no local directory, and a URL has two slashes"
+        raise ConfigurationError(msg, hint=f"write {near[1].lower()}://{near[2]}", subject=text)
+    return path
 
 
 def _home(environ: Mapping[str, str]) -> str:

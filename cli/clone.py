@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import click
+
+from artifactfs.user_directories import find_location
 
 from .options import Command
 from .output import format_count, format_size, print_json
@@ -26,7 +26,7 @@ def command(source: str, target: str, *, names: tuple[str, ...]) -> None:
     from artifactfs.repository.clone import clone
 
     session = current_session()
-    from_location, to_location = (text if "://" in text else os.path.abspath(text) for text in (source, target))
+    from_location, to_location = map(find_location, (source, target))
     with (
         session.open_repository(from_location, keeps=False) as original,
         session.open_repository(to_location, create=True, keeps=False, like=original.format) as other,

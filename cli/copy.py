@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import click
 
 from artifactfs.errors import UsageError
 from artifactfs.paths import parse_ref
+from artifactfs.user_directories import find_location
 
 from .completing import complete_ref
 from .options import Command
@@ -39,7 +39,7 @@ def command(
     known again, so that the same command makes no second copy, and goes on with what was interrupted.
     """
     session = current_session()
-    location = target if "://" in target else os.path.abspath(target)
+    location = find_location(target)
     with session.open_repository() as source, session.open_repository(location, create=True) as other:
         results = _copy_all(session, source, other, ref, (name, aliases, with_aliases), all_versions=all_versions)
     fields = [

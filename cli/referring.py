@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from artifactfs.reference.uris import MAX_OBJECTS, is_uri
+from artifactfs.reference.uris import MAX_OBJECTS, check_no_uri, is_uri
 
 from .output import format_count
 
@@ -45,7 +45,11 @@ class Referring:
         """Return what arguments name: local paths and URIs."""
         from artifactfs.repository.put import Source
 
-        return [self.refer(text) if is_uri(text) else Source(os.fsencode(text)) for text in map(os.fsdecode, paths)]
+        texts = [os.fsdecode(path) for path in paths]
+        for text in texts:
+            if not is_uri(text) and not os.path.lexists(text):
+                check_no_uri(text)
+        return [self.refer(text) if is_uri(text) else Source(os.fsencode(text)) for text in texts]
 
 
 def reference_options(command: Callable[..., None]) -> Callable[..., None]:

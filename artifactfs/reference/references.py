@@ -112,7 +112,8 @@ class References:
             count += 1
             if count > max_objects:
                 msg = f"there are more than {max_objects} objects below {redact_uri(uri)}"
-                raise UsageError(msg, hint="raise max_objects, or add a part of them", subject=redact_uri(uri))
+                hint = "--max-objects (in Python max_objects) allows more, or add a part of them"
+                raise UsageError(msg, hint=hint, subject=redact_uri(uri))
             path = _entry_path(found.uri, uri)
             name = path.rpartition(b"/")[2]
             if isinstance(found, (Special, Folder)):

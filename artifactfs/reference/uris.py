@@ -29,6 +29,8 @@ REDACTED: Final = "?[redacted]"
 RENAME: Final = "give the object another name in its bucket"
 
 _URI = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.DOTALL | re.IGNORECASE)
+_NEAR_URI = re.compile(rf"({'|'.join((*SCHEMES, ARTIFACT_SCHEME))}):/?([^/].*)", re.DOTALL | re.IGNORECASE)
+_USE_SCHEMES: Final = f"use {', '.join(f'{scheme}://' for scheme in SCHEMES)}, or put a downloaded file"
 _AZURE_HOST = re.compile(r"([a-z0-9-]{3,63})\.blob\.core\.(windows\.net|usgovcloudapi\.net|chinacloudapi\.cn)")
 _SECRET_NAME = re.compile(
     r"sig|token|credential|secret|passw|api-?_?key|accesskey|accessid|auth|key-pair", re.IGNORECASE
@@ -60,6 +62,21 @@ def is_uri(text: str) -> bool:
     return match is not None and match[1].lower() in (*SCHEMES, ARTIFACT_SCHEME)
 
 
+def check_no_uri(text: str) -> None:
+    """Return if a text that is no URI of a reference, and no local path that exists, looks like neither of one.
+
+    Raises:
+        UsageError: it is a URI of another scheme, or one that lacks a slash.
+
+    >>> check_no_uri("images/cat.png")
+    """
+    if _URI.fullmatch(text):
+        raise _refused(text, f"{text.partition(':')[0]}:// is no scheme of a reference", _USE_SCHEMES)
+    near = _NEAR_URI.fullmatch(text)
+    if near is not None:
+        raise _refused(text, "it is no local path, and a URI has two slashes", f"write {near[1]}://{near[2][:100]}")
+
+
 def is_artifact_uri(text: str) -> bool:
     """Return whether a text is `artifact://` and a REF.
 
@@ -83,7 +100,7 @@ def normalize_uri(text: str, *, allow_signed: bool = False) -> str:
     match = _URI.fullmatch(text)
     scheme = match[1].lower() if match else ""
     if match is None or scheme not in SCHEMES:
-        raise _refused(text, f"{scheme or 'this'} is no scheme of a reference", f"use {', '.join(SCHEMES)}")
+        raise _refused(text, f"{f'{scheme}:// is' if scheme else 'it has'} no scheme of a reference", _USE_SCHEMES)
     rest = match[2]
     if len(text) > MAX_LENGTH or any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
         raise _refused(text, "it is too long or has control characters", "")

@@ -103,7 +103,7 @@ def take_entries(repository: Repository, referred: Referred) -> Taken:
         count += not isinstance(item, DirectoryEntry)
         if count > referred.max_objects:
             msg = f"{referred.uri} has more than {referred.max_objects} entries"
-            raise UsageError(msg, hint="take a part of it, or raise the limit", subject=referred.uri)
+            raise UsageError(msg, hint="take a part of it, or raise --max-objects", subject=referred.uri)
         found.append((join_path(referred.target, below) if referred.target else below, item))
     return Taken(name, ref.path, referred.target, tuple(found))
 

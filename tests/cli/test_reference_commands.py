@@ -195,8 +195,30 @@ def test_a_prefix_that_cannot_be_one_is_said(cli: Cli, odd: Odd, tmp_path: Path,
 def test_a_name_that_is_taken_and_too_many_objects_make_no_version(put: Cli, odd: Odd, work: Path) -> None:
     (work / "cat.png").write_text("local")
     put("put", "animals", "cat.png", f"{odd.url}/data/cat.png", code=14)
-    put("put", "animals", f"file://{work}/images", "--max-objects", "1", code=USAGE)
+    assert "--max-objects" in put("put", "animals", f"file://{work}/images", "--max-objects", "1", code=USAGE).stderr
     assert [item["version"] for item in put.json("ls", "animals")["versions"]] == ["v0"]
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("ftp://host/a", "use s3://, gs://, az://, http://, https://, file://"),
+        ("s3:/bucket/a", "write s3://bucket/a"),
+        ("https:host/a", "write https://host/a"),
+        ("artifact:/animals", "write artifact://animals"),
+    ],
+)
+def test_what_is_nearly_a_uri_is_said(cli: Cli, work: Path, text: str, hint: str) -> None:
+    assert hint in cli("put", "animals", text, code=USAGE).stderr
+    (work / text).mkdir(parents=True)
+    cli("put", "animals", text)
+
+
+@pytest.mark.parametrize("command", [["ls"], ["copy", "animals", "s3:/bucket/a"], ["clone", "s3:/bucket/a", "there"]])
+def test_a_repository_at_nearly_a_url_is_not_made(animals: Cli, monkeypatch, command: list[str]) -> None:
+    if command == ["ls"]:
+        monkeypatch.setenv("ARTIFACTFS_REPO", "s3:/bucket/a")
+    assert "write s3://bucket/a" in animals(*command, code=4).stderr
 
 
 def test_a_staging_directory_over_references_keeps_them(put: Cli, odd: Odd) -> None:
