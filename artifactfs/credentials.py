@@ -112,12 +112,14 @@ def find_file_config(environ: Mapping[str, str]) -> dict[str, str]:
         ConfigurationError: the profile that AWS_PROFILE names is not there, or its keys come from a program.
     """
     profile = environ.get("AWS_PROFILE") or "default"
-    found = {
-        **_read_section(_file(environ, "AWS_CONFIG_FILE", "config"), profile, prefix="profile "),
-        **_read_section(_file(environ, "AWS_SHARED_CREDENTIALS_FILE", "credentials"), profile),
-    }
+    paths = _file(environ, "AWS_CONFIG_FILE", "config"), _file(environ, "AWS_SHARED_CREDENTIALS_FILE", "credentials")
+    sections = _read_section(paths[0], profile, prefix="profile "), _read_section(paths[1], profile)
+    found = {**(sections[0] or {}), **(sections[1] or {})}
     has_own = any(environ.get(name) for name in _OWN_CREDENTIALS)
     if not has_own and environ.get("AWS_PROFILE") and "aws_access_key_id" not in found:
+        if sections == (None, None):
+            msg = f"there is no AWS profile {profile!r}, which AWS_PROFILE names, in {paths[0]} or {paths[1]}"
+            raise ConfigurationError(msg, hint="`aws configure list-profiles` lists them; or unset AWS_PROFILE")
         msg = f"the AWS profile {profile!r} has no static keys"
         raise ConfigurationError(msg, hint='eval "$(aws configure export-credentials --format env)" exports others')
     return {
@@ -134,7 +136,7 @@ def _file(environ: Mapping[str, str], variable: str, name: str) -> str:
     return environ.get(variable) or os.path.join(home, ".aws", name)
 
 
-def _read_section(path: str, profile: str, *, prefix: str = "") -> dict[str, str]:
+def _read_section(path: str, profile: str, *, prefix: str = "") -> dict[str, str] | None:
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     try:
         parser.read(path, encoding="utf-8")
@@ -143,7 +145,7 @@ def _read_section(path: str, profile: str, *, prefix: str = "") -> dict[str, str
         msg = f"the file {path} cannot be read"
         raise ConfigurationError(msg, hint="it is written by `aws configure`", subject=path) from None
     section = profile if profile == "default" or not prefix else prefix + profile
-    return dict(parser[section]) if parser.has_section(section) else {}
+    return dict(parser[section]) if parser.has_section(section) else None
 
 
 def _parse_seconds(text: str, name: str) -> float:

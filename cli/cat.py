@@ -7,9 +7,10 @@ from typing import Final
 
 import click
 
-from artifactfs.paths import parse_ref
+from artifactfs.paths import parse_ref, printable
 
 from .completing import complete_ref
+from .naming import naming_in_errors
 from .options import Command
 from .output import write_bytes
 from .running import note_read, pin_ref
@@ -28,7 +29,10 @@ def command(ref: str) -> None:
     with session.open_repository() as repository:
         parsed = pin_ref(repository, parse_ref(ref))
         viewed = view(repository, parsed)
-        with closing(viewed.open_file(parsed.path)) as file:
+        with (
+            naming_in_errors(f"{viewed.ref}/{printable(parsed.path)}"),
+            closing(viewed.open_file(parsed.path)) as file,
+        ):
             if viewed.staging is None:
                 note_read(session, repository, viewed.ref, path=parsed.path, size=file.size)
             offset = 0

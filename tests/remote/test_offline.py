@@ -128,7 +128,8 @@ def test_references_that_were_read_are_read_again(machine: Machine, odd: Odd, tm
     config = {"ARTIFACTFS_CONFIG": str(machine.team.directory / "config.toml")}
     cut_off(machine)
     assert machine("--offline", "cat", "pictures/cat", **config) == "meow" * 1000
-    assert "is not on this machine" in machine("--offline", "cat", "pictures/dog", code=OFFLINE, **config)
+    said = machine("--offline", "cat", "pictures/dog", code=OFFLINE, **config)
+    assert f"pictures:v0/dog: {odd.url}/dog is not on this machine" in said
     assert "could not be verified" in machine("--offline", "verify", "pictures", code=OFFLINE, **config)
     said = machine("--offline", "put", "--no-checksum", "more", f"{odd.url}/cat", code=OFFLINE, **config)
     assert "offline" in said
