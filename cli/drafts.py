@@ -12,7 +12,7 @@ from .durations import Duration
 from .options import BytesPath, Command, Group
 from .output import format_count, format_moment, format_size, print_json, print_table
 from .progress import show_progress
-from .referring import Referring, reference_options
+from .referring import Referring, note_unverified, reference_options
 from .session import current_session
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def add(
     if session.json:
         print_json(_draft_fields(draft, now_ns))
     session.note(f"{draft} has {format_count(len(draft.parts), 'part')}; `artifactfs drafts finish` makes the version")
+    note_unverified(session, storing.unverified)
 
 
 @command.command("finish", cls=Command)

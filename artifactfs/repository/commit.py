@@ -108,7 +108,7 @@ class CommitResult:
         dropped_count: how many such paths there were.
         skipped: entry paths of sockets, FIFOs and devices that were left out.
         layout: one line for each source: what was laid out how.
-        unverified: how many references a put was given that are unverified.
+        unverified: how many references it adds that are unverified.
     """
 
     collection: Collection

@@ -194,6 +194,11 @@ class Storing:
                 batch.flush()
         return stored
 
+    @property
+    def unverified(self) -> int:
+        """How many references were stored that are unverified."""
+        return 0 if self._ingest is None else self._ingest.unverified
+
     def tell(self, result: CommitResult) -> CommitResult:
         """Return what a commit did together with what was left out."""
         assert self._ingest is not None
@@ -203,7 +208,7 @@ class Storing:
             dropped_xattrs=tuple(sorted(dropped.examples, key=lambda item: item.path)),
             dropped_count=dropped.count,
             skipped=self._ingest.special,
-            unverified=self._ingest.unverified,
+            unverified=self.unverified,
         )
 
 

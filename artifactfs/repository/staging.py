@@ -407,4 +407,7 @@ def _find_move(before: Collection, info: StagingInfo) -> tuple[str, int | None] 
 
 
 def _with_dropped(result: CommitResult, tree: UpperTree) -> CommitResult:
-    return replace(result, dropped_xattrs=tuple(tree.dropped.examples), dropped_count=tree.dropped.count)
+    dropped = tree.dropped
+    return replace(
+        result, dropped_xattrs=tuple(dropped.examples), dropped_count=dropped.count, unverified=tree.unverified
+    )

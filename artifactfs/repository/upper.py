@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from artifactfs.errors import UsageError, translate_os_error
 from artifactfs.model import FileEntry, ReferenceEntry, limit_time_ns
 from artifactfs.paths import join_path, printable
+from artifactfs.reference.base import is_unverified
 from artifactfs.repository.reading import Dropped, FileReader, HashingSink, ReadFile
 from artifactfs.repository.scan import Found
 from artifactfs.repository.treebuilder import TreeBuilder
@@ -113,6 +114,7 @@ class UpperTree:
         dropped: extended attributes that are not kept.
         origins: versions from which entries were taken, each `NAME:vN`.
         has_references: whether there was a reference among what was changed.
+        unverified: how many references among what was changed are unverified.
     """
 
     def __init__(
@@ -129,6 +131,7 @@ class UpperTree:
     ) -> None:
         self.origins: set[str] = set()
         self.has_references = False
+        self.unverified = 0
         self.dropped = UpperDropped()
         self._upper = upper
         self._lower = lower
@@ -217,7 +220,9 @@ class UpperTree:
             return link, None
         if staged.origin:
             self.origins.add(staged.origin)
-        self.has_references |= isinstance(staged.entry, ReferenceEntry)
+        if isinstance(staged.entry, ReferenceEntry):
+            self.has_references = True
+            self.unverified += is_unverified(staged.entry)
         (taken,) = self._taking.take(self._sink, [staged.entry])
         return (taken.file, taken.place) if isinstance(taken, ReadFile) else (taken, None)
 

@@ -138,6 +138,7 @@ def test_unverified_references_are_marked_everywhere(cli: Cli, odd: Odd, follow,
     odd.sends_dates = kind == "modified"
     assert "1 reference is unverified" in cli("put", "animals", f"{odd.url}/data/cat.png").stderr
     assert cli.json("put", "more", f"{odd.url}/data/cat.png", "--no-checksum")["unverified"] == 1
+    assert "1 reference is unverified" in cli("drafts", "add", "all", "job", f"{odd.url}/data/cat.png").stderr
     assert "(unverified)" in cli("ls", "-l", "animals:v0").stdout
     shown = cli.json("show", "animals:v0/cat.png")
     assert (shown["unverified"], shown["validator"]["kind"]) == (True, kind)

@@ -51,6 +51,9 @@ def test_adding_says_what_is_unverified(staging: Path, odd: Odd) -> None:
     assert done.returncode == 0, done.stderr
     assert b"1 reference is unverified" in done.stderr
     assert "(unverified)" in text("ls", "-l", "animals:@staging/cat.png")
+    done = run("commit", "animals")
+    assert done.returncode == 0, done.stderr
+    assert b"1 reference is unverified" in done.stderr
 
 
 def test_a_reference_is_added_seen_and_committed(staging: Path, odd: Odd, mounted: Path) -> None:
