@@ -84,11 +84,17 @@ def translate_remote_error(
     status = int(match[1] or match[2]) if match else 0
     found = _CODE.search(text)
     code = found[1] if found else ""
-    said = f"the service answered {status}" + (f" ({code})" if code else "")
     if code in _NO_BUCKET:
         return ConfigurationError(f"{doing}: there is no such bucket", hint="make it, or check its name", subject=key)
     if isinstance(error, FileNotFoundError):
         return _not_found(code, status, doing=doing, key=key, has_body=has_body)
+    said = _said(code, status) if status else ""
+    return _refusal(error, code, status, doing=doing, key=key) or _no_answer(text, said, doing=doing, key=key)
+
+
+def _refusal(error: BaseException, code: str, status: int, *, doing: str, key: str) -> ArtifactFSError | None:
+    """Return what an answer means that will be the same the next time; None of any other."""
+    said = _said(code, status)
     if code in _FULL or status == 507:
         return StorageFullError(f"{doing}: {said}", hint="free some space or raise the quota", subject=key)
     if status in (401, 403) or type(error).__name__ in ("PermissionDeniedError", "UnauthenticatedError"):
@@ -100,7 +106,11 @@ def translate_remote_error(
     if 300 <= status < 500 and status not in _TRY_AGAIN:
         hint = "check region, endpoint and the name of the bucket"
         return RemoteDeniedError(f"{doing}: {said}", hint=hint, subject=key)
-    return _no_answer(text, said if status else "", doing=doing, key=key)
+    return None
+
+
+def _said(code: str, status: int) -> str:
+    return f"the service answered {status}" + (f" ({code})" if code else "")
 
 
 def _not_found(code: str, status: int, *, doing: str, key: str, has_body: bool) -> ArtifactFSError:
