@@ -130,6 +130,8 @@ def _print_notes(session: Session, report: CheckReport, repaired: Repaired | Non
         session.note(f"moved {format_count(len(repaired.set_aside), 'object')} to {repaired.directory}")
     if repaired.versions:
         session.note(f"packed anew what was whole: {format_count(repaired.versions, 'version')} read it from there now")
+    for key in repaired.rebuilt:
+        session.note(f"wrote {key}")
     for name in repaired.skipped:
         session.note(f"{name} was not packed anew: a page of it cannot be read")
     for key in repaired.left:
@@ -178,5 +180,6 @@ def _repaired_fields(repaired: Repaired | None) -> dict[str, Any]:
             "versions": repaired.versions,
             "skipped": list(repaired.skipped),
             "why": dict(repaired.why),
+            "rebuilt": list(repaired.rebuilt),
         }
     }

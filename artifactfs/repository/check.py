@@ -23,14 +23,14 @@ from artifactfs.blobstore.keys import (
     PRUNE_PREFIX,
     RUNS_PREFIX,
     TREEPACKS_PREFIX,
-    format_key,
 )
 from artifactfs.errors import IntegrityError
+from artifactfs.repository.check_formats import check_formats
 from artifactfs.repository.check_logs import LogAudit
 from artifactfs.repository.check_objects import ObjectAudit
 from artifactfs.repository.check_places import Places, find_places
 from artifactfs.repository.drafts import Drafts
-from artifactfs.repository.format import PACKS, find_numbered
+from artifactfs.repository.format import ORIGINS, PACKS, REFERENCES
 from artifactfs.repository.progress import NoProgress
 from artifactfs.repository.reach import PREFIXES, find_object
 from artifactfs.repository.roots import iter_roots
@@ -54,12 +54,14 @@ class Damage:
         what: what is wrong.
         places: where versions have it; of a log record, the versions that are lost with it.
         unsure: versions that a damaged log record may have removed or moved, as `NAME:vN`.
+        unannounced: features that a missing format file should announce.
     """
 
     key: str
     what: str
     places: Places
     unsure: tuple[str, ...] = ()
+    unannounced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +123,8 @@ def check_repository(
         audit.check_ends()
         reached = len(audit.reach.objects)
         unreached, strays = audit.look_at_rest()
-        _check_announced(repository, audit, report)
-    damage = _locate(repository, logs, found) if found else ()
+        unannounced, strange = check_formats(repository.store, _find_used(logs, audit), report=report)
+    damage = _locate(repository, logs, found, unannounced) if found else ()
     others = [name for name in repository.store.iter_children("") if f"{name}/" not in _FOLDERS]
     return CheckReport(
         damage=damage,
@@ -132,23 +134,22 @@ def check_repository(
         objects=reached,
         unreached=unreached,
         read_size=audit.read_size,
-        strays=tuple(sorted([*logs.strays, *strays, *others])),
+        strays=tuple(sorted([*logs.strays, *strays, *strange, *others])),
     )
 
 
-def _check_announced(repository: Repository, audit: ObjectAudit, report: Callable[[str, str], None]) -> None:
-    """Report that there are packs, and no format file tells readers so: the newest one is missing."""
+def _find_used(logs: LogAudit, audit: ObjectAudit) -> dict[str, str]:
+    """Return the features that readers must know because of something that is there, and what that is."""
     objects = audit.reach.objects
-    if not any(True for prefix in (TREEPACKS_PREFIX, PACKS_PREFIX) for _ in objects.iter_sorted(prefix)):
-        return
-    with suppress(IntegrityError):  # a damaged format file is reported by itself
-        number, found = find_numbered(repository.store)
-        if PACKS not in found.reader_features:
-            key = format_key(number + 1)
-            report(key, f"{key} is missing: there are packs, and no format file says so")
+    has_packs = any(True for prefix in (TREEPACKS_PREFIX, PACKS_PREFIX) for _ in objects.iter_sorted(prefix))
+    is_used = {PACKS: has_packs, REFERENCES: audit.has_references, ORIGINS: logs.has_origins}
+    what = {PACKS: "packs", REFERENCES: "references", ORIGINS: "copies that say where they were made"}
+    return {feature: what[feature] for feature, is_there in is_used.items() if is_there}
 
 
-def _locate(repository: Repository, logs: LogAudit, found: dict[str, str]) -> tuple[Damage, ...]:
+def _locate(
+    repository: Repository, logs: LogAudit, found: dict[str, str], unannounced: dict[str, tuple[str, ...]]
+) -> tuple[Damage, ...]:
     """Return damage with its places. What a prune took away meanwhile, with its versions, is none."""
     states = {}
     for name, state in logs.states.items():
@@ -166,7 +167,7 @@ def _locate(repository: Repository, logs: LogAudit, found: dict[str, str]) -> tu
             places[key].add(f"{name}:v{number}", b"")
         unsure[key] = tuple(f"{name}:v{number}" for number in gap.unsure)
     return tuple(
-        Damage(key, what, places.get(key, Places()), unsure.get(key, ()))
+        Damage(key, what, places.get(key, Places()), unsure.get(key, ()), unannounced.get(key, ()))
         for key, what in sorted(found.items())
         if key in places or find_object(key) is None or repository.store.find_size(key) is not None
     )

@@ -13,7 +13,7 @@ from artifactfs.blobstore.keys import checkpoint_prefix, find_seq, log_key, log_
 from artifactfs.errors import ArtifactFSError, IntegrityError, MalformedError
 from artifactfs.repository.audit import compare_seen
 from artifactfs.repository.checkpoint import CHECKPOINT_INTERVAL, decode_checkpoint
-from artifactfs.repository.records import decode_record
+from artifactfs.repository.records import Commit, decode_record
 from artifactfs.repository.salvage import Salvage
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class CollectionAudit:
         state: of the collection, as far as its records can be read.
         gaps: where they cannot, by the key of the first damaged record.
         records: how many there are.
+        has_origins: whether one says where a copy was made.
         strays: keys that nothing of this format has.
     """
 
@@ -49,6 +50,7 @@ class CollectionAudit:
         self._folded: dict[int, Collection] = {}
         self.gaps: dict[str, Gap] = {}
         self.records = 0
+        self.has_origins = False
         self.strays: list[str] = []
 
     def check(self, seen: Sequence[Seen]) -> None:
@@ -98,6 +100,7 @@ class CollectionAudit:
             salvage.skip(seq)
             return
         self._digests[seq] = digest
+        self.has_origins |= isinstance(record.body, Commit) and record.body.origin is not None
         try:
             salvage.take(record, digest=digest)
         except MalformedError as error:

@@ -1,23 +1,20 @@
-"""Check of everything that is not content: format files, collections, runs, steps of prunes and drafts.
+"""Check of everything that is not content: collections, runs, steps of prunes and drafts.
 
 Used by check. Threading: a LogAudit belongs to one thread.
 
-Source: docs/format.md sections 2, 5, 6, 8 and 9.
+Source: docs/format.md sections 5, 6, 8 and 9.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.blobstore.keys import (
     COLLECTIONS_PREFIX,
     CONDEMNED,
     DONE,
-    FORMAT_PREFIX,
     PRUNE_PREFIX,
     VERDICT,
-    find_format_number,
     is_prune_id,
 )
 from artifactfs.errors import ArtifactFSError, InvalidNameError
@@ -25,7 +22,6 @@ from artifactfs.paths import check_collection_name
 from artifactfs.repository.check_collections import CollectionAudit
 from artifactfs.repository.check_drafts import check_drafts
 from artifactfs.repository.check_runs import check_runs
-from artifactfs.repository.format import decode_format
 from artifactfs.repository.prune_steps import Condemned, Done, Verdict, decode_step
 
 if TYPE_CHECKING:
@@ -50,6 +46,7 @@ class LogAudit:
         states: of all collections, as far as their records can be read.
         gaps: collection, and what is not known, by the key of the first of damaged records.
         records: how many records there are.
+        has_origins: whether one says where a copy was made.
         strays: keys that nothing of this format has.
         parts: roots of the parts of drafts that have not ended, and what to call them.
     """
@@ -62,16 +59,12 @@ class LogAudit:
         self.states: dict[str, Collection] = {}
         self.gaps: dict[str, tuple[str, Gap]] = {}
         self.records = 0
+        self.has_origins = False
         self.strays: list[str] = []
         self.parts: list[tuple[str, Root]] = []
 
     def check(self) -> None:
         """Check everything."""
-        for key in self._store.iter_keys(FORMAT_PREFIX):
-            if find_format_number(key) is None:
-                self.strays.append(key)
-            else:
-                self._try(key, partial(decode_format, key=key))
         witness = self._repository.witness
         seen = {name: witness.load(name) for name in witness.names()}  # before the logs, which may grow meanwhile
         for name in sorted({*self._store.iter_children(COLLECTIONS_PREFIX), *seen}):
@@ -103,6 +96,7 @@ class LogAudit:
         self.states[name] = audit.state
         self.gaps |= {key: (name, gap) for key, gap in audit.gaps.items()}
         self.records += audit.records
+        self.has_origins |= audit.has_origins
         self.strays += audit.strays
 
     def _check_step(self, key: str) -> None:

@@ -28,6 +28,7 @@ from artifactfs.blobstore.keys import (
 )
 from artifactfs.digest import CHUNK_SIZE, Digest
 from artifactfs.errors import ArtifactFSError, BlobMissingError, DigestMismatchError, MalformedError
+from artifactfs.model import ReferenceEntry
 from artifactfs.repository.reach import PREFIXES, Reach, find_object, iter_files, walk
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class ObjectAudit:
     Attributes:
         reach: what was reached.
         read_size: bytes that were read and hashed.
+        has_references: whether a page has some.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class ObjectAudit:
         self._progress = progress
         self.reach = Reach(repository.blobs.in_place)
         self.read_size = 0
+        self.has_references = False
         self._guard = threading.Lock()
         self._reader = repository.blobs.in_place
         self._ends: dict[bytes, int] = {}
@@ -134,6 +137,7 @@ class ObjectAudit:
     def take_files(self, stored: StoredPage) -> None:
         """Look at blobs or their packs, and their sums, if they are met for the first time."""
         objects, ends = self.reach.objects, self._ends
+        self.has_references = self.has_references or ReferenceEntry in set(map(type, stored.page.items))
         for entry, placement in iter_files(stored):
             if entry.sums is not None and objects.add(SUMS_PREFIX, entry.sums):
                 self._check_sums(entry.sums, entry.size)

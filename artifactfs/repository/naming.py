@@ -13,6 +13,7 @@ from artifactfs.errors import IntegrityError, InvalidNameError
 from artifactfs.paths import check_collection_name
 from artifactfs.repository.drafts import Drafts
 from artifactfs.repository.reach import Reach, find_object
+from artifactfs.repository.repair_formats import can_rebuild
 from artifactfs.repository.roots import Keeping, iter_roots
 
 if TYPE_CHECKING:
@@ -103,6 +104,8 @@ def _explain(repository: Repository, item: Damage, drafts: list[str], *, is_name
         return "what names it cannot all be read: mend that first"
     if find_object(item.key) is not None and not os.path.isdir(repository.location):
         return "in an object store nothing is set aside: putting the same files again replaces it"
+    if can_rebuild(repository, item):
+        return "a later one says all that it said: delete it, and repair again"
     if "/checkpoint/" in item.key:
         return "it only saves time, and is not used"
     return "what it says is nowhere else: restore it from a copy of the repository"

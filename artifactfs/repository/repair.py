@@ -31,6 +31,7 @@ from artifactfs.repository.naming import explain_left, find_unnamed, list_roots
 from artifactfs.repository.prune import show_nothing
 from artifactfs.repository.reach import ObjectSet, find_object
 from artifactfs.repository.repack import repack
+from artifactfs.repository.repair_formats import can_rebuild, is_missing, rebuild_formats
 from artifactfs.repository.usage import Repacking
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Repaired:
         versions: how many have something elsewhere now.
         skipped: versions of which a page cannot be read, so that nothing of them could be packed anew, as `NAME:vN`.
         why: of each that was left, why, and what can be done.
+        rebuilt: keys of format files that were written.
     """
 
     directory: str
@@ -65,16 +67,19 @@ class Repaired:
     versions: int = 0
     skipped: tuple[str, ...] = ()
     why: Mapping[str, str] = field(default_factory=dict)
+    rebuilt: tuple[str, ...] = ()
 
 
 def find_repairable(repository: Repository, damage: Iterable[Damage]) -> list[str]:
-    """Return the keys of which `repair` can set the object aside, or pack anew what is whole of it."""
+    """Return the keys of which `repair` can set the object aside, pack anew what is whole of it, or make it again."""
     return [item.key for item in damage if _can_move(repository, item)]
 
 
 def _can_move(repository: Repository, item: Damage) -> bool:
     if item.places.whole:
         return True  # what versions have there can be said to lie elsewhere
+    if can_rebuild(repository, item):
+        return _is_local(repository) or is_missing(repository, item.key)
     if repository.store.find_size(item.key) is None:
         return False
     return _is_loose(item.key) or (item.key.startswith(_PACKS) and not item.places.count and _is_local(repository))
@@ -93,8 +98,8 @@ def repair(
 ) -> Repaired:
     """Move what is whole out of damaged packs; set aside damaged blobs, sums, trees, checkpoints, and packs not needed.
 
-    A pack that has something in it which is nowhere else stays, and so do log records, format files, runs and steps of
-    prunes: what they say is nowhere else. In an object store nothing is set aside.
+    A pack that has something in it which is nowhere else stays, and so do log records, the newest format file, runs and
+    steps of prunes: what they say is nowhere else. In an object store nothing is set aside.
 
     Args:
         repository: where.
@@ -107,7 +112,9 @@ def repair(
         StorageFullError: there is no room for what is packed anew; nothing was set aside.
     """
     is_local = _is_local(repository)
-    loose = [item.key for item in damage if _is_loose(item.key) and repository.store.find_size(item.key) is not None]
+    formats = [item for item in damage if can_rebuild(repository, item)]
+    loose = [item.key for item in damage if _is_loose(item.key) or item in formats]
+    loose = [key for key in loose if not is_missing(repository, key)]
     result = _move_out(repository, damage, shown, progress)
     packs = [item.key for item in damage if item.key.startswith(_PACKS)]
     directory, moved = "", list[str]()
@@ -120,11 +127,12 @@ def repair(
             may_delete(len(moved))
             for key in moved:
                 _move(repository.location, key, directory)
+    rebuilt = rebuild_formats(repository, formats)
     repository.blobs.forget()
-    left = tuple(item.key for item in damage if _is_damaged(repository, item.key))
+    left = tuple(item.key for item in damage if item.key not in rebuilt and _is_damaged(repository, item.key))
     versions, skipped = (result.versions, result.skipped) if result is not None else (0, ())
     why = explain_left(repository, [item for item in damage if item.key in left], shown)
-    return Repaired(directory if moved else "", tuple(moved), left, versions, skipped, why)
+    return Repaired(directory if moved else "", tuple(moved), left, versions, skipped, why, rebuilt)
 
 
 def _is_loose(key: str) -> bool:

@@ -279,13 +279,6 @@ def test_of_a_damaged_pack_only_what_is_damaged_is_named(packed: Repository) -> 
     assert (repaired.set_aside, repaired.left) == ((), (pack,)), "the rest of it is whole"
 
 
-def test_packs_that_no_format_file_announces(packed: Repository) -> None:
-    assert check_repository(packed).damage == ()
-    path_of(packed, "format/2.json").unlink()
-    [damage] = check_repository(packed).damage
-    assert (damage.key, "there are packs" in damage.what) == ("format/2.json", True)
-
-
 @pytest.mark.parametrize("size", [0, 10, None])
 def test_a_pack_that_is_cut_short_or_missing(packed: Repository, size: int | None) -> None:
     pack = next(
