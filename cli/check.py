@@ -49,12 +49,15 @@ def command(*, read_data: str | None, is_repair: bool) -> None:
     with session.open_repository(keeps=False) as repository:
         with show_progress(session, "check") as progress:
             report = check_repository(repository, share=share, progress=progress)
+        advice = _find_advice(repository, report, is_read=share > 0)
         repaired = _repair(session, repository, report) if is_repair else None
     if session.json:
-        print_json({"ok": not report.damage, **_report_fields(report), **_repaired_fields(repaired)})
+        print_json({"ok": not report.damage, **_report_fields(report, advice), **_repaired_fields(repaired)})
     else:
         for item in report.damage:
             _print_damage(item)
+            if repaired is None:
+                click.echo(f"  {advice[item.key]}")
     _print_notes(session, report, repaired)
     if report.damage:
         click.get_current_context().exit(DigestMismatchError.exit_code)
@@ -89,6 +92,14 @@ def _repair(session: Session, repository: Repository, report: CheckReport) -> Re
     return repaired
 
 
+def _find_advice(repository: Repository, report: CheckReport, *, is_read: bool) -> dict[str, str]:
+    """Return by key what is to be done; what was found by reading is found again only by that."""
+    from artifactfs.repository.advice import REPAIR, find_advice
+
+    repair = REPAIR if is_read else REPAIR.replace(" --read-data", "")
+    return {item.key: find_advice(repository, item, repair=repair) for item in report.damage}
+
+
 def _print_damage(damage: Damage) -> None:
     click.echo(f"{damage.key}: {damage.what.removeprefix(damage.key).lstrip()}")
     is_record = damage.key.startswith(COLLECTIONS_PREFIX)
@@ -99,10 +110,6 @@ def _print_damage(damage: Damage) -> None:
     if damage.unsure:
         more = f" and {len(damage.unsure) - _SHOWN} more" if len(damage.unsure) > _SHOWN else ""
         click.echo(f"  may have removed or moved {', '.join(damage.unsure[:_SHOWN])}{more}")
-    if damage.places.whole and not damage.places.count:
-        click.echo(
-            "  nothing of it is lost: versions read it there, or from elsewhere; `artifactfs check --repair` mends this"
-        )
 
 
 def _is_needed(damage: Damage) -> bool:
@@ -120,12 +127,17 @@ def _print_notes(session: Session, report: CheckReport, repaired: Repaired | Non
         session.note(
             f"{unreached} no readable version reaches; keep what no version reaches until the damage is mended"
         )
+    elif report.damage:
+        session.note(f"{unreached} no version reaches")
     elif report.unreached:
         session.note(f"{unreached} no version reaches; `artifactfs prune` deletes them")
     for key in report.strays:
         session.note(f"{printable(os.fsencode(key))} is no object of a repository; it is left alone")
-    if repaired is None:
-        return
+    if repaired is not None:
+        _print_repaired(session, report, repaired)
+
+
+def _print_repaired(session: Session, report: CheckReport, repaired: Repaired) -> None:
     if repaired.set_aside:
         session.note(f"moved {format_count(len(repaired.set_aside), 'object')} to {repaired.directory}")
     if repaired.versions:
@@ -137,15 +149,13 @@ def _print_notes(session: Session, report: CheckReport, repaired: Repaired | Non
     for key in repaired.left:
         session.note(f"left {key}: {repaired.why[key]}")
     session.note("began a new index")
-    if any(item.places.count or not item.places.whole for item in report.damage):
-        session.note(
-            "store the same files again (artifactfs put), or restore what is damaged from a copy of the repository"
-        )
+    if report.damage:
+        session.note("check again: it says what is still to be done")
 
 
-def _report_fields(report: CheckReport) -> dict[str, Any]:
+def _report_fields(report: CheckReport, advice: dict[str, str]) -> dict[str, Any]:
     return {
-        "damage": [_damage_fields(item) for item in report.damage],
+        "damage": [{**_damage_fields(item), "advice": advice[item.key]} for item in report.damage],
         "collections": report.collections,
         "records": report.records,
         "versions": report.versions,

@@ -8,7 +8,7 @@ Source: docs/format.md section 5.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from artifactfs.blobstore.keys import checkpoint_key, checkpoint_prefix, find_seq, log_key, log_prefix
 from artifactfs.errors import ArtifactFSError, BlobMissingError, DigestMismatchError, IntegrityError, MalformedError
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from artifactfs.blobstore.base import ObjectStore
     from artifactfs.repository.records import Record
+
+SEEN: Final = "this machine has seen"
+"""Is in what is wrong with a log that is not the one that was seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +130,11 @@ def compare_seen(highest: int, digests: dict[int, str], seen: Sequence[tuple[int
     whole = 0
     for seq, digest in seen:
         if seq > highest:
-            yield LogProblem(highest + 1, f"is missing: this machine has seen the log up to {seen[-1][0]}; it was cut")
+            yield LogProblem(highest + 1, f"is missing: {SEEN} the log up to {seen[-1][0]}; it was cut")
             return
         if seq in digests and digests[seq] != digest:
             since = f"after record {whole}" if whole else "from the first"
-            yield LogProblem(seq, f"is not the one that this machine has seen: the log was replaced {since}")
+            yield LogProblem(seq, f"is not the one that {SEEN}: the log was replaced {since}")
             return
         if seq in digests:
             whole = seq

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from artifactfs.blobstore.keys import (
     COLLECTIONS_PREFIX,
@@ -33,7 +33,7 @@ from artifactfs.repository.drafts import Drafts
 from artifactfs.repository.format import ORIGINS, PACKS, REFERENCES
 from artifactfs.repository.progress import NoProgress
 from artifactfs.repository.reach import PREFIXES, find_object
-from artifactfs.repository.roots import iter_roots
+from artifactfs.repository.roots import NOTHING_MORE, Keeping, iter_roots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +42,11 @@ if TYPE_CHECKING:
     from artifactfs.repository.progress import Progress
     from artifactfs.repository.repository import Repository
 
-_FOLDERS = {*PREFIXES, COLLECTIONS_PREFIX, DRAFTS_PREFIX, FORMAT_PREFIX, PRUNE_PREFIX, RUNS_PREFIX}
+REMOVED: Final = " (removed)"
+"""Ends the names of versions that were removed and are kept for a time, or for a pin."""
+_SKEW_NS: Final = 1800 * 10**9
+"""By which clocks differ: what another machine may have given up already is not missed."""
+_FOLDERS: Final = {*PREFIXES, COLLECTIONS_PREFIX, DRAFTS_PREFIX, FORMAT_PREFIX, PRUNE_PREFIX, RUNS_PREFIX}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,8 @@ def check_repository(
     logs = LogAudit(repository, report=report)
     logs.check()
     progress.begin(files=sum(1 for prefix in PREFIXES for _ in repository.store.iter_keys(prefix)), size=0)
-    roots = [*_iter_named_roots(logs.states), *logs.parts]
+    keeping = _make_keeping(repository)
+    roots = [*_iter_named_roots(logs.states, keeping), *logs.parts]
     with ObjectAudit(repository, report=report, share=share, random=random, progress=progress) as audit:
         for _, root in roots:
             audit.add_root(root)
@@ -159,7 +164,8 @@ def _locate(
     parts = logs.parts
     with suppress(IntegrityError):
         parts = list(Drafts(repository).iter_roots())
-    places = find_places(repository.blobs, [*_iter_named_roots(states), *parts], set(found))
+    roots = [*_iter_named_roots(states, _make_keeping(repository)), *parts]
+    places = find_places(repository.blobs, roots, set(found))
     unsure: dict[str, tuple[str, ...]] = {}
     for key, (name, gap) in logs.gaps.items():
         places[key] = Places()
@@ -173,7 +179,13 @@ def _locate(
     )
 
 
-def _iter_named_roots(states: dict[str, Collection]) -> Iterator[tuple[str, Root]]:
+def _make_keeping(repository: Repository) -> Keeping:
+    """Return which removed versions every prune keeps."""
+    grace_ns = int(repository.exclusion.grace_seconds * 1e9)
+    return Keeping(repository.clock.now_ns() - grace_ns + _SKEW_NS) if grace_ns else NOTHING_MORE
+
+
+def _iter_named_roots(states: dict[str, Collection], keeping: Keeping) -> Iterator[tuple[str, Root]]:
     for name, state in states.items():
-        for number, root in iter_roots(state):
-            yield f"{name}:v{number}", root
+        for number, root in iter_roots(state, keeping):
+            yield f"{name}:v{number}{'' if number in state.versions else REMOVED}", root

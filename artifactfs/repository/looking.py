@@ -28,7 +28,7 @@ class Look:
         self._exclusion = exclusion
         # Whatever these deleted was gone before this commit looked for its first object.
         self._begun_ns = exclusion.clock.now_ns()
-        self._over = {prune for prune in exclusion.iter_prunes() if exclusion.is_over(prune)}
+        self._over = {prune for prune in exclusion.iter_prunes() if _is_over(exclusion, prune)}
 
     def look(self, *roots: Root) -> None:
         """Cancel, or wait for, every prune that has condemned what is reached from `roots`.
@@ -92,6 +92,14 @@ class Look:
         except BlobMissingError as error:
             raise PrunedError(error.message, hint="run the same command again", subject=error.subject) from error
         return reach.objects
+
+
+def _is_over(exclusion: ListExclusion, prune: str) -> bool:
+    """Return whether a prune is known to be over; with a damaged verdict it is not."""
+    try:
+        return exclusion.is_over(prune)
+    except IntegrityError:
+        return False
 
 
 def _iter_common(needed: ObjectSet, condemned: ObjectSet | None) -> Iterator[tuple[str, bytes]]:

@@ -5,15 +5,14 @@ Used by repair. Threading: functions over a Repository.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from artifactfs.blobstore.keys import COLLECTIONS_PREFIX, PACKS_PREFIX, TREEPACKS_PREFIX
 from artifactfs.errors import IntegrityError, InvalidNameError
 from artifactfs.paths import check_collection_name
+from artifactfs.repository.advice import find_advice, is_local
 from artifactfs.repository.drafts import Drafts
 from artifactfs.repository.reach import Reach, find_object
-from artifactfs.repository.repair_formats import can_rebuild
 from artifactfs.repository.roots import Keeping, iter_roots
 
 if TYPE_CHECKING:
@@ -102,13 +101,9 @@ def _explain(repository: Repository, item: Damage, drafts: list[str], *, is_name
         if not is_named:
             return "nothing needs it any more"
         return "what names it cannot all be read: mend that first"
-    if find_object(item.key) is not None and not os.path.isdir(repository.location):
+    if find_object(item.key) is not None and not is_local(repository):
         return "in an object store nothing is set aside: putting the same files again replaces it"
-    if can_rebuild(repository, item):
-        return "a later one says all that it said: delete it, and repair again"
-    if "/checkpoint/" in item.key:
-        return "it only saves time, and is not used"
-    return "what it says is nowhere else: restore it from a copy of the repository"
+    return find_advice(repository, item)
 
 
 def _find_drafts(repository: Repository, packs: list[str]) -> dict[str, list[str]]:

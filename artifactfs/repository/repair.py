@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Final
 from artifactfs.blobstore.hashing import hash_file
 from artifactfs.blobstore.keys import (
     BLOBS_PREFIX,
-    COLLECTIONS_PREFIX,
     PACKS_PREFIX,
     SUMS_PREFIX,
     TREEPACKS_PREFIX,
@@ -27,6 +26,7 @@ from artifactfs.blobstore.keys import (
 from artifactfs.blobstore.local import ASIDE
 from artifactfs.digest import Digest
 from artifactfs.errors import ArtifactFSError, translate_os_error
+from artifactfs.repository.advice import is_expendable, is_local
 from artifactfs.repository.naming import explain_left, find_unnamed, list_roots
 from artifactfs.repository.prune import show_nothing
 from artifactfs.repository.reach import ObjectSet, find_object
@@ -79,14 +79,10 @@ def _can_move(repository: Repository, item: Damage) -> bool:
     if item.places.whole:
         return True  # what versions have there can be said to lie elsewhere
     if can_rebuild(repository, item):
-        return _is_local(repository) or is_missing(repository, item.key)
-    if repository.store.find_size(item.key) is None:
+        return is_local(repository) or is_missing(repository, item.key)
+    if not is_local(repository) or is_missing(repository, item.key):
         return False
-    return _is_loose(item.key) or (item.key.startswith(_PACKS) and not item.places.count and _is_local(repository))
-
-
-def _is_local(repository: Repository) -> bool:
-    return os.path.isdir(repository.location)
+    return _is_loose(item.key) or (item.key.startswith(_PACKS) and not item.places.count)
 
 
 def repair(
@@ -96,10 +92,11 @@ def repair(
     *,
     progress: Progress | None = None,
 ) -> Repaired:
-    """Move what is whole out of damaged packs; set aside damaged blobs, sums, trees, checkpoints, and packs not needed.
+    """Move what is whole out of damaged packs; set aside what is damaged, and write format files that are missing.
 
-    A pack that has something in it which is nowhere else stays, and so do log records, the newest format file, runs and
-    steps of prunes: what they say is nowhere else. In an object store nothing is set aside.
+    Set aside are blobs, sums, trees, packs that are not needed, checkpoints, steps of prunes, and format files that a
+    later one supersedes. A pack that has something in it which is nowhere else stays, and so do log records, the newest
+    format file, runs and drafts: what they say is nowhere else. In an object store nothing is set aside.
 
     Args:
         repository: where.
@@ -111,14 +108,13 @@ def repair(
         BusyError: another process is writing; nothing was set aside.
         StorageFullError: there is no room for what is packed anew; nothing was set aside.
     """
-    is_local = _is_local(repository)
     formats = [item for item in damage if can_rebuild(repository, item)]
     loose = [item.key for item in damage if _is_loose(item.key) or item in formats]
     loose = [key for key in loose if not is_missing(repository, key)]
     result = _move_out(repository, damage, shown, progress)
     packs = [item.key for item in damage if item.key.startswith(_PACKS)]
     directory, moved = "", list[str]()
-    if is_local and (loose or packs):
+    if is_local(repository) and (loose or packs):
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(repository.clock.now_ns() // 10**9))
         directory = os.path.join(repository.location, ASIDE, stamp)
         with repository.exclusion.deleting(ObjectSet()) as may_delete:
@@ -136,8 +132,7 @@ def repair(
 
 
 def _is_loose(key: str) -> bool:
-    is_checkpoint = key.startswith(COLLECTIONS_PREFIX) and key.split("/")[2:3] == ["checkpoint"]
-    return key.startswith(_MOVED) or is_checkpoint
+    return key.startswith(_MOVED) or is_expendable(key)
 
 
 def _move_out(

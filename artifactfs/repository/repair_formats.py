@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from artifactfs.blobstore.keys import find_format_number, format_key
-from artifactfs.errors import ArtifactFSError, DigestMismatchError, MalformedError
+from artifactfs.errors import ArtifactFSError, DigestMismatchError, IntegrityError, MalformedError
 from artifactfs.repository.format import add_reader_feature, decode_format, encode_format, find_numbered
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ def can_rebuild(repository: Repository, item: Damage) -> bool:
     number = find_format_number(item.key)
     if number is None:
         return False
-    newest, _ = find_numbered(repository.store)
+    try:
+        newest, _ = find_numbered(repository.store)
+    except IntegrityError:
+        return False
     return number < newest and (is_missing(repository, item.key) or _is_unreadable(repository, item.key))
 
 

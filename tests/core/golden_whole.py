@@ -95,7 +95,8 @@ def _put(repository: Repository, name: str, folder: Path, options: CommitOptions
     put_plan(repository, name, make_plan([Source(os.fsencode(folder), b"")]), options)
 
 
-def _put_references(repository: Repository) -> None:
+def put_references(repository: Repository) -> None:
+    """Put what `far` holds."""
     plan = Planned()
     for number, (path, validator) in enumerate(REFERENCES.items()):
         described = Described(f"file:///artifactfs/{number}", 10 + number, validator, START_NS)
@@ -120,7 +121,7 @@ def _fill(repository: Repository, folder: Path) -> None:
     (folder / "gone").write_bytes(b"only here" * 1000)
     _put(repository, "animals", folder, CommitOptions())
     (folder / "gone").unlink()
-    _put_references(repository)
+    put_references(repository)
     _put(repository, "plants", folder / "images", CommitOptions())
     append = repository.append
     append("plants", changes.delete_collection)
