@@ -130,7 +130,7 @@ def _print_notes(session: Session, report: CheckReport, repaired: Repaired | Non
     elif report.damage:
         session.note(f"{unreached} no version reaches")
     elif report.unreached:
-        session.note(f"{unreached} no version reaches; `artifactfs prune` deletes them")
+        session.note(f"{unreached} no version reaches; `artifactfs prune` deletes what no mount shows of them")
     for key in report.strays:
         session.note(f"{printable(os.fsencode(key))} is no object of a repository; it is left alone")
     if repaired is not None:

@@ -26,7 +26,7 @@ from artifactfs.mount.fusepy.transport import read_only_options, writable_option
 from artifactfs.mount.fusepy.turns import Turns
 from artifactfs.mount.fusepy.writing import WriteOperations
 from artifactfs.mount.holding import begin_holding, resolve_held
-from artifactfs.mount.holds import Holds
+from artifactfs.mount.holds import Holds, open_holds
 from artifactfs.mount.kernel_options import NOEXEC, labels_in_force
 from artifactfs.mount.lately import RENEWALS, Lately
 from artifactfs.mount.orders import LOCKED, LOWER, REPOSITORY, STAGING, Order
@@ -39,7 +39,7 @@ from artifactfs.paths import parse_ref
 from artifactfs.repository.lower import Lower
 from artifactfs.repository.repository import Repository, open_repository
 from artifactfs.repository.staging import StagingArea
-from artifactfs.staging.layout import UNION, Layout, await_freeze_end, is_freezing, read_driver, serving
+from artifactfs.staging.layout import UNION, Layout, StagingInfo, await_freeze_end, is_freezing, read_driver, serving
 from artifactfs.vfs.base import WholeView
 from artifactfs.vfs.catalogue_view import CatalogueView
 from artifactfs.vfs.union.gate import Gate
@@ -193,6 +193,7 @@ def _build_staging(stack: ExitStack, order: Order, repository: Repository, on_re
     # From here on no commit begins before the control socket is there: one that reads was begun with another server.
     is_frozen = is_freezing(layout)
     info = renew(area, staging).info
+    _hold_base(stack, order, info)
     turns = Turns()
     gate = Gate(
         name=str(info),
@@ -231,6 +232,14 @@ def _build_staging(stack: ExitStack, order: Order, repository: Repository, on_re
         collection=info.collection,
         turns=turns,
     )
+
+
+def _hold_base(stack: ExitStack, order: Order, info: StagingInfo) -> None:
+    """Hold the version below, so that no prune takes what is shown of it, though its pin be broken."""
+    holds = open_holds(order.repository)
+    if holds is not None and info.base is not None:
+        stack.callback(holds.close)
+        holds.hold([(info.collection, info.base)])
 
 
 def _go_on_frozen(gate: Gate, layout: Layout) -> None:

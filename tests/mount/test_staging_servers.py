@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ from artifactfs.mount.mountinfo import find_mount, read_mounts
 from artifactfs.mount.options import MountInfo, MountOptions
 from artifactfs.mount.orders import Order
 from artifactfs.mount.registry import iter_live
+from artifactfs.mount.shown import Shown, find_shown
 from artifactfs.mount.spare import Spare
 from artifactfs.mount.syscalls import unmount_privileged
+from artifactfs.repository import changes
+from artifactfs.repository.prune import delete_garbage, find_garbage
 from artifactfs.repository.repository import Repository
 from artifactfs.repository.staging import Staging
-from tests.mount.conftest import Folders, errno_of, wait_until
+from tests.mount.conftest import BIG_SIZE, Folders, errno_of, wait_until
 from tests.mount.staging_support import (
     area,
     commit,
@@ -176,3 +180,24 @@ def test_umount_stops_at_who_stands_in_it(folders: Folders, mounted: MountInfo, 
             api.unmount(folders, mounted.mountpoint)
         assert (staged / "README").read_text() == "hello\n"
         process.communicate()
+
+
+def test_what_it_shows_is_kept_though_its_pin_was_broken(
+    folders: Folders, repository: Repository, staged: Path, staging: Staging, tmp_path: Path
+) -> None:
+    """As somebody breaks pins who does not see that the staging directory is in use."""
+    others = replace(folders, runtime=str(tmp_path / "others"))
+
+    def prune() -> int:
+        def shown() -> Shown:
+            return find_shown(others, repository.id, repository.location)
+
+        repository.blobs.forget()
+        return delete_garbage(repository, find_garbage(repository, shown), shown).count
+
+    repository.append("animals", lambda state: changes.unpin(state, pin=staging.info.pin))
+    repository.append("animals", lambda state: changes.delete_version(state, number=0, force=True))
+    assert prune() == 0
+    assert len((staged / "big").read_bytes()) == BIG_SIZE
+    api.unmount(folders, str(staged.parents[1]))
+    assert prune() > 0
