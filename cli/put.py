@@ -23,7 +23,9 @@ from .session import current_session
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out, as in gitignore(5); repeatable.")
 @click.option("--skip-special", is_flag=True, help="Leave sockets, FIFOs and devices out instead of refusing them.")
 @reference_options
-@click.option("--rehash", is_flag=True, help="Read every file, also one that was put before and did not change.")
+@click.option(
+    "--rehash", is_flag=True, help="Read every file, also one that did not change, and in a bucket what it has."
+)
 def command(
     name: str,
     paths: tuple[bytes, ...],
@@ -47,7 +49,9 @@ def command(
     check_collection_name(name)
     options = make_options(**more)
     sources = referring.make_sources(paths)
-    with session.open_repository(create=True) as repository, show_progress(session, f"put {name}") as progress:
+    # What was fetched earlier says nothing of what the bucket has now.
+    opened = session.open_repository(create=True, keeps=not rehash)
+    with opened as repository, show_progress(session, f"put {name}") as progress:
         options = in_run(repository, options)
         result = put_paths(
             repository,

@@ -128,8 +128,10 @@ class BlobStore:
 class BlobBatch:
     """Stores many blobs. A context manager: what was not flushed is discarded. Threads may share it."""
 
-    def __init__(self, blobs: BlobStore, batch: ObjectBatch, *, avoid: Iterable[bytes] = ()) -> None:
-        """Store where blobs go, and which packs are taken as missing."""
+    def __init__(
+        self, blobs: BlobStore, batch: ObjectBatch, *, avoid: Iterable[bytes] = (), doubts: bool = False
+    ) -> None:
+        """Store where blobs go, which packs are taken as missing, and whether checksums of a store are not believed."""
         self._blobs = blobs
         self._store = blobs.store
         self._batch = batch
@@ -143,7 +145,8 @@ class BlobBatch:
         self._loose = LooseNames(blobs.store)
         self._names: dict[bytes, PackName | None] = dict.fromkeys(avoid)
         self._completed: set[bytes] = set()
-        self._sound = SoundPacks(blobs.store, blobs.verified, key=pack_key, note=blobs.damaged.add)
+        self._believes = blobs.store.keeps_checksums and not doubts
+        self._sound = SoundPacks(blobs.store, blobs.verified, key=pack_key, note=blobs.damaged.add, doubts=doubts)
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -328,7 +331,7 @@ class BlobBatch:
             self._blobs.damaged.add(pack_key(place.pack))
             return False
         if is_ours and self._store.keeps_checksums:
-            return True
+            return self._sound.is_sound(place.pack)  # as a whole: each part would be a request
         try:
             part = self._blobs.packs.open_part(place)
         except ArtifactFSError:
@@ -357,10 +360,10 @@ class BlobBatch:
         So storing the same bytes again mends an object that was damaged.
         """
         if not self._batch.reuse(key, size):
-            if not self._store.keeps_checksums and self._store.find_size(key) is not None:
+            if not self._believes and self._store.find_size(key) is not None:
                 self._blobs.damaged.add(key)  # of another size
             return False
-        if self._store.keeps_checksums:
+        if self._believes:
             return True
         try:
             file = self._store.open(key)

@@ -27,15 +27,23 @@ class SoundPacks:
         verified: knows which were verified.
         key: how their keys are made.
         note: is told of keys of damaged ones.
+        doubts: whether a store that keeps checksums is not believed.
     """
 
     def __init__(
-        self, store: Store, verified: VerifiedLog, *, key: Callable[[bytes], str], note: Callable[[str], None]
+        self,
+        store: Store,
+        verified: VerifiedLog,
+        *,
+        key: Callable[[bytes], str],
+        note: Callable[[str], None],
+        doubts: bool = False,
     ) -> None:
         self._store = store
         self._verified = verified
         self._key = key
         self._note = note
+        self._believes = store.keeps_checksums and not doubts
         self._known: dict[bytes, bool] = {}
 
     def is_sound(self, pack: bytes) -> bool:
@@ -46,7 +54,7 @@ class SoundPacks:
         return found
 
     def _look_at(self, pack: bytes) -> bool:
-        if self._store.keeps_checksums:
+        if self._believes:
             return True  # who asks has found its size
         try:
             file = self._store.open(self._key(pack))

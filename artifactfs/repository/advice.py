@@ -78,7 +78,8 @@ def find_advice(repository: Repository, item: Damage, *, repair: str = REPAIR) -
 
 def _advise_object(repository: Repository, item: Damage, repair: str) -> str:
     if item.places.count:
-        again = "store the files again that are named above (`artifactfs put`)"
+        put = "artifactfs put" if is_local(repository) else "artifactfs put --rehash"
+        again = f"store the files again that are named above (`{put}`)"
         if item.key.startswith((TREES_PREFIX, TREEPACKS_PREFIX)):
             again += ", with the modes and times that they and their directories had"
         wait = ""

@@ -102,7 +102,7 @@ def _explain(repository: Repository, item: Damage, drafts: list[str], *, is_name
             return "nothing needs it any more"
         return "what names it cannot all be read: mend that first"
     if find_object(item.key) is not None and not is_local(repository):
-        return "in an object store nothing is set aside: putting the same files again replaces it"
+        return "in an object store nothing is set aside: `artifactfs put --rehash` of the same files replaces it"
     return find_advice(repository, item)
 
 

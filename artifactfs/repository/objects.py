@@ -79,9 +79,15 @@ class ContentStore(BlobStore):
         self.treepacks = PackFiles(store, verified, key=treepack_key)
         self.finder: PlaceFinder | None = None
 
-    def begin(self, *, avoid: Collection[bytes] = ()) -> ContentBatch:
-        """Return a new batch; what lies in the packs and tree packs `avoid` (raw digests) is stored again."""
-        return ContentBatch(self, avoid=avoid)
+    def begin(self, *, avoid: Collection[bytes] = (), doubts: bool = False) -> ContentBatch:
+        """Return a new batch; what lies in the packs and tree packs `avoid` (raw digests) is stored again.
+
+        Args:
+            avoid: is taken as missing.
+            doubts: whether a store that keeps checksums is not believed: what is there is read, and what is damaged
+                replaced.
+        """
+        return ContentBatch(self, avoid=avoid, doubts=doubts)
 
     @property
     def in_place(self) -> InPlace:
@@ -170,12 +176,15 @@ class ContentBatch(BlobBatch):
     blobs that are there, whatever happened.
     """
 
-    def __init__(self, content: ContentStore, *, avoid: Collection[bytes] = ()) -> None:
-        super().__init__(content, content.store.begin_batch(), avoid=avoid)
+    def __init__(self, content: ContentStore, *, avoid: Collection[bytes] = (), doubts: bool = False) -> None:
+        super().__init__(content, content.store.begin_batch(), avoid=avoid, doubts=doubts)
         self._content = content
-        self._sound_trees = SoundPacks(content.store, content.verified, key=treepack_key, note=content.damaged.add)
+        self._sound_trees = SoundPacks(
+            content.store, content.verified, key=treepack_key, note=content.damaged.add, doubts=doubts
+        )
         self._trees = content.store.begin_batch()
-        self._treepacker = TreePacker(content, self._trees, avoid=avoid) if content.packed_below else None
+        packs = bool(content.packed_below)
+        self._treepacker = TreePacker(content, self._trees, avoid=avoid, doubts=doubts) if packs else None
         self._tree_count = 0
         self._tree_guard = threading.RLock()
         self._pack_count = 0
@@ -280,7 +289,7 @@ class ContentBatch(BlobBatch):
 
     def _is_damaged(self, key: str, page: Page) -> bool:
         """Return whether a stored tree of the right size has other bytes; if so, it is replaced."""
-        if self._store.keeps_checksums:
+        if self._believes:
             return False
         try:
             decode_stored(self._store.read(key), expected=page.digest)

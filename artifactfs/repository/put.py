@@ -59,7 +59,8 @@ def put_paths(
         options: what to record besides.
         exclude: patterns as in gitignore(5), on entry paths; they come before those of `.artifactignore` files.
         skip_special: leave sockets, FIFOs and devices out instead of refusing them.
-        rehash: read every file, also one that was put before and did not change.
+        rehash: read every file, also one that was put before and did not change, and in an object store what is there
+            of it already, to replace what is damaged.
         progress: is told of bytes and files; asking for it costs a walk for the totals.
 
     Raises:
@@ -172,7 +173,7 @@ class Storing:
             ArtifactFSError: see `put_plan`.
         """
         repository = self._repository
-        with repository.blobs.begin() as batch:
+        with repository.blobs.begin(doubts=self._options.rehash) as batch:
             sources = None if repository.index is None else repository.index.sources
             now_ns = repository.clock.now_ns()
             self._ingest = Ingest(

@@ -94,7 +94,7 @@ def repack(
     skipped: list[str] = []
     with repository.exclusion.writing() as writing:
         blobs = repository.blobs.distrusting() if mends else repository.blobs
-        with blobs.begin(avoid=repacking.packs) as batch:
+        with blobs.begin(avoid=repacking.packs, doubts=mends) as batch:
             rewriter = _Rewriter(blobs, batch, repacking, progress, mends=mends)
             for kept in roots:
                 try:

@@ -67,9 +67,15 @@ class TreePacker:
         has_written: whether a tree pack was completed.
     """
 
-    def __init__(self, content: ContentStore, batch: ObjectBatch, *, avoid: Iterable[bytes] = ()) -> None:
-        """Store what pages are compared with, where new ones go, and which tree packs are taken as missing."""
+    def __init__(
+        self, content: ContentStore, batch: ObjectBatch, *, avoid: Iterable[bytes] = (), doubts: bool = False
+    ) -> None:
+        """Store what pages are compared with, where new ones go, and which tree packs are taken as missing.
+
+        With `doubts` a store that keeps checksums is not believed.
+        """
         self._content = content
+        self._believes = content.store.keeps_checksums and not doubts
         self._batch = batch
         self._packer = Packer(batch, key=treepack_key, size=TREEPACK_SIZE)
         self._waiting: deque[tuple[Page, Sequence[AnyPlace], PagePlace]] = deque()
@@ -119,7 +125,7 @@ class TreePacker:
         self._packs[name.digest] = name
         self._known.update(fresh)
         key = treepack_key(name.digest)
-        if not self._content.store.keeps_checksums:
+        if not self._believes:
             self._check_present(key, name.digest)
         self._content.places.add_places(TREES, fresh.items())
 

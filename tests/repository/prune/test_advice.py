@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from artifactfs.blobstore.memory import MemoryStore
 from artifactfs.errors import MalformedError
 from artifactfs.repository.advice import find_advice
 from artifactfs.repository.check import CheckReport, check_repository
 from artifactfs.repository.condemning import Timing
 from artifactfs.repository.prune import find_garbage
+from artifactfs.repository.put import Source, put_paths
+from artifactfs.repository.repair import repair
 from artifactfs.repository.repository import Repository
 from artifactfs.testing.repositories import commit_files
-from tests.repository.prune.support import StoppedClock, delete_version, open_listed, prune
+from tests.repository.prune.support import StoppedClock, delete_version, open_listed, prune, read_all
 
 
 def damage(repository: Repository, key: str) -> None:
@@ -83,3 +88,39 @@ def test_a_damaged_step_of_a_prune(step: str) -> None:
     assert advise(repository) == {}
     commit_files(repository, "animals", {b"c": b"garbage"})
     assert check(repository).damage == ()
+
+
+class Believed(MemoryStore):
+    """Is believed to have what it had, as object stores are."""
+
+    keeps_checksums = True  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "packed_below"), [("blobs/", 0), ("trees/", 0), ("packs/", 1 << 20), ("treepacks/", 1 << 20)]
+)
+def test_what_is_damaged_is_stored_again_by_who_believes_nothing(
+    tmp_path: Path, prefix: str, packed_below: int
+) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a").write_bytes(b"alpha")
+    repository = open_listed(Believed(), packed_below=packed_below)
+
+    def put(*, rehash: bool) -> None:
+        put_paths(repository, "animals", [Source(bytes(tmp_path / "d"), b"")], rehash=rehash)
+
+    put(rehash=False)
+    key = min(repository.store.iter_keys(prefix))
+    data = repository.store.read(key)
+    repository.store.delete([key])
+    repository.store.create(key, data[:-1] + bytes([data[-1] ^ 1]))
+    put(rehash=False)
+    assert ("put --rehash" in advise(repository)[key]) == (prefix != "treepacks/"), "pages are compared in any case"
+    put(rehash=True)
+    while found := advise(repository):
+        if "`artifactfs prune`" in found[key]:
+            prune(repository)
+        else:
+            assert "--repair" in found[key]
+            repair(repository, check(repository).damage)
+    assert len(read_all(repository)) == 3
