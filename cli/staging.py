@@ -105,7 +105,7 @@ def _all(session: Session, repository: Repository, found: list[PinnedVersion], *
 
     now_ns = repository.clock.now_ns()
     if session.json:
-        print_json({"pins": [_pin_fields(pinned) for pinned in found], "broken": is_break})
+        print_json({"pins": [_pin_fields(pinned) for pinned in found], "broken": is_break and bool(found)})
     else:
         print_table(
             (
@@ -117,7 +117,10 @@ def _all(session: Session, repository: Repository, found: list[PinnedVersion], *
             )
             for pinned in found
         )
-    if not is_break or not found:
+    if not is_break:
+        return
+    if not found:
+        session.note("no pin is chosen by that; none was broken")
         return
     for pinned in found:
         if pinned.is_here:

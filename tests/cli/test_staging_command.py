@@ -72,6 +72,8 @@ def test_what_was_staged_on_a_pruned_version_says_so(
     animals("put", "animals", str(tmp_path / "repository" / "format"))  # nothing in common with v0
     for version in ("v0", "v1"):
         animals("rm", f"animals:{version}", "--force", "--yes")
+    assert "none was broken" in animals("staging", "--all", "--break", "animals:@stagng").stderr
+    assert animals.json("staging", "--all", "--break", "animals:@stagng")["broken"] is False
     animals("staging", "--all", "--break", "animals", "--yes")
     animals("prune", "--yes")
     monkeypatch.setenv("ARTIFACTFS_STATE", str(tmp_path / "other-machine"))
