@@ -16,9 +16,9 @@ from artifactfs.repository.reach import Reach, find_object
 from artifactfs.repository.roots import Keeping, iter_roots
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from artifactfs.model import Placement
+    from artifactfs.model import Placement, Root
     from artifactfs.repository.check import Damage
     from artifactfs.repository.prune import Shown
     from artifactfs.repository.repack import KeptRoot
@@ -84,36 +84,60 @@ def find_unnamed(repository: Repository, packs: list[str], shown: Callable[[], S
 def explain_left(repository: Repository, left: Sequence[Damage], shown: Callable[[], Shown]) -> dict[str, str]:
     """Return why each damaged object is still where it was, and what can be done, by key."""
     packs = [item.key for item in left if item.key.startswith((PACKS_PREFIX, TREEPACKS_PREFIX))]
-    drafts = _find_drafts(repository, packs)
+    if not packs:
+        return {item.key: _explain(repository, item) for item in left}
+    drafts = _find_naming(repository, packs, _list_parts(repository))
+    mounted = _find_naming(repository, packs, _list_shown(repository, shown))
     unnamed = set(find_unnamed(repository, packs, shown))
-    return {
-        item.key: _explain(repository, item, drafts.get(item.key, []), is_named=item.key not in unnamed)
-        for item in left
-    }
+    explained = {}
+    for item in left:
+        if item.key not in packs:
+            explained[item.key] = _explain(repository, item)
+        else:
+            is_named = item.key not in unnamed
+            explained[item.key] = _explain_pack(
+                item, drafts.get(item.key, []), mounted.get(item.key, []), is_named=is_named
+            )
+    return explained
 
 
-def _explain(repository: Repository, item: Damage, drafts: list[str], *, is_named: bool) -> str:
-    if item.key.startswith((PACKS_PREFIX, TREEPACKS_PREFIX)):
-        if item.places.count:
-            return "something in it is nowhere else: put the files again that are named above, and repair again"
-        if drafts:
-            return f"{', '.join(drafts)} is made of it: finish or drop the draft, and repair again"
-        if not is_named:
-            return "nothing needs it any more"
-        return "what names it cannot all be read: mend that first"
+def _explain_pack(item: Damage, drafts: list[str], mounted: list[str], *, is_named: bool) -> str:
+    if item.places.count:
+        return "something in it is nowhere else: put the files again that are named above, and repair again"
+    if drafts:
+        return f"{', '.join(drafts)} is made of it: finish or drop the draft, and repair again"
+    if mounted:
+        return f"a mount shows {', '.join(mounted)}, which was removed and has it: unmount it, and repair again"
+    if not is_named:
+        return "nothing needs it any more"
+    return "what names it cannot all be read: mend that first"
+
+
+def _explain(repository: Repository, item: Damage) -> str:
     if find_object(item.key) is not None and not is_local(repository):
         return "in an object store nothing is set aside: `artifactfs put --rehash` of the same files replaces it"
     return find_advice(repository, item)
 
 
-def _find_drafts(repository: Repository, packs: list[str]) -> dict[str, list[str]]:
-    """Return which parts of drafts name packs, as far as they can be read."""
-    found: dict[str, list[str]] = {}
+def _list_parts(repository: Repository) -> list[tuple[str, Root]]:
+    """Return the parts of drafts, as far as they can be read."""
     try:
-        parts = list(Drafts(repository).iter_roots()) if packs else []
+        return list(Drafts(repository).iter_roots())
     except IntegrityError:
-        return found
-    for name, root in parts:
+        return []
+
+
+def _list_shown(repository: Repository, shown: Callable[[], Shown]) -> list[tuple[str, Root]]:
+    """Return the versions that are kept only because somebody looks at them."""
+    needed, _ = list_roots(repository, tuple)
+    kept, _ = list_roots(repository, shown)
+    return [(f"{name}:v{number}", root) for name, number, root in kept if (name, number, root) not in needed]
+
+
+def _find_naming(repository: Repository, packs: list[str], roots: Iterable[tuple[str, Root]]) -> dict[str, list[str]]:
+    """Return which of some roots name packs, as far as they can be read."""
+    found: dict[str, list[str]] = {}
+    for name, root in roots:
         reach = _Named(repository)
         reach.add_root(root)
         for key in packs:

@@ -16,7 +16,7 @@ from artifactfs.repository.prune import delete_garbage, find_garbage
 from artifactfs.repository.repair import Repaired, repair
 from artifactfs.repository.repository import Repository
 from artifactfs.testing.repositories import commit_files, make_repository, store_files
-from tests.repository.prune.support import StoppedClock, open_listed, read_all
+from tests.repository.prune.support import StoppedClock, delete_version, open_listed, read_all
 
 TREE = {b"d%d" % folder: {b"f%d" % file: b"content %d %d" % (folder, file) for file in range(3)} for folder in range(4)}
 FLAT = {b"f%d" % file: b"content %d" % file for file in range(30)}
@@ -157,3 +157,19 @@ def test_what_cannot_be_mended_is_said(repository: Repository) -> None:
     found: Repaired = repair(repository, check(repository))
     assert found.left == (key,)
     assert "restore it from a copy" in found.why[key]
+
+
+def test_a_tree_pack_of_a_removed_version_stays_while_a_mount_shows_it(repository: Repository) -> None:
+    commit_files(repository, "animals", TREE)
+    key = only(repository, "treepacks/")
+    commit_files(repository, "animals", {b"other": b"other"})
+    delete_version(repository, 0)
+    flip(repository, key, 20)
+    [damage] = check(repository)
+    found = repair(repository, (damage,), lambda: {("animals", 0)})
+    assert found.left == (key,)
+    assert "a mount shows animals:v0" in found.why[key]
+    found = repair(repository, (damage,))
+    assert (found.set_aside, found.left) == ((key,), ())
+    delete_garbage(repository, find_garbage(repository))
+    assert check(repository) == ()
