@@ -1,7 +1,8 @@
 """How much a staging directory may hold, how much it holds, and who sees to it.
 
-What counts is what the files in the upper directory occupy on the disk; a file with several names counts once, and
-what is only in the version below counts nothing.
+What counts is what the upper directory occupies on the disk: the blocks of files, links and directories, as the file
+system's own quotas count them. A file with several names counts once, and what is only in the version below counts
+nothing.
 
 Used by the union, by commit and by status. Threading: functions without state.
 """
@@ -10,10 +11,11 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal
 
 from artifactfs.errors import StorageFullError
-from artifactfs.staging.files import iter_below
+from artifactfs.staging.files import ShortPaths
 from artifactfs.staging.layout import UNION, read_driver
 from artifactfs.staging.projectquota import is_limited
 
@@ -25,26 +27,45 @@ Enforcer = Literal["project", "union", "commit"]
 """Who keeps a staging directory below its quota: the file system, the union's server, or nobody before a commit."""
 
 
+def occupied(status: os.stat_result) -> int:
+    """Return the bytes that a file, link or directory occupies on the disk."""
+    return status.st_blocks * SECTOR
+
+
 def measure(upper: bytes) -> int:
-    """Return the bytes that the files in a directory occupy; what comes and goes meanwhile may count or not."""
+    """Return the bytes that a directory and all that is in it occupy; what comes and goes meanwhile may count or not.
+
+    What this user may not look into does not count.
+    """
+    return occupied(os.lstat(upper)) + measure_below(upper)
+
+
+def measure_below(path: bytes) -> int:
+    """Return the bytes that all that is in a directory occupies; see `measure`."""
     total = 0
     seen: set[tuple[int, int]] = set()
-    for path, is_directory in iter_below(upper):
-        if is_directory:
-            continue
-        try:
-            status = os.lstat(path)
-        except FileNotFoundError:
-            continue
-        if not stat.S_ISREG(status.st_mode):
-            continue
-        if status.st_nlink > 1:
-            key = status.st_dev, status.st_ino
-            if key in seen:
-                continue
-            seen.add(key)
-        total += status.st_blocks * SECTOR
+    waiting = [path]
+    with ShortPaths() as short:
+        while waiting:
+            for item, status in _list(short, waiting.pop()):
+                if stat.S_ISDIR(status.st_mode):
+                    waiting.append(item)
+                elif status.st_nlink > 1:
+                    key = status.st_dev, status.st_ino
+                    if key in seen:
+                        continue
+                    seen.add(key)
+                total += occupied(status)
     return total
+
+
+def _list(short: ShortPaths, path: bytes) -> list[tuple[bytes, os.stat_result]]:
+    found = []
+    with suppress(FileNotFoundError, NotADirectoryError, PermissionError), os.scandir(short.inside(path)) as items:
+        for item in items:
+            with suppress(FileNotFoundError):
+                found.append((item.path, item.stat(follow_symlinks=False)))
+    return found
 
 
 def find_enforcer(layout: Layout, info: StagingInfo) -> Enforcer:

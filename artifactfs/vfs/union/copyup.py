@@ -81,7 +81,7 @@ class Copier:
         """Remove what was thrown away: outside the lock on names, since a directory may hold many whiteouts."""
         while self._trash:
             with suppress(IndexError, OSError):  # another thread was faster; the next start clears the work directory
-                remove_tree(self._trash.pop())
+                self._remove(self._trash.pop())
 
     def ensure_file(self, path: bytes, *, keep_data: bool = True) -> None:
         """Copy a file, link or directory into the upper directory if it is not there. Not under the lock on names.
@@ -91,7 +91,7 @@ class Copier:
             keep_data: False when it is about to be cut to nothing: its data is then not copied.
 
         Raises:
-            OSError: ENOENT, ENOTDIR, ENOSPC; the upper directory is as it was.
+            OSError: ENOENT, ENOTDIR, ENOSPC, EDQUOT; the upper directory is as it was.
             IntegrityError: the data below is missing or damaged.
         """
         while (lower := self._find_lower(path)) is not None:
@@ -117,7 +117,13 @@ class Copier:
                 lower = self._resolver.get(below).lower
                 if lower is None:
                     raise fail(errno.ENOENT, below)
-                self._place(below, lower, self._make_copy(lower, keep_data=False))
+                temporary = self._make_copy(lower, keep_data=False)
+                try:
+                    self._place(below, lower, temporary)
+                except BaseException:
+                    with suppress(OSError):
+                        self._remove(temporary)
+                    raise
             return self._resolver.upper_path(path)
 
     def _find_lower(self, path: bytes) -> LowerEntry | None:
@@ -144,21 +150,26 @@ class Copier:
         try:
             with self._names:
                 if self._find_lower(path) != lower:
-                    remove_tree(temporary)  # removed or replaced while it was copied: that change counts
+                    self._remove(temporary)  # removed or replaced while it was copied: that change counts
                     return
                 self.ensure_directory(path.rpartition(b"/")[0])
                 self._place(path, lower, temporary)
         except BaseException:
             with suppress(OSError):
-                remove_tree(temporary)
+                self._remove(temporary)
             raise
+
+    def _remove(self, temporary: bytes) -> None:
+        with self._room.changing(temporary):
+            remove_tree(temporary)
 
     def _place(self, path: bytes, lower: LowerEntry, temporary: bytes) -> None:
         """Let a copy appear under its name; the directory above keeps its times."""
         upper = self._resolver.upper_path(path)
         above = directory_of(upper)
         before = os.lstat(above)
-        with_permission(above, _MAY_CHANGE, lambda: os.rename(temporary, upper))
+        with self._room.changing(above, names=1):
+            with_permission(above, _MAY_CHANGE, lambda: os.rename(temporary, upper))
         if isinstance(lower.entry, DirectoryEntry):
             # Only now: an ordinary user cannot move a directory that he may not write to.
             os.chmod(upper, lower.entry.mode)
@@ -169,12 +180,13 @@ class Copier:
 
     def _make_copy(self, lower: LowerEntry, *, keep_data: bool) -> bytes:
         temporary = self.new_path()
-        try:
-            self._copy(lower, temporary, keep_data=keep_data)
-        except BaseException:
-            with suppress(OSError):
-                remove_tree(temporary)
-            raise
+        with self._room.changing(temporary, size=_room_for(lower, keep_data=keep_data)):
+            try:
+                self._copy(lower, temporary, keep_data=keep_data)
+            except BaseException:
+                with suppress(OSError):
+                    remove_tree(temporary)
+                raise
         return temporary
 
     def _copy(self, lower: LowerEntry, temporary: bytes, *, keep_data: bool) -> None:
@@ -192,8 +204,6 @@ class Copier:
     def _copy_file(
         self, entry: FileEntry | ReferenceEntry, lower: LowerEntry, temporary: bytes, *, keep_data: bool
     ) -> None:
-        if keep_data:
-            self._room.take_for_copy(entry)
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             _mark_node(descriptor, lower.node)
@@ -208,6 +218,13 @@ class Copier:
             os.fchmod(descriptor, entry.mode)
         finally:
             os.close(descriptor)
+
+
+def _room_for(lower: LowerEntry, *, keep_data: bool) -> int:
+    """Return the bytes that a copy takes; a directory takes a block."""
+    if isinstance(lower.entry, DirectoryEntry):
+        return 1
+    return lower.size if keep_data or isinstance(lower.entry, SymlinkEntry) else 0
 
 
 def _mark_node(file: bytes | int, node: int) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from artifactfs.vfs.union.copyup import Copier
     from artifactfs.vfs.union.resolving import Found, Resolver
+    from artifactfs.vfs.union.room import Room
 
 _KEPT_MODE = 0o7777
 
@@ -30,9 +31,10 @@ _KEPT_MODE = 0o7777
 class Details:
     """Reads and changes what is known about files besides names and content. May be shared by threads."""
 
-    def __init__(self, resolver: Resolver, copier: Copier, *, names: threading.RLock) -> None:
+    def __init__(self, resolver: Resolver, copier: Copier, room: Room, *, names: threading.RLock) -> None:
         self._resolver = resolver
         self._copier = copier
+        self._room = room
         self._names = names
 
     def chmod(self, path: bytes, mode: int) -> None:
@@ -88,7 +90,8 @@ class Details:
                 raise fail(errno.EISDIR, path)
             descriptor = os.open(upper, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            os.ftruncate(descriptor, size)
+            with self._room.changing(descriptor):
+                os.ftruncate(descriptor, size)
         finally:
             os.close(descriptor)
 
@@ -116,12 +119,13 @@ class Details:
         """Set an extended attribute of the user's; a commit does not keep it.
 
         Raises:
-            OSError: ENOENT; ENOTSUP for another namespace; EPERM for artifactfs's own; EEXIST, ENODATA, ENOSPC.
+            OSError: ENOENT; ENOTSUP for another namespace; EPERM for artifactfs's own; EEXIST, ENODATA, ENOSPC,
+                EDQUOT.
         """
         _check_xattr(path, name)
         if flags & os.XATTR_REPLACE:
             self.get_xattr(path, name)
-        with self.own(path) as (upper, _):
+        with self.own(path) as (upper, _), self._room.changing(upper, size=len(name) + len(value)):
             os.setxattr(upper, name, value, flags, follow_symlinks=False)
 
     def remove_xattr(self, path: bytes, name: bytes) -> None:
@@ -132,7 +136,7 @@ class Details:
         """
         _check_xattr(path, name)
         self.get_xattr(path, name)
-        with self.own(path) as (upper, _):
+        with self.own(path) as (upper, _), self._room.changing(upper):
             os.removexattr(upper, name, follow_symlinks=False)
 
     @contextmanager

@@ -58,6 +58,7 @@ class OpenFiles:
         with self._guard:
             handle = next(self._handles)
             self._files[handle] = OpenFile(descriptor, is_writable=is_writable)
+            self._room.note_open(descriptor)
         return handle
 
     def reserve(self, lower: LowerEntry, *, may_be_far: bool) -> int:
@@ -80,6 +81,7 @@ class OpenFiles:
                 file = self._files[handle]
                 file.descriptor = os.open(upper, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
                 file.lower, file.may_be_far = None, False
+                self._room.note_open(file.descriptor)
 
     def get(self, handle: int) -> OpenFile:
         """Return an open file.
@@ -101,8 +103,7 @@ class OpenFiles:
             if found.lower is not None:
                 self._forget_lower(found.lower.path, handle)
         if found.descriptor is not None:
-            os.close(found.descriptor)
-            self._room.give_back()  # it may have been the last of a file that was removed
+            self._room.close(found.descriptor)
         if found.content is not None:
             found.content.close()
 
@@ -132,18 +133,10 @@ class OpenFiles:
             OSError: EBADF: it is not open for writing; ENOSPC; EDQUOT; EFBIG. Nothing was written.
         """
         descriptor = self._writable(handle, errno.EBADF)
-        data = data[: self._room.take_for_write(descriptor, offset=offset, size=len(data))]
-        written = 0
-        while written < len(data):
-            # pwrite on a descriptor opened with O_APPEND appends, so those are opened without it, and the kernel
-            # that asks has worked out the offset.
-            try:
-                written += os.pwrite(descriptor, data[written:] if written else data, offset + written)
-            except OSError:
-                if not written:
-                    raise
-                break
-        return written
+        if not self._room.is_limited:
+            return _write(descriptor, data, offset)
+        with self._room.writing(descriptor, offset=offset, size=len(data)) as size:
+            return _write(descriptor, data[:size], offset)
 
     def truncate(self, handle: int, size: int) -> None:
         """Set the size of an open file.
@@ -151,8 +144,9 @@ class OpenFiles:
         Raises:
             OSError: EBADF, EINVAL: it is not open for writing.
         """
-        os.ftruncate(self._writable(handle, errno.EINVAL), size)
-        self._room.give_back()
+        descriptor = self._writable(handle, errno.EINVAL)
+        with self._room.changing(descriptor):
+            os.ftruncate(descriptor, size)
 
     def sync(self, handle: int, *, data_only: bool) -> None:
         """Make an open file durable."""
@@ -171,3 +165,17 @@ class OpenFiles:
         handles.discard(handle)
         if not handles:
             self._by_lower.pop(path, None)
+
+
+def _write(descriptor: int, data: bytes, offset: int) -> int:
+    written = 0
+    while written < len(data):
+        # pwrite on a descriptor opened with O_APPEND appends, so those are opened without it, and the kernel
+        # that asks has worked out the offset.
+        try:
+            written += os.pwrite(descriptor, data[written:] if written else data, offset + written)
+        except OSError:
+            if not written:
+                raise
+            break
+    return written

@@ -26,40 +26,45 @@ from artifactfs.vfs.union.resolving import directory_of, fail
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     Create = Callable[[bytes, bytes], None]
 
     from artifactfs.vfs.union.copyup import Copier
     from artifactfs.vfs.union.resolving import Found, Resolver
+    from artifactfs.vfs.union.room import Room
 
 
 class Namespace:
     """Changes names. Guarded by the union's lock on names."""
 
-    def __init__(self, resolver: Resolver, copier: Copier) -> None:
+    def __init__(self, resolver: Resolver, copier: Copier, room: Room) -> None:
         self._resolver = resolver
         self._copier = copier
+        self._room = room
 
-    def make(self, path: bytes, create: Create) -> bytes:
+    def make(self, path: bytes, create: Create, *, size: int = 0) -> bytes:
         """Make something that is no directory under a free name, and return its path in the upper directory.
 
         Args:
             path: its entry path.
             create: makes it at the path that it is given, for the directory that it is given.
+            size: bytes that are written.
 
         Raises:
-            OSError: EEXIST, ENOENT, ENOTDIR, ENOSPC.
+            OSError: EEXIST, ENOENT, ENOTDIR, ENOSPC, EDQUOT.
         """
         found = self._find_free(path)
         upper = self._upper_for(path)
         above = directory_of(upper)
-        if found.upper is None:
-            create(upper, above)
+        with self._room.changing(above, *([upper] if size else []), names=found.upper is None, size=size):
+            if found.upper is None:
+                create(upper, above)
+                return upper
+            temporary = self._copier.new_path()
+            create(temporary, above)
+            os.rename(temporary, upper)
             return upper
-        temporary = self._copier.new_path()
-        create(temporary, above)
-        os.rename(temporary, upper)
-        return upper
 
     def make_directory(self, path: bytes, create: Create) -> bytes:
         """Make a directory under a free name, and return its path in the upper directory.
@@ -67,20 +72,21 @@ class Namespace:
         What the version has there stays hidden.
 
         Raises:
-            OSError: EEXIST, ENOENT, ENOTDIR, ENOSPC.
+            OSError: EEXIST, ENOENT, ENOTDIR, ENOSPC, EDQUOT.
         """
         found = self._find_free(path)
         upper = self._upper_for(path)
         above = directory_of(upper)
-        if found.upper is None:
-            create(upper, above)
+        with self._room.changing(above, upper, names=found.upper is None, size=1):
+            if found.upper is None:
+                create(upper, above)
+                return upper
+            temporary = self._copier.new_path()
+            create(temporary, above)
+            set_opaque(temporary)
+            exchange(temporary, upper)
+            os.unlink(temporary)
             return upper
-        temporary = self._copier.new_path()
-        create(temporary, above)
-        set_opaque(temporary)
-        exchange(temporary, upper)
-        os.unlink(temporary)
-        return upper
 
     def remove_file(self, path: bytes) -> None:
         """Remove a name that is no directory's.
@@ -92,10 +98,11 @@ class Namespace:
         if found.is_directory:
             raise fail(errno.EISDIR, path)
         upper = self._upper_for(path)
-        if found.lower is None:
-            os.unlink(upper)
-        else:
-            self._whiteout_over(upper, exists=found.in_upper)
+        with self._room.dropping(found.upper):
+            if found.lower is None:
+                os.unlink(upper)
+            else:
+                self._whiteout_over(upper, exists=found.in_upper)
 
     def remove_directory(self, path: bytes) -> None:
         """Remove an empty directory.
@@ -139,7 +146,7 @@ class Namespace:
             self._resolver.forget_all()
             return True
         if source.in_upper:
-            self._rename_file(old, new, source)
+            self._rename_file(old, new, source, target)
         return source.in_upper
 
     def link(self, old_upper: bytes, new: bytes) -> None:
@@ -162,7 +169,8 @@ class Namespace:
 
     def _whiteout_over(self, upper: bytes, *, exists: bool) -> None:
         if not exists:
-            make_whiteout(upper)
+            with self._room.changing(directory_of(upper), names=1):
+                make_whiteout(upper)
             return
         temporary = self._copier.new_path()
         make_whiteout(temporary)
@@ -204,29 +212,36 @@ class Namespace:
             raise fail(errno.ENOTEMPTY, new)
         return True
 
-    def _rename_file(self, old: bytes, new: bytes, source: Found) -> None:
+    def _rename_file(self, old: bytes, new: bytes, source: Found, target: Found) -> None:
         upper = self._upper_for(new)
         origin = self._resolver.upper_path(old)
-        if source.lower is None:
-            os.rename(origin, upper)
-        else:
-            rename_leaving_whiteout(origin, upper)
+        with self._naming(upper, target), self._room.dropping(target.upper):
+            if source.lower is None:
+                os.rename(origin, upper)
+            else:
+                rename_leaving_whiteout(origin, upper)
+
+    def _naming(self, upper: bytes, target: Found) -> AbstractContextManager[None]:
+        """Count what the directory grows by in which something gets the path `upper`."""
+        return self._room.changing(directory_of(upper), names=target.upper is None)
 
     def _rename_directory(self, old: bytes, new: bytes, source: Found, target: Found) -> None:
         origin = self._copier.ensure_directory(old)
         below = self._resolver.get_directory(old).lower
         upper = self._upper_for(new)
-        if below is not None:
-            set_redirect(origin, below.path)
-        elif target.lower is not None:
-            set_opaque(origin)
-        if target.upper is not None or source.lower is not None:
-            self._exchange_with_whiteout(origin, upper, target)
-            if source.lower is None:
-                # What stands at the old name now is a whiteout over nothing.
-                os.unlink(origin)
-        else:
-            os.rename(origin, upper)
+        with self._room.changing(origin):
+            if below is not None:
+                set_redirect(origin, below.path)
+            elif target.lower is not None:
+                set_opaque(origin)
+        with self._naming(upper, target):
+            if target.upper is not None or source.lower is not None:
+                self._exchange_with_whiteout(origin, upper, target)
+                if source.lower is None:
+                    # What stands at the old name now is a whiteout over nothing.
+                    os.unlink(origin)
+            else:
+                os.rename(origin, upper)
 
     def _exchange_with_whiteout(self, origin: bytes, upper: bytes, target: Found) -> None:
         """Put a directory under its new name, and a whiteout under its old one, in one step."""

@@ -74,15 +74,15 @@ class Union:
         self.gate = gate
         self._will_wait = will_wait
         self._is_far = is_far
-        self._room = Room(upper, quota)
+        self._room = Room(upper, work, quota)
         self._names = threading.RLock()
         self._files = OpenFiles(self._room)
         self._resolver = Resolver(upper, lower)
         self._copier = Copier(
             self._resolver, work, names=self._names, moved_up=self._files.move_up, room=self._room, will_wait=will_wait
         )
-        self._namespace = Namespace(self._resolver, self._copier)
-        self._details = Details(self._resolver, self._copier, names=self._names)
+        self._namespace = Namespace(self._resolver, self._copier, self._room)
+        self._details = Details(self._resolver, self._copier, self._room, names=self._names)
 
     def __enter__(self) -> Union:  # noqa: PYI034 (not made to be inherited from)
         """Return itself."""
@@ -185,7 +185,6 @@ class Union:
             return
         with self.gate.changing():
             self._details.truncate(path, size)
-            self._room.give_back()
 
     def make_node(self, path: bytes, mode: int, caller: Caller) -> None:
         """Make an empty file; devices, FIFOs and sockets are refused with EPERM, as a commit could not keep them."""
@@ -202,7 +201,9 @@ class Union:
     def make_symlink(self, path: bytes, target: bytes, caller: Caller) -> None:
         """Make a symbolic link."""
         with self.gate.changing(), self._names:
-            self._namespace.make(path, lambda at, above: making.make_symlink(at, above, caller, target=target))
+            self._namespace.make(
+                path, lambda at, above: making.make_symlink(at, above, caller, target=target), size=len(target)
+            )
 
     def link(self, old: bytes, new: bytes) -> None:
         """Give a file a second name."""
@@ -220,7 +221,6 @@ class Union:
         """Remove a name of a file; who has it open keeps it."""
         with self.gate.changing(), self._names:
             self._namespace.remove_file(path)
-            self._room.give_back()
 
     def rmdir(self, path: bytes) -> None:
         """Remove an empty directory."""
@@ -235,7 +235,6 @@ class Union:
             while not self._try_rename(old, new, may_replace=may_replace):
                 self._copier.ensure_file(old)
             self._copier.empty_trash()
-            self._room.give_back()
 
     def chmod(self, path: bytes, mode: int) -> None:
         """Set permission bits."""
@@ -314,7 +313,9 @@ class Union:
         access = flags & _ACCESS
         # O_APPEND is the kernel's business: it works out the offset and asks for a write there.
         kept = os.O_NOFOLLOW | os.O_CLOEXEC | (flags & os.O_TRUNC if access == os.O_RDONLY else 0)
-        handle = self._files.add_upper(os.open(upper, access | kept), is_writable=access != os.O_RDONLY)
+        with self._room.changing(*([upper] if kept & os.O_TRUNC else [])):
+            descriptor = os.open(upper, access | kept)
+        handle = self._files.add_upper(descriptor, is_writable=access != os.O_RDONLY)
         if access != os.O_RDONLY:
             self.gate.add_writer(handle, Writer(caller.pid, path))
         return handle
