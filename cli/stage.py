@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -24,18 +24,25 @@ if TYPE_CHECKING:
 
     from .session import Session
 
+AUTO: Final = "auto"
+NONE: Final = "none"
+
 
 @click.command("stage", cls=Command)
 @click.argument("ref", metavar="NAME[:VERSION]", shell_complete=complete_ref)
 @click.option("--name", default=DEFAULT_STAGING, show_default=True, help="Name of the staging directory, without @.")
 @click.option(
     "--driver",
-    type=click.Choice(["auto", "overlay", "union"]),
-    default="auto",
+    type=click.Choice([AUTO, "overlay", "union"]),
+    default=AUTO,
     show_default=True,
     help="What serves it: the kernel's overlayfs, artifactfs itself, or the best of them that works here.",
 )
-@click.option("--quota", metavar="SIZE", help="What its files may occupy at most, such as 200G.")
+@click.option(
+    "--quota",
+    metavar="SIZE",
+    help="What it may occupy on the disk at most, such as 200G, or `none`; changes that of one that exists.",
+)
 def command(ref: str, *, name: str, driver: str, quota: str | None) -> None:
     """Make a directory that shows a version and can be changed, and print where it is.
 
@@ -43,6 +50,8 @@ def command(ref: str, *, name: str, driver: str, quota: str | None) -> None:
     repository; `commit` makes a version of it.
     """
     session = current_session()
+    if quota is not None and _change_quota(session, ref, name=name, driver=driver, quota=quota):
+        return
     with session.start_ahead("staging", is_wanted=_may_be_shown()) as spare:
         staging, version, path, fields = _stage(session, ref, name=name, driver=driver, quota=quota, spare=spare)
     if session.json:
@@ -54,6 +63,39 @@ def command(ref: str, *, name: str, driver: str, quota: str | None) -> None:
     note_quota(session, fields)
     if path is None:
         session.note("mount the repository to see it: artifactfs mount MOUNTPOINT")
+
+
+def _change_quota(session: Session, ref: str, *, name: str, driver: str, quota: str) -> bool:
+    """Give the staging directory another quota, if it exists and nothing else is asked for; return whether it did."""
+    from artifactfs.errors import NotFoundError
+    from artifactfs.mount.api import tell_quota
+    from artifactfs.repository.staging import StagingArea
+    from artifactfs.repository.staging_quota import set_quota
+
+    parsed = parse_ref(ref)
+    if parsed.selector is not None or parsed.path or driver != AUTO:
+        return False
+    limit = _parse_quota(quota)
+    try:
+        with session.open_repository() as repository:
+            staging = set_quota(StagingArea(repository).get(parsed.collection, name), limit)
+            tell_quota(session.places, repository.id, staging=staging, quota=limit)
+            fields = staging_fields(session, repository, staging)
+    except NotFoundError:
+        return False
+    if session.json:
+        print_json(fields)
+    elif fields["path"] is not None:
+        print_path(fields["path"])
+    session.note(f"{staging} has {'no quota' if limit is None else 'another quota'} now")
+    note_quota(session, fields)
+    return True
+
+
+def _parse_quota(text: str | None) -> int | None:
+    from artifactfs.places import parse_size
+
+    return None if text is None or text == NONE else parse_size(text)
 
 
 def _may_be_shown() -> bool:
@@ -86,7 +128,7 @@ def _stage(
             version=version,
             followed=parsed.alias if parsed.selector is not None else LATEST,
             driver=driver,
-            quota=None if quota is None else parse_size(quota),
+            quota=_parse_quota(quota),
         )
         path = attach_staging(session.places, repository, staging=staging, author=repository.author, spare=spare)
         return staging, version, path, staging_fields(session, repository, staging)

@@ -67,8 +67,11 @@ def note_quota(session: Session, fields: dict[str, Any]) -> None:
     used = f"{format_size(fields['quota_used'])} of {format_size(quota)} used"
     if fields["quota_enforced_by"] == "commit":
         session.warn(f"the quota is not enforced here ({used}): commit refuses what is above it")
-    else:
-        session.note(used)
+        return
+    keeper = "the file system" if fields["quota_enforced_by"] == "project" else "the union driver"
+    session.note(f"quota: {used}, kept by {keeper}")
+    if fields["quota_used"] > quota:
+        session.warn("that is more than the quota: nothing can be added, and commit refuses it")
 
 
 def find_path(session: Session, repository: Repository, staging: Staging) -> str | None:

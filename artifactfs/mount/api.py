@@ -26,6 +26,7 @@ from artifactfs.mount.shown import find_shown
 from artifactfs.mount.spare import Spare
 from artifactfs.mount.staging_ending import end_staging
 from artifactfs.mount.staging_mounts import StagingKey
+from artifactfs.mount.telling import tell_quota
 from artifactfs.staging.layout import OVERLAY
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "iter_ports",
     "mount",
     "refresh_name",
+    "tell_quota",
     "unmount",
 ]
 

@@ -226,7 +226,7 @@ def _build_staging(stack: ExitStack, order: Order, repository: Repository, on_re
     return Served(
         WriteOperations(union, on_ready=begin, **_owner(order)),
         writable_options(allow_other=order.allow_other),
-        lambda: FreezeSession(gate),
+        lambda: FreezeSession(gate, union.limit),
         repository_id=repository.id,
         location=repository.location,
         collection=info.collection,

@@ -1,4 +1,4 @@
-"""What can be asked of a staging directory's server: to freeze, to verify that, and to thaw.
+"""What can be asked of a staging directory's server: to freeze, to verify that, to thaw, and to keep another quota.
 
 Used by `building`.
 
@@ -8,6 +8,7 @@ Threading: each session in its own thread.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from artifactfs.errors import MountError, UsageError
 from artifactfs.mount.control import Message
@@ -20,12 +21,14 @@ class FreezeSession:
     Threading: one thread.
     """
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, limit: Callable[[int | None], None]) -> None:
+        """Store the gate, and what sets the quota."""
         self._gate = gate
+        self._limit = limit
         self._is_frozen = False
 
     def handle(self, request: Message) -> Message:
-        """Answer `info`, `freeze`, `verify` and `thaw`."""
+        """Answer `info`, `freeze`, `verify`, `thaw` and `quota`."""
         match request["do"]:
             case "info":
                 return {"pid": os.getpid(), "writers": len(self._gate.writers())}
@@ -40,6 +43,9 @@ class FreezeSession:
                 return {}
             case "thaw":
                 self.close()
+                return {}
+            case "quota":
+                self._limit(request.get("quota"))
                 return {}
             case other:
                 msg = f"a staging directory's server does not know {other!r}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from artifactfs.errors import UsageError
 from artifactfs.staging.layout import OVERLAY, Layout, StagingInfo, read_driver
 from artifactfs.staging.marks import TRUSTED, USER
-from artifactfs.staging.quota import find_enforcer, measure
+from artifactfs.staging.quota import find_enforcer, find_used
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,7 +98,8 @@ def _describe_quota(staging: Staging) -> dict[str, str | int | None]:
     info = staging.info
     if info.quota is None:
         return {"quota": None}
-    enforcer, used = find_enforcer(staging.layout, info), measure(staging.upper)
+    enforcer = find_enforcer(staging.layout, info)
+    used = find_used(staging.layout, info, enforcer)
     return {"quota": info.quota, "quota_used": used, "quota_enforced_by": enforcer}
 
 

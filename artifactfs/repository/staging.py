@@ -328,7 +328,7 @@ class StagingArea:
         return info
 
     def _put_over(self, staging: Staging, version: Version) -> Staging:
-        layout, old = staging.layout, staging.info
+        layout, old = staging.layout, read_info(staging.layout)  # its quota may be another by now
         pin = self._pins.pin(layout, version)
         info = msgspec.structs.replace(
             old,

@@ -12,12 +12,16 @@ struct fs_quota_stat in linux/dqblk_xfs.h.
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
+import stat
 import struct
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from artifactfs.staging.files import iter_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,8 +46,11 @@ _TRIES: Final = 16
 def begin_project(directory: bytes, quota: int) -> int | None:
     """Give a directory a project of its own with a limit, and return its number; None where that cannot be done.
 
+    All that is in it gets the project, too: each directory before it is looked into, so that what is made meanwhile
+    inherits it.
+
     Args:
-        directory: empty, or with nothing in it that should count.
+        directory: its path.
         quota: bytes.
     """
     device = find_device(directory)
@@ -53,9 +60,20 @@ def begin_project(directory: bytes, quota: int) -> int | None:
         project = _find_free(device)
         if project is not None:
             _set_project(directory, project)
+            for path, is_directory in iter_below(directory):
+                with suppress(FileNotFoundError):
+                    if is_directory or stat.S_ISREG(os.lstat(path).st_mode):  # the ioctl takes nothing else
+                        _set_project(path, project, may_inherit=is_directory)
             _set_limit(device, project, quota)
             return project
     return None
+
+
+def set_limit(directory: bytes, project: int, quota: int | None) -> None:
+    """Give a project another limit, or none; where the file system is mounted without quotas it has none anyway."""
+    device = find_device(directory)
+    if device is not None and _is_enforced(device):
+        _set_limit(device, project, quota or 0)
 
 
 def end_project(directory: bytes, project: int) -> None:
@@ -64,6 +82,18 @@ def end_project(directory: bytes, project: int) -> None:
     if device is not None:
         with suppress(OSError):
             _set_limit(device, project, 0)
+
+
+def read_used(directory: bytes, project: int) -> int:
+    """Return the bytes that a project occupies.
+
+    Raises:
+        OSError: the file system does not say.
+    """
+    device = find_device(directory)
+    if device is None:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+    return int(_get_limits(device, project)[2])
 
 
 def is_limited(directory: bytes, project: int, quota: int) -> bool:
@@ -137,29 +167,30 @@ def _get_project(directory: bytes) -> int:
         return int(_FSXATTR.unpack(data)[3])
 
 
-def _set_project(directory: bytes, project: int) -> None:
-    with _opened(directory) as descriptor:
+def _set_project(path: bytes, project: int, *, may_inherit: bool = True) -> None:
+    with _opened(path) as descriptor:
         data = bytearray(_FSXATTR.size)
         fcntl.ioctl(descriptor, _GET_ATTRIBUTES, data)
         flags, extent, extents, _, cow = _FSXATTR.unpack(data)
-        fcntl.ioctl(descriptor, _SET_ATTRIBUTES, _FSXATTR.pack(flags | _INHERIT, extent, extents, project, cow))
+        flags |= _INHERIT if may_inherit else 0
+        fcntl.ioctl(descriptor, _SET_ATTRIBUTES, _FSXATTR.pack(flags, extent, extents, project, cow))
 
 
 @contextmanager
 def _opened(path: bytes) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _quotactl(command: int, device: bytes, number: int, data: bytearray) -> None:
+def _quotactl(command: int, device: bytes, project: int, data: bytearray) -> None:
     library = ctypes.CDLL(None, use_errno=True)
     if not hasattr(library, "quotactl"):
         raise OSError(0, "no quotas here")
     buffer = (ctypes.c_char * len(data)).from_buffer(data)
     whole = ctypes.c_int((command << 8) | _PROJECT)
-    if library.quotactl(whole, ctypes.c_char_p(device), ctypes.c_int(number), buffer) != 0:
-        errno = ctypes.get_errno()
-        raise OSError(errno, os.strerror(errno))
+    if library.quotactl(whole, ctypes.c_char_p(device), ctypes.c_int(project), buffer) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

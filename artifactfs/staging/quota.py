@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from artifactfs.errors import StorageFullError
 from artifactfs.staging.files import ShortPaths
 from artifactfs.staging.layout import UNION, read_driver
-from artifactfs.staging.projectquota import is_limited
+from artifactfs.staging.projectquota import is_limited, read_used
 
 if TYPE_CHECKING:
     from artifactfs.staging.layout import Layout, StagingInfo
@@ -76,6 +76,18 @@ def find_enforcer(layout: Layout, info: StagingInfo) -> Enforcer:
     return "union" if read_driver(layout) == UNION else "commit"
 
 
+def find_used(layout: Layout, info: StagingInfo, enforcer: Enforcer) -> int:
+    """Return the bytes that count against a quota.
+
+    Of a project that is what the file system counts: a little more than is measured, with the files beside the upper
+    directory.
+    """
+    if enforcer == "project" and info.project is not None:
+        with suppress(OSError):
+            return read_used(layout.directory, info.project)
+    return measure(layout.upper(info))
+
+
 def check_quota(layout: Layout, info: StagingInfo) -> None:
     """Return if a staging directory holds no more than it may.
 
@@ -87,4 +99,5 @@ def check_quota(layout: Layout, info: StagingInfo) -> None:
     used = measure(layout.upper(info))
     if used > info.quota:
         msg = f"{info} holds {used} bytes, {used - info.quota} more than its quota of {info.quota}"
-        raise StorageFullError(msg, hint="remove files in it, or stage with a larger --quota", subject=str(info))
+        hint = f"remove files in it, or allow more: artifactfs stage {info.collection} --name {info.name} --quota SIZE"
+        raise StorageFullError(msg, hint=hint, subject=str(info))

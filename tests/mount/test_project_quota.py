@@ -17,7 +17,9 @@ from artifactfs.mount.options import MountOptions
 from artifactfs.mount.overlay.mounting import may_overlay
 from artifactfs.repository.repository import Repository, open_repository
 from artifactfs.repository.staging import StagingArea
-from artifactfs.staging.quota import find_enforcer, measure
+from artifactfs.repository.staging_quota import set_quota
+from artifactfs.staging import projectquota
+from artifactfs.staging.quota import find_enforcer, find_used, measure
 from tests.mount.conftest import Folders, put, sweep
 
 pytestmark = [
@@ -107,6 +109,68 @@ def test_the_file_system_keeps_it(folders: Folders, source: Path, disk: Path, mo
         area.remove(other)
         api.end_staging(places, repository, done.staging, area)
         api.unmount(places, str(mountpoint))
+
+
+@pytest.mark.parametrize("driver", ["overlay", "union"])
+def test_a_quota_that_comes_later_is_kept_by_the_file_system(
+    folders: Folders, source: Path, disk: Path, mountpoint: Path, driver: str
+) -> None:
+    places, repository = opened(folders, disk / "state", source)
+    with repository:
+        api.mount(places, str(mountpoint), options=MountOptions())
+        area = StagingArea(repository)
+        version = repository.get_collection("animals").versions[0]
+        staging = area.create("animals", version=version, driver=driver)
+        top = Path(api.attach_staging(places, repository, staging=staging) or "")
+        assert fill(top / "new", 3 * MIB)[1] is None
+        (top / "deep").mkdir()
+        staging = set_quota(staging, QUOTA)
+        api.tell_quota(places, repository.id, staging=staging, quota=QUOTA)
+        assert find_enforcer(staging.layout, staging.info) == "project"
+        assert 3 * MIB < find_used(staging.layout, staging.info, "project") < 4 * MIB
+        written, number = fill(top / "deep" / "more", 4 * QUOTA)
+        assert number in {errno.EDQUOT, errno.ENOSPC}
+        assert QUOTA - 5 * MIB < written <= QUOTA - 3 * MIB
+        os.rename(top / "new", top / "deep" / "new")
+        project = staging.info.project
+        staging = set_quota(staging, 2 * QUOTA)
+        api.tell_quota(places, repository.id, staging=staging, quota=2 * QUOTA)
+        assert staging.info.project == project
+        assert QUOTA < fill(top / "second", 4 * QUOTA)[0] + written + 3 * MIB <= 2 * QUOTA
+        staging = set_quota(staging, None)
+        api.tell_quota(places, repository.id, staging=staging, quota=None)
+        assert fill(top / "third", 2 * QUOTA)[1] is None
+        api.end_staging(places, repository, staging, area)
+        api.unmount(places, str(mountpoint))
+
+
+def test_all_that_is_there_gets_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers of projects are kept by XFS also where the kernel has no quotas."""
+    disk = mount_disk(["mkfs.xfs", "-q"], tmp_path, "")
+    try:
+        top = disk / "top"
+        (top / "deep" / "er").mkdir(parents=True)
+        for path in (top / "file", top / "deep" / "er" / "file"):
+            path.touch()
+        os.link(top / "file", top / "deep" / "linked")
+        os.symlink("file", top / "link")
+        os.mkfifo(top / "fifo")
+        limits: list[object] = []
+        for name, value in (
+            ("_is_enforced", lambda device: True),
+            ("_find_free", lambda device: 4711),
+            ("_set_limit", lambda *given: limits.append(given)),
+        ):
+            monkeypatch.setattr(projectquota, name, value)
+        assert projectquota.begin_project(bytes(top), QUOTA) == 4711
+        (top / "deep" / "er" / "later").touch()
+        found = [top, *(path for path in top.rglob("*") if path.name not in {"link", "fifo"})]
+        assert {projectquota._get_project(bytes(path)) for path in found} == {4711}
+        assert len(found) == 7
+        os.rename(top / "file", top / "deep" / "er" / "moved")
+        assert len(limits) == 1
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def test_it_is_not_enforced_without_the_mount_option(folders: Folders, source: Path, tmp_path: Path) -> None:

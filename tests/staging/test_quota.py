@@ -283,6 +283,24 @@ def test_it_is_measured_anew_when_it_is_served_again(repository: Repository, sta
         assert fill(union, b"more", QUOTA) == left
 
 
+def test_another_quota_counts_what_is_there(repository: Repository) -> None:
+    staging = StagingArea(repository).create("plants", version=None)
+    with serve(repository, staging) as union:
+        fill(union, b"new", QUOTA // 2)
+        handle = union.create(b"open", 0o644, os.O_WRONLY, ME)
+        union.write(handle, b"x" * 64 * KIB, offset=0)
+        union.limit(QUOTA)
+        assert union._room.used == measure(staging.upper)
+        union.unlink(b"open")  # it was opened before
+        assert union._room.used == measure(staging.upper) + 64 * KIB
+        union.release(handle)
+        assert fill(union, b"more", QUOTA) == QUOTA - measure(staging.upper) + os.stat(staging.upper + b"/more").st_size
+        union.limit(QUOTA // 4)
+        assert outcome(lambda: fill(union, b"third", 1)) == errno.EDQUOT
+        union.limit(None)
+        assert fill(union, b"third", 2 * QUOTA) == 2 * QUOTA
+
+
 def test_a_commit_refuses_what_is_above(repository: Repository, staging: Staging) -> None:
     write_driver(staging.layout, OVERLAY)
     path = Path(os.fsdecode(staging.upper), "new")

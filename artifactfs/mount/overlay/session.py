@@ -119,7 +119,7 @@ class OverlaySession:
         self._is_frozen = False
 
     def handle(self, request: Message) -> Message:
-        """Answer `info`, `freeze`, `verify` and `thaw`."""
+        """Answer `info`, `freeze`, `verify`, `thaw` and `quota`."""
         match request["do"]:
             case "info":
                 return {"pid": os.getpid(), "writers": self._freeze.count_writers()}
@@ -137,6 +137,8 @@ class OverlaySession:
             case "thaw":
                 self.close()
                 return {}
+            case "quota":
+                return {}  # the kernel writes
             case other:
                 msg = f"a staging directory's server does not know {other!r}"
                 raise UsageError(msg)

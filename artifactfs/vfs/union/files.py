@@ -107,6 +107,12 @@ class OpenFiles:
         if found.content is not None:
             found.content.close()
 
+    def limit(self, quota: int | None) -> None:
+        """Set the quota; None for no limit."""
+        with self._guard:
+            found = [file.descriptor for file in self._files.values() if file.descriptor is not None]
+            self._room.limit(quota, found)
+
     def close(self) -> None:
         """Close all handles."""
         for handle in list(self._files):

@@ -92,6 +92,10 @@ class Union:
         """Close all open files."""
         self._files.close()
 
+    def limit(self, quota: int | None) -> None:
+        """Set the quota: bytes, or None for no limit. What is there stays, even if it is more."""
+        self._files.limit(quota)
+
     def getattr(self, path: bytes, handle: int | None = None) -> UnionAttributes:
         """Return the attributes of a path, or of an open file."""
         if handle is not None:
