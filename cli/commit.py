@@ -78,13 +78,13 @@ def _commit(
     wait: bool,
 ) -> StagingCommit:
     from artifactfs.mount.api import MountFreezer
-    from artifactfs.repository.restoring import sweep_scratch
+    from artifactfs.repository.sweeping import sweep_scratch
 
     freezer = MountFreezer(session.places, repository.id)
     done = _repeat(session, lambda: area.commit(staging, options, freezer=freezer), wait=wait)
-    top = find_path(session, repository, staging)
+    top = find_path(session, repository, staging) if done.scratch else None
     if top is not None:
-        sweep_scratch(os.fsencode(top))
+        sweep_scratch(os.fsencode(top), done.scratch)
     return done
 
 

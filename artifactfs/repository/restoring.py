@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from artifactfs.repository.diff import Change
 
-__all__ = ["Original", "Restored", "ShownOriginal", "StoredOriginal", "restore_path", "sweep_scratch"]
+__all__ = ["Original", "Restored", "ShownOriginal", "StoredOriginal", "restore_path"]
 
 Restored = Literal["restored", "removed"]
 _NEW: Final = b"new"
@@ -64,14 +64,6 @@ def restore_path(original: Original, top: bytes, path: bytes, changes: Sequence[
     except OSError as error:
         raise translate_os_error(error, doing=f"restoring {printable(path) or 'all'}") from error
     return "removed" if path and original.find(path) is None else "restored"
-
-
-def sweep_scratch(top: bytes) -> None:
-    """Remove what killed calls of this user left in a mounted staging directory; where that fails it stays."""
-    with suppress(OSError, BusyError):
-        if os.path.lexists(_scratch_path(top)):
-            with _held(_scratch_path(top)):
-                pass
 
 
 class Restorer:

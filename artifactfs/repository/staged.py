@@ -136,8 +136,10 @@ class StagingCommit:
         result: the commit.
         staging: the staging directory as it is now.
         moved: the alias it started from and the version this pointed to just before, when somebody else moved it.
+        scratch: entry paths of what restores have left: `sweeping.sweep_scratch` removes it where it is mounted.
     """
 
     result: CommitResult
     staging: Staging
     moved: tuple[str, int | None] | None = None
+    scratch: tuple[bytes, ...] = ()

@@ -39,6 +39,7 @@ from artifactfs.repository.format import REFERENCES
 from artifactfs.repository.staged import Freezer, Limits, NoFreezer, Staging, StagingCommit, Verify
 from artifactfs.repository.staged_tree import build_staged
 from artifactfs.repository.staging_pins import StagingPins
+from artifactfs.repository.sweeping import sweep_scratch
 from artifactfs.repository.treebuilder import make_root
 from artifactfs.repository.trees import Trees
 from artifactfs.repository.upper import Comparison, Storing, UpperTree
@@ -241,7 +242,9 @@ class StagingArea:
             result = commit_stored(repository, staging.collection, store, full, amend=note_inputs)
             moved = _find_move(before, staging.info)
             staging = self._record(staging, result)
-        return StagingCommit(_with_dropped(result, built[-1]), staging, moved)
+            if verify is None:
+                sweep_scratch(staging.upper, built[-1].scratch)  # nothing serves it
+        return StagingCommit(_with_dropped(result, built[-1]), staging, moved, tuple(built[-1].scratch))
 
     def renew(self, staging: Staging) -> Staging:
         """Put an empty upper directory over the version that was committed last, if nothing changed since.

@@ -115,6 +115,7 @@ class UpperTree:
         origins: versions from which entries were taken, each `NAME:vN`.
         has_references: whether there was a reference among what was changed.
         unverified: how many references among what was changed are unverified.
+        scratch: entry paths of what restores have left, or are making.
     """
 
     def __init__(
@@ -132,6 +133,7 @@ class UpperTree:
         self.origins: set[str] = set()
         self.has_references = False
         self.unverified = 0
+        self.scratch: list[bytes] = []
         self.dropped = UpperDropped()
         self._upper = upper
         self._lower = lower
@@ -176,10 +178,11 @@ class UpperTree:
         may_be_whiteouts = may_have_whiteout_files(level.local, self._prefix)
         with os.scandir(short.inside(level.local)) as items:
             for item in sorted(items, key=lambda item: item.name):
-                if item.name.startswith(SCRATCH):
-                    continue  # a restore goes on, or was killed
-                status = item.stat(follow_symlinks=False)
                 path = join_path(level.path, item.name)
+                if item.name.startswith(SCRATCH):
+                    self.scratch.append(path)  # a restore goes on, or was killed
+                    continue
+                status = item.stat(follow_symlinks=False)
                 if stat.S_ISDIR(status.st_mode):
                     lower = self._lower.find_below(item.path, item.name, level.lower, prefix=self._prefix)
                     below.append(_Level(item.path, path, item.name, lower, level))

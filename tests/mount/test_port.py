@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -212,6 +213,44 @@ def test_restoring_where_only_the_mount_is_seen(tmp_path: Path, top: Path) -> No
     assert (after.st_mode, after.st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
     assert inside(tmp_path, top, str(COMMAND), "status").stdout == "A  stays\n"
     assert inside(tmp_path, top, str(COMMAND), "restore", "animals", "nowhere", at="/data").returncode == 13
+
+
+def test_a_commit_takes_away_what_killed_restores_have_left(
+    tmp_path: Path, top: Path, repository: Repository, folders: Folders
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").touch()
+    left = [top / f".artifactfs-restoring-{OTHER}", top / "images" / ".artifactfs-restoring-0"]
+    for folder in left:
+        (folder / "new" / "deep").mkdir(parents=True)
+        (folder / "new" / "deep" / "file").write_text("half")
+        (folder / "new" / "link").symlink_to(outside)
+        (folder / "new" / "deep").chmod(0o500)
+        os.chown(folder, int(OTHER), int(OTHER))
+    held, other = top / ".artifactfs-restoring-12345", top / ".artifactfs-restoring-mine"
+    for folder in (held, other):
+        folder.mkdir()
+    (top / ".artifactfs-restoring-7").symlink_to(outside)
+    (top / "new").write_text("new")
+    descriptor = os.open(held, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        before = os.stat(top / "images").st_mtime_ns
+        assert inside(tmp_path, top, str(COMMAND), "commit").returncode == 0
+    finally:
+        os.close(descriptor)
+    assert [folder for folder in left if folder.exists()] == []
+    assert held.exists()
+    assert other.exists()
+    assert os.listdir(outside) == ["precious"]
+    assert os.stat(top / "images").st_mtime_ns == before
+    shown = sorted(os.listdir(top.parent / "v1"))
+    assert shown == sorted([*os.listdir(top.parent / "v0"), "new"])
+    assert inside(tmp_path, top, str(COMMAND), "status").stdout == ""
+    assert inside(tmp_path, top, str(COMMAND), "commit", "--if-changed").returncode == 0
+    assert not held.exists()
+    assert os.listdir(top.parent / "v1" / "images") == os.listdir(top.parent / "v0" / "images")
 
 
 def test_a_link_on_the_way_in_the_version_leads_nowhere(tmp_path: Path, top: Path) -> None:

@@ -29,6 +29,7 @@ from artifactfs.paths import check_collection_name, check_staging_name
 from artifactfs.repository.repository import open_repository
 from artifactfs.repository.staged import describe, expecting_base
 from artifactfs.repository.staging import StagingArea
+from artifactfs.repository.sweeping import sweep_scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +77,7 @@ class PortSession:
     @contextmanager
     def _checked(self, collection: str, name: str) -> Iterator[tuple[bool, bool, bool]]:
         """Give whether the user may read and write the staging directory's root, and whether it owns it."""
-        own = staging_mountpoint(self._order, self._repository_id, collection=collection, name=name)
+        own = self._find_top(collection, name)
         if find_mount(own) is None:
             msg = f"there is no staging directory {collection}:@{name} in this mount"
             raise MountError(msg, hint="it is made outside, by `artifactfs stage`")
@@ -92,6 +93,9 @@ class PortSession:
             yield reading, writing, self._peer.uid in (owner, 0)
         finally:
             os.close(descriptor)
+
+    def _find_top(self, collection: str, name: str) -> str:
+        return staging_mountpoint(self._order, self._repository_id, collection=collection, name=name)
 
     @contextmanager
     def _opened(self) -> Iterator[Repository]:
@@ -112,6 +116,8 @@ class PortSession:
         if request.get("expect_base"):
             options = expecting_base(options, staging)
         done = area.commit(staging, options, freezer=MountFreezer(self._order, repository.id))
+        # As whoever serves it: what another user's restore has left goes, too.
+        sweep_scratch(os.fsencode(self._find_top(staging.collection, staging.name)), done.scratch)
         closed = False
         if request.get("close"):
             end_staging(self._order, repository, done.staging, area, unless_changed=True)
