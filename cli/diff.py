@@ -2,58 +2,67 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import click
 
 from artifactfs.errors import UsageError
 from artifactfs.model import DirectoryEntry
-from artifactfs.paths import parse_ref
+from artifactfs.paths import Ref, parse_ref
 
 from .changes import change_fields, print_changes
 from .completing import complete_ref
 from .inside import find_inside, show_diff
 from .lines import print_lines
-from .options import Command
+from .options import BytesPath, Command
 from .output import print_json
 from .session import current_session
+from .staged import find_staging_name
+from .within import choose, find_within, names_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from artifactfs.model import Collection, Root, Version
-    from artifactfs.paths import Ref
     from artifactfs.repository.diff import Change
     from artifactfs.repository.repository import Repository
     from artifactfs.repository.viewing import Viewed
 
+    from .within import Within
+
 
 @click.command("diff", cls=Command)
-@click.argument("ref", shell_complete=complete_ref)
-@click.argument("other", required=False, metavar="[REF]", shell_complete=complete_ref)
+@click.argument("arguments", nargs=-1, metavar="[REF [REF]] | [PATH]...", type=BytesPath(), shell_complete=complete_ref)
 @click.option("--sizes", is_flag=True, help="Print how many bytes each file has, before and now.")
 @click.option("--lines", is_flag=True, help="Print the lines of text files that differ, as git does.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if anything differs.")
-def command(ref: str, other: str | None, *, sizes: bool, lines: bool, exit_code: bool) -> None:
+def command(arguments: tuple[bytes, ...], *, sizes: bool, lines: bool, exit_code: bool) -> None:
     """List what differs between two versions, or with one REF, from the version before.
 
-    A staging directory is compared with the version that it was made from. The letters: A added, D deleted,
-    M modified, R renamed, T of another kind, P other permission bits.
+    A staging directory is compared with the version that it was made from. Inside one no REF is needed: it lists what
+    differs there, or at or below each PATH, which is relative to the working directory. The letters: A added,
+    D deleted, M modified, R renamed, T of another kind, P other permission bits.
     """
     session = current_session()
-    inside = find_inside(session, ref) if other is None and parse_ref(ref).staging is not None else None
+    within = None if arguments and names_version(arguments[0]) else find_within(session)
+    refs, paths = _find_meant(within, arguments)
+    is_staging = not refs or (len(refs) == 1 and refs[0].staging is not None)
+    inside = find_inside(session, str(refs[0]) if refs else None) if is_staging else None
     if inside is not None:
-        found_any = show_diff(session, inside, sizes=sizes, lines=lines)
+        found_any = show_diff(session, inside, paths, sizes=sizes, lines=lines)
         click.get_current_context().exit(1 if found_any and exit_code else 0)
+    if not refs:
+        collection, name = find_staging_name(session, None)
+        refs = [Ref(collection, f"@{name}")]
     with session.open_repository() as repository:
-        if other is None:
-            old, new, found = _diff_one(repository, parse_ref(ref))
-        else:
-            old, new, found = _diff_two(repository, parse_ref(ref), parse_ref(other))
+        old, new, found = _diff_one(repository, *refs) if len(refs) == 1 else _diff_two(repository, *refs)
+        if within is not None:
+            found = choose(found, paths, top=within.top)
         if lines and not session.json:
             from artifactfs.repository.textdiff import ViewedSide
 
-            old_side, new_side = _view_sides(repository, parse_ref(ref), parse_ref(other) if other else None)
+            old_side, new_side = _view_sides(repository, *refs)
             print_lines(found, ViewedSide(old_side), ViewedSide(new_side))
     if session.json:
         print_json({"old": old, "new": new, "changes": [change_fields(change) for change in found]})
@@ -61,6 +70,25 @@ def command(ref: str, other: str | None, *, sizes: bool, lines: bool, exit_code:
         print_changes(found, sizes=sizes)
     if exit_code and found:
         click.get_current_context().exit(1)
+
+
+def _find_meant(within: Within | None, arguments: tuple[bytes, ...]) -> tuple[list[Ref], list[bytes]]:
+    """Return one or two REFs, or for the staging directory that we are in none and entry paths.
+
+    Raises:
+        UsageError: there are as many as are no REFs outside of a staging directory.
+        InvalidPathError: a path leads out of the staging directory.
+    """
+    if within is not None and not (arguments and all(_is_ref(within, argument) for argument in arguments)):
+        return [], [within.resolve(path) for path in arguments]
+    if len(arguments) in (1, 2):
+        return [parse_ref(os.fsdecode(argument)) for argument in arguments], []
+    msg = "one or two REFs are needed: this is not inside a staging directory"
+    raise UsageError(msg if within is None else "diff compares one or two REFs", hint="write NAME:vN or NAME:@STAGING")
+
+
+def _is_ref(within: Within, argument: bytes) -> bool:
+    return names_version(argument) or within.names_collection(argument, may_go_on=True)
 
 
 _Answer = tuple[str | None, str, "Sequence[Change]"]
@@ -96,7 +124,7 @@ def _diff_two(repository: Repository, first: Ref, second: Ref) -> _Answer:
     return _name(before, old), _name(after, new) or "", changes
 
 
-def _view_sides(repository: Repository, ref: Ref, other: Ref | None) -> tuple[Viewed | None, Viewed]:
+def _view_sides(repository: Repository, ref: Ref, other: Ref | None = None) -> tuple[Viewed | None, Viewed]:
     """Return the two sides of a comparison, to be read."""
     if other is not None:
         return _view(repository, repository.resolve(ref)[1], ref.path), _view_one(repository, other)

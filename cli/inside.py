@@ -18,6 +18,7 @@ from .changes import change_fields, print_changes
 from .lines import print_lines
 from .output import format_count, print_json
 from .staged import find_here, note_quota, working_directory
+from .within import choose
 
 if TYPE_CHECKING:
     from artifactfs.mount.api import Port
@@ -34,11 +35,13 @@ class Inside:
         port: the mount's.
         collection: its collection.
         name: its name, without `@`.
+        below: entry path of the working directory, if that lies in it.
     """
 
     port: Port
     collection: str
     name: str
+    below: bytes | None = None
 
     def __str__(self) -> str:
         """Return its REF."""
@@ -98,7 +101,7 @@ def _has_repository(session: Session) -> bool:
 def _find_in(port: Port, directory: str) -> Inside | None:
     rest = directory[len(port.mountpoint.rstrip("/")) :].split("/")[1:]
     if len(rest) > 1 and rest[1].startswith("@"):
-        return Inside(port, rest[0], rest[1][1:])
+        return Inside(port, rest[0], rest[1][1:], b"/".join(map(os.fsencode, rest[2:])))
     return None
 
 
@@ -115,17 +118,17 @@ def show_status(session: Session, inside: Inside) -> None:
     note_quota(session, answer.fields)
 
 
-def show_diff(session: Session, inside: Inside, *, sizes: bool, lines: bool) -> bool:
-    """Print what differs, as `diff` does; return whether anything does."""
+def show_diff(session: Session, inside: Inside, paths: list[bytes], *, sizes: bool, lines: bool) -> bool:
+    """Print what differs at or below paths, or anywhere, as `diff` does; return whether anything does."""
     answer = inside.port.find_changes(inside.collection, inside.name)
+    found = choose(answer.changes, paths, top=os.fsencode(inside.path))
     if session.json:
-        changes = [change_fields(change) for change in answer.changes]
-        print_json({"old": answer.since, "new": str(inside), "changes": changes})
+        print_json({"old": answer.since, "new": str(inside), "changes": [change_fields(change) for change in found]})
     elif lines:
-        _print_lines(inside, answer.changes, answer.since)
+        _print_lines(inside, found, answer.since)
     else:
-        print_changes(answer.changes, sizes=sizes)
-    return bool(answer.changes)
+        print_changes(found, sizes=sizes)
+    return bool(found)
 
 
 def _print_lines(inside: Inside, changes: list[Change], since: str | None) -> None:

@@ -6,6 +6,7 @@ Threading: the main thread.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from artifactfs.errors import UsageError
@@ -37,10 +38,9 @@ def find_staging_name(session: Session, ref: str | None) -> tuple[str, str]:
     if found is None:
         msg = "this is not inside a staging directory, and none was named"
         raise UsageError(msg, hint="write NAME, or NAME:@STAGING")
-    info, collection, name = found
     if session.repo is None:
-        session.use_repository(info.repository)
-    return collection, name
+        session.use_repository(found.info.repository)
+    return found.collection, found.name
 
 
 def staging_fields(session: Session, repository: Repository, staging: Staging) -> dict[str, Any]:
@@ -101,8 +101,25 @@ def working_directory() -> str:
         return "/"
 
 
-def find_here(session: Session, directory: str) -> tuple[MountInfo, str, str] | None:
-    """Return the mount of this user that a directory lies in, with collection and name of the staging directory."""
+@dataclass(frozen=True, slots=True)
+class Here:
+    """A directory in a staging directory.
+
+    Attributes:
+        info: the mount of this user that it lies in.
+        collection: of the staging directory.
+        name: of the staging directory, without `@`.
+        below: entry path of the directory.
+    """
+
+    info: MountInfo
+    collection: str
+    name: str
+    below: bytes
+
+
+def find_here(session: Session, directory: str) -> Here | None:
+    """Return in which staging directory a directory lies, in a mount of this user."""
     if not os.path.isdir(session.places.runtime):
         return None
     from artifactfs.mount.api import iter_mounts
@@ -112,10 +129,14 @@ def find_here(session: Session, directory: str) -> tuple[MountInfo, str, str] | 
         if rest is None:
             continue
         if info.collection is not None and info.staging is not None:
-            return info, info.collection, info.staging
+            return Here(info, info.collection, info.staging, _entry(rest))
         if info.kind == "repository" and len(rest) > 1 and rest[1].startswith("@"):
-            return info, rest[0], rest[1][1:]
+            return Here(info, rest[0], rest[1][1:], _entry(rest[2:]))
     return None
+
+
+def _entry(names: list[str]) -> bytes:
+    return b"/".join(map(os.fsencode, names))
 
 
 def _below(directory: str, mountpoint: str) -> list[str] | None:

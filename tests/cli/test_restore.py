@@ -176,3 +176,69 @@ def test_a_version_made_from_an_old_one(mounted: Path) -> None:
     assert text("commit", "animals") == "animals:v2\n"
     assert text("diff", "animals:v0", "animals:v2") == "M  cat.txt\n"
     assert os.readlink(mounted / "animals" / "latest") == "v2"
+
+
+def change_some(staging: Path) -> str:
+    """Change three paths, and return the name of a file in `sub`."""
+    name = os.listdir(staging / "sub")[0]
+    (staging / "cat.txt").write_text("other\n")
+    (staging / "sub" / name).unlink()
+    (staging / "sub" / "added").write_text("added\n")
+    return name
+
+
+def test_inside_paths_are_those_of_the_working_directory(staging: Path) -> None:
+    name = change_some(staging)
+    sub, listed = staging / "sub", {"M  cat.txt", f"D  sub/{name}", "A  sub/added"}
+    assert set(text("diff", cwd=sub).splitlines()) == listed
+    assert set(text("diff", ".", cwd=sub).splitlines()) == listed - {"M  cat.txt"}
+    assert text("diff", name, cwd=sub) == f"D  sub/{name}\n"
+    assert text("diff", "../cat.txt", "added", cwd=sub) == "M  cat.txt\nA  sub/added\n"
+    assert text("diff", "sub/added", "--sizes", cwd=staging) == "A  sub/added  (- -> 6 B)\n"
+    assert "+other" in text("diff", "--lines", str(staging / "cat.txt"), cwd=sub)
+    assert "added" not in text("diff", "--lines", "../cat.txt", cwd=sub)
+    text("diff", "--exit-code", "../link", cwd=sub)
+    text("diff", "--exit-code", "added", code=1, cwd=sub)
+    text("diff", "nothing", code=13, cwd=sub)
+    text("diff", "../..", code=15, cwd=sub)
+    text("restore", name, cwd=sub)
+    assert set(text("status", "animals").splitlines()) == listed - {f"D  sub/{name}"}
+    text("restore", ".", cwd=sub)
+    assert text("status", "animals") == "M  cat.txt\n"
+    for outside in ("../../v0", "/", str(staging) + "2"):
+        text("restore", outside, code=15, cwd=sub)
+    assert run("restore", "../cat.txt", cwd=sub).stderr == b"restored cat.txt\n"
+    assert text("status", "animals") == ""
+
+
+def test_inside_names_go_on_naming(staging: Path) -> None:
+    name = change_some(staging)
+    sub = staging / "sub"
+    (staging / "animals").write_text("a file called like the collection\n")
+    assert text("diff", "animals", cwd=sub) == text("diff", "animals:v0", "animals:v1", cwd=sub)
+    assert text("diff", "animals", cwd=staging) == text("diff", "./animals", cwd=staging) == "A  animals\n"
+    assert text("diff", "animals:@staging", cwd=sub) == text("diff", cwd=sub)
+    text("restore", "animals", f"sub/{name}", cwd=sub)
+    text("restore", "animals:@staging", "cat.txt", cwd=staging)
+    (staging / "a:b").touch()
+    assert text("diff", "./a:b", cwd=staging) == "A  a:b\n"
+    text("restore", "a:b", "cat.txt", cwd=staging)
+    assert text("status", cwd=staging) == "A  animals\nA  sub/added\n"
+    text("restore", "animals", "sub", cwd=staging)  # two paths here
+    assert text("status", "animals") == ""
+
+
+def test_outside_names_are_needed(staging: Path, tmp_path: Path) -> None:
+    for command in (["restore", "cat.txt"], ["diff"], ["diff", "a", "b", "c"]):
+        done = run(*command, cwd=tmp_path)
+        assert (done.returncode, b"not inside a staging directory" in done.stderr) == (2, True)
+
+
+def test_another_staging_directory_is_reached_from_inside(staging: Path) -> None:
+    other = Path(text("stage", "plants").strip())
+    (other / "rose").write_text("rose\n")
+    (staging / "cat.txt").write_text("other\n")
+    text("restore", "plants", "rose", cwd=staging)
+    assert text("status", "plants") == ""
+    assert text("diff", "plants:@staging", cwd=staging) == ""
+    assert text("status", "animals") == "M  cat.txt\n"

@@ -215,6 +215,20 @@ def test_restoring_where_only_the_mount_is_seen(tmp_path: Path, top: Path) -> No
     assert inside(tmp_path, top, str(COMMAND), "restore", "animals", "nowhere", at="/data").returncode == 13
 
 
+def test_paths_are_those_of_the_working_directory_in_there(tmp_path: Path, top: Path) -> None:
+    (top / "images" / "cat.png").unlink()
+    (top / "README").unlink()
+    (top / "added").touch()
+    at = "/data/animals/@staging/images"
+    assert inside(tmp_path, top, str(COMMAND), "diff", ".", at=at).stdout == "D  images/cat.png\n"
+    assert inside(tmp_path, top, str(COMMAND), "diff", "../added", "--sizes", at=at).stdout == "A  added  (- -> 0 B)\n"
+    done = inside(tmp_path, top, str(COMMAND), "restore", "cat.png", "../added", at=at)
+    assert (done.returncode, done.stderr) == (0, "restored images/cat.png\nremoved added\n")
+    assert inside(tmp_path, top, str(COMMAND), "restore", "../../v0", at=at).returncode == 15
+    assert inside(tmp_path, top, str(COMMAND), "restore", "animals", "README", at=at).returncode == 0
+    assert inside(tmp_path, top, str(COMMAND), "diff", "--exit-code", at=at).returncode == 0
+
+
 def test_a_commit_takes_away_what_killed_restores_have_left(
     tmp_path: Path, top: Path, repository: Repository, folders: Folders
 ) -> None:
