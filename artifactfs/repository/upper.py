@@ -10,9 +10,9 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from artifactfs.errors import UsageError, translate_os_error
+from artifactfs.errors import NameTooLongError, UsageError, translate_os_error
 from artifactfs.model import FileEntry, ReferenceEntry, limit_time_ns
-from artifactfs.paths import join_path, printable
+from artifactfs.paths import PATH_MAX, join_path, printable
 from artifactfs.reference.base import is_unverified
 from artifactfs.repository.reading import Dropped, FileReader, HashingSink, ReadFile
 from artifactfs.repository.scan import Found
@@ -145,12 +145,14 @@ class UpperTree:
         self._builder = TreeBuilder(target.sink, trees)
         self._reader = FileReader(target.sink, self.dropped)
         self._special: list[bytes] = []
+        self._long: list[bytes] = []
 
     def build(self) -> StoredDirectory:
         """Store what was changed, and return the top directory.
 
         Raises:
             UsageError: there are sockets, FIFOs or devices; all are named.
+            NameTooLongError: there are paths over 4,096 bytes, which no system call can name.
             SourceChangedError: a file changes while it is read.
             StorageFullError: there is no room; nothing was committed.
             IntegrityError: the version below is damaged.
@@ -167,6 +169,7 @@ class UpperTree:
         except OSError as error:
             raise translate_os_error(error, doing=f"reading the staging directory {printable(self._upper)}") from error
         self._refuse_special()
+        self._refuse_long()
         for level in reversed(levels):
             stored = self._store(level)
             if level.parent is not None:
@@ -183,13 +186,18 @@ class UpperTree:
                     self.scratch.append(path)  # a restore goes on, or was killed
                     continue
                 status = item.stat(follow_symlinks=False)
-                if stat.S_ISDIR(status.st_mode):
-                    lower = self._lower.find_below(item.path, item.name, level.lower, prefix=self._prefix)
-                    below.append(_Level(item.path, path, item.name, lower, level))
-                elif is_whiteout(status) or (
-                    may_be_whiteouts and not status.st_size and is_whiteout_file(item.path, self._prefix)
+                if is_whiteout(status) or (
+                    may_be_whiteouts
+                    and stat.S_ISREG(status.st_mode)
+                    and not status.st_size
+                    and is_whiteout_file(item.path, self._prefix)
                 ):
                     level.changes[item.name] = None
+                elif len(path) > PATH_MAX:
+                    self._long.append(path)
+                elif stat.S_ISDIR(status.st_mode):
+                    lower = self._lower.find_below(item.path, item.name, level.lower, prefix=self._prefix)
+                    below.append(_Level(item.path, path, item.name, lower, level))
                 elif stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
                     level.changes[item.name] = self._read(Found(item.name, path, item.path, status))
                 else:
@@ -248,3 +256,11 @@ class UpperTree:
         more = f" and {len(self._special) - SHOWN} more" if len(self._special) > SHOWN else ""
         msg = f"sockets, FIFOs and devices cannot be committed: {shown}{more}"
         raise UsageError(msg, hint="remove them from the staging directory")
+
+    def _refuse_long(self) -> None:
+        if not self._long:
+            return
+        path = self._long[0]
+        more = f"; so have {len(self._long) - 1} more" if len(self._long) > 1 else ""
+        msg = f"the path {printable(path)} has {len(path)} bytes, over the limit of {PATH_MAX}{more}"
+        raise NameTooLongError(msg, hint="rename directories above it, or remove it", subject=printable(path))

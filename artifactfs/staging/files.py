@@ -24,13 +24,15 @@ LONG_PATH: Final = 2000
 class ShortPaths:
     """Names directories by their descriptors where their paths get long; a context manager, which closes these.
 
-    A path in a staging directory may have 4,096 bytes, and its upper directory has a path of its own.
+    A path in a staging directory may have 4,096 bytes, and its upper directory has a path of its own. All paths that
+    begin alike share a descriptor: there may be more of them than a process may open.
 
     Threading: belongs to one thread. Source: path_resolution(7), proc_pid_fd(5).
     """
 
     def __init__(self) -> None:
         self._open = ExitStack()
+        self._known: dict[bytes, int] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -46,9 +48,13 @@ class ShortPaths:
         """
         if len(path) < LONG_PATH:
             return path
-        descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        self._open.callback(os.close, descriptor)
-        return b"/proc/self/fd/%d" % descriptor
+        end = path.index(b"/", LONG_PATH // 2)
+        above, below = path[:end], path[end:]
+        if above not in self._known:
+            descriptor = os.open(above, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            self._open.callback(os.close, descriptor)
+            self._known[above] = descriptor
+        return b"/proc/self/fd/%d%b" % (self._known[above], below)
 
 
 def iter_below(path: bytes) -> Iterator[tuple[bytes, bool]]:

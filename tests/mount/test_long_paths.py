@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from artifactfs.errors import NameTooLongError
 from artifactfs.mount import api
 from artifactfs.mount.freezing import MountFreezer
 from artifactfs.mount.options import MountInfo
@@ -73,6 +75,71 @@ def test_the_longest_path_is_written_committed_and_discarded(
     assert area.changes(area.get("animals")) == []
     api.end_staging(folders, repository, area.get("animals"), area)
     assert not os.path.lexists(top)
+
+
+def make_deep(top: Path, names: list[str]) -> int:
+    """Make directories below each other, step by step, and return a descriptor of the last."""
+    directory = os.open(top, os.O_RDONLY)
+    for name in names:
+        os.mkdir(name, dir_fd=directory)
+        below = os.open(name, os.O_RDONLY, dir_fd=directory)
+        os.close(directory)
+        directory = below
+    return directory
+
+
+def write_in(directory: int, name: str) -> None:
+    descriptor = os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=directory)
+    os.write(descriptor, b"far down\n")
+    os.close(descriptor)
+
+
+def test_what_only_steps_lead_to_is_committed_or_named(
+    folders: Folders, repository: Repository, top: Path, request: pytest.FixtureRequest
+) -> None:
+    if "union" in request.node.name:
+        pytest.skip("libfuse 2 asks by path, and refuses longer ones: ENAMETOOLONG")
+    area = StagingArea(repository)
+    freezer = MountFreezer(folders, repository.id)
+    directory = make_deep(top, [NAME] * 16)
+    assert len("/".join([NAME] * 16)) == 4095
+    with pytest.raises(OSError, match="too long"):
+        os.stat(top / "/".join([NAME] * 16))
+    done = area.commit(area.get("animals"), freezer=freezer)
+    assert area.changes(area.get("animals")) == []
+    write_in(directory, "x")
+    for look in (lambda: area.changes(area.get("animals")), lambda: area.commit(area.get("animals"), freezer=freezer)):
+        with pytest.raises(NameTooLongError, match=r"n/x has 4097 bytes, over the limit of 4096"):
+            look()
+    os.mkdir("deeper", dir_fd=directory)
+    with pytest.raises(NameTooLongError, match=r"so have 1 more"):
+        area.changes(area.get("animals"))
+    assert list(repository.load_state("animals").versions) == [0, done.result.version.number]
+    for remove, name in ((os.unlink, "x"), (os.rmdir, "deeper")):
+        remove(name, dir_fd=directory)
+    assert area.changes(area.get("animals")) == []
+    write_in(directory, "x")
+    os.close(directory)
+    api.end_staging(folders, repository, area.get("animals"), area)
+    assert not os.path.lexists(top)
+
+
+def test_more_long_paths_than_a_process_may_open(tmp_path: Path) -> None:
+    directory = make_deep(tmp_path, ["top", *[NAME] * 8])
+    for number in range(200):
+        os.mkdir(str(number), dir_fd=directory)
+        os.mkdir(f"{number}/{NAME}", dir_fd=directory)
+        os.close(os.open(f"{number}/{NAME}/file", os.O_CREAT | os.O_WRONLY, dir_fd=directory))
+    os.close(directory)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+    try:
+        found = list(iter_below(bytes(tmp_path / "top")))
+        assert len(found) == 8 + 3 * 200
+        remove_tree(bytes(tmp_path / "top"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert os.listdir(tmp_path) == []
 
 
 def test_what_is_deeper_than_a_path_can_say_is_walked_and_removed(tmp_path: Path) -> None:
