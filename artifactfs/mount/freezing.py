@@ -52,9 +52,12 @@ class MountFreezer:
             return
         with client:
             client.ask("freeze", asker=os.getpid())
-            yield lambda: _verify(client, staging)
-            with suppress(MountError):  # a server that has ended meanwhile holds nothing; what was done is done
-                client.ask("thaw")
+            try:
+                yield lambda: _verify(client, staging)
+            finally:
+                # Awaited, or who writes next would find an overlay read-only still.
+                with suppress(MountError):  # a server that has ended meanwhile holds nothing; what was done is done
+                    client.ask("thaw")
 
 
 def _verify(client: ControlClient, staging: StagingName) -> None:

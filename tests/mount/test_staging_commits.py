@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from artifactfs.errors import BusyError
+from artifactfs.errors import BusyError, UsageError
 from artifactfs.mount import api
 from artifactfs.mount.options import MountInfo
 from artifactfs.repository import staging as staging_module
@@ -69,6 +69,19 @@ def test_open_writers_stop_a_commit_and_are_named(
         assert not (staged.parent / "v1").exists()
         process.communicate()
     assert commit(staging) == 1
+
+
+def test_after_a_commit_that_failed_writing_goes_on_at_once(
+    staged: Path, staging: Staging, commit: Callable[[Staging], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise UsageError("no")
+
+    monkeypatch.setattr(staging_module, "build_staged", fail)
+    for number in range(10):
+        with pytest.raises(UsageError):
+            commit(staging)
+        (staged / str(number)).mkdir()
 
 
 @pytest.mark.parametrize("driver", [UNION])
