@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from artifactfs.errors import BusyError
+from artifactfs.mount.mountinfo import find_mount
 from artifactfs.mount.refreshing import refresh_name
 from artifactfs.mount.staging_mounts import StagingKey, attach, release
 from artifactfs.staging.layout import deciding
@@ -44,7 +45,10 @@ def _end(places: Places, repository: Repository, staging: Staging, area: Staging
     try:
         release(places, key)
     except BusyError as error:
-        raise BusyError(error.message, hint="leave it (cd elsewhere), then try again", subject=error.subject) from error
+        hint = (
+            error.hint if find_mount(key.own_mountpoint(places)) is None else "leave it (cd elsewhere), then try again"
+        )
+        raise BusyError(error.message, hint=hint, subject=error.subject) from error
     try:
         if unless_changed and area.changes(staging):
             msg = f"something was written to {staging} after the commit"

@@ -230,7 +230,8 @@ def release(places: Places, key: StagingKey) -> None:
                 pass
         except BusyError:
             for path in removed:
-                _bind_mount_of(own, path)
+                with suppress(MountError):  # unmounted already: the keeper brings both back
+                    _bind_mount_of(own, path)
             raise
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from artifactfs.errors import BusyError, UsageError
-from artifactfs.mount import api
+from artifactfs.mount import api, staging_mounts
 from artifactfs.mount.options import MountInfo
 from artifactfs.repository import staging as staging_module
 from artifactfs.repository.repository import Repository
@@ -27,6 +27,7 @@ from tests.mount.staging_support import (
     area,
     commit,
     driver,
+    needs_binding,
     server_of,
     stage,
     staged,
@@ -245,6 +246,32 @@ def test_discarding(
     again = stage(area, repository, driver)
     assert api.attach_staging(folders, repository, staging=again) == str(staged)
     assert (staged / "README").read_text() == "hello\n"
+
+
+@pytest.mark.slow
+@needs_binding
+def test_what_is_mounted_elsewhere_is_not_discarded_and_that_is_said(
+    folders: Folders,
+    staged: Path,
+    staging: Staging,
+    repository: Repository,
+    area: StagingArea,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A container without propagation keeps a copy of the mount."""
+    (staged / "new").write_text("new")
+    monkeypatch.setattr(staging_mounts, "_END_SECONDS", 0.5)
+    command = ["unshare", "-m", "--propagation", "private", "sh", "-c", "echo; read line"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as elsewhere:
+        assert elsewhere.stdout is not None
+        elsewhere.stdout.readline()
+        with pytest.raises(BusyError, match="another mount namespace") as caught:
+            api.end_staging(folders, repository, staging, area)
+        assert "end the container" in caught.value.hint
+        elsewhere.communicate(b"\n")
+    wait_until(lambda: errno_of((staged / "new").read_text) is None)
+    api.end_staging(folders, repository, staging, area)
+    assert not staged.exists()
 
 
 def test_a_new_collection_starts_empty(
