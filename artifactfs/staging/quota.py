@@ -23,13 +23,20 @@ if TYPE_CHECKING:
     from artifactfs.staging.layout import Layout, StagingInfo
 
 SECTOR: Final = 512
+BLOCK: Final = 4096
 Enforcer = Literal["project", "union", "commit"]
 """Who keeps a staging directory below its quota: the file system, the union's server, or nobody before a commit."""
 
 
 def occupied(status: os.stat_result) -> int:
-    """Return the bytes that a file, link or directory occupies on the disk."""
-    return status.st_blocks * SECTOR
+    """Return the bytes that a file, link or directory occupies on the disk.
+
+    What XFS allocates ahead of the end of a file does not count: it is given back when it is needed. A block beyond the
+    content may be one of extended attributes.
+    """
+    if not stat.S_ISREG(status.st_mode):
+        return status.st_blocks * SECTOR
+    return min(status.st_blocks * SECTOR, (-(-status.st_size // BLOCK) + 1) * BLOCK)
 
 
 def measure(upper: bytes) -> int:

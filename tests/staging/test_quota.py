@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import random
@@ -27,6 +28,7 @@ ME = Caller(os.getpid(), os.getuid(), os.getgid())
 KIB = 1024
 QUOTA = 512 * KIB
 BLOCK = 4 * KIB
+FALLOC_FL_KEEP_SIZE = 1
 NAME = room.NAME_BLOCKS * BLOCK
 """So much room a new name asks for."""
 
@@ -227,6 +229,17 @@ def test_many_threads_together_stay_below(union: Union, staging: Staging) -> Non
     for name in os.listdir(staging.upper):
         union.unlink(name)
     assert fill(union, b"last", QUOTA) == QUOTA - before
+
+
+def test_what_is_allocated_ahead_does_not_count(staging: Staging) -> None:
+    before = measure(staging.upper)
+    with open(staging.upper + b"/ahead", "wb") as file:
+        file.write(b"x" * 10)
+        file.flush()
+        if ctypes.CDLL(None).fallocate(file.fileno(), FALLOC_FL_KEEP_SIZE, ctypes.c_long(0), ctypes.c_long(64 * KIB)):
+            pytest.skip("the file system does not allocate ahead")
+        assert os.fstat(file.fileno()).st_blocks * 512 == 64 * KIB
+    assert measure(staging.upper) <= before + 2 * BLOCK
 
 
 def test_writing_over_what_is_there_takes_no_room(union: Union) -> None:

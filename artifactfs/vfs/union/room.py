@@ -4,7 +4,7 @@ What counts is what the file system allocates for files, links and directories (
 quota counts it. A change takes room for what it may need at most, and looks at the blocks before and after: what it did
 not need is given back, what it freed is taken off. So a change costs two lstat(2) or fstat(2) more. The upper directory
 is walked only when there is no room, and the sum may be too high: when it was walked during a change, or when the file
-system had allocated more for an open file than it keeps.
+system had allocated a block more for an open file than it keeps.
 
 Used by the union. Threading: shared by all threads.
 """
@@ -124,8 +124,8 @@ class Room:
             if not others:
                 self._open.pop(status.st_ino, None)
                 freed = 0 if status.st_nlink else occupied(status)
-                # XFS allocates ahead of what is written to a file while it is open.
-                self._is_sure &= occupied(status) <= self._rounded(status.st_size) + self._block
+                # XFS allocates ahead of the end of a file while it is open: a block of that may have counted.
+                self._is_sure &= occupied(status) <= self._rounded(status.st_size)
         os.close(descriptor)
         self._settle(0, -freed, walk)
 
