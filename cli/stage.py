@@ -93,7 +93,7 @@ def _change_quota(session: Session, ref: str, *, name: str, driver: str, quota: 
 
 
 def _parse_quota(text: str | None) -> int | None:
-    from artifactfs.places import parse_size
+    from artifactfs.settings import parse_size
 
     return None if text is None or text == NONE else parse_size(text)
 
@@ -111,7 +111,6 @@ def _stage(
     """Make a staging directory and show it; return it, its version, where it is shown, and its members in JSON."""
     from artifactfs.mount.api import attach_staging, check_driver, check_staging
     from artifactfs.repository.staging import StagingArea
-    from artifactfs.settings import parse_size
 
     parsed = parse_ref(ref)
     check_staging_name(name)
