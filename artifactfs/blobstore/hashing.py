@@ -3,7 +3,7 @@
 hashlib lets go of Python's lock, so reading, hashing whole, hashing chunks and writing run at once for a big
 file. Memory is a ring of buffers of 1 MiB, whatever the size of the file.
 
-Used by `blobs.py`. Threading: a value of these classes belongs to the thread that made it.
+Used by `blobbatch.py`. Threading: a value of these classes belongs to the thread that made it.
 """
 
 from __future__ import annotations

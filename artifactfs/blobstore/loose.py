@@ -1,6 +1,6 @@
 """Which small blobs may be objects of their own: told by few listings, instead of by asking for each.
 
-Used by `blobs.py`. Threading: a LooseNames may be shared by threads.
+Used by `blobbatch.py`. Threading: a LooseNames may be shared by threads.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The name of a pack is known when it is complete, so a place in it is a value that learns the name later. A small pack is
 written in one go; a larger one by a thread, which hashes and writes while the next files are read.
 
-Used by `blobs.py` for files and by the repository for trees. Threading: a Packer belongs to one thread at a time.
+Used by `blobbatch.py` for files and by the repository for trees. Threading: a Packer belongs to one thread at a time.
 
 Source: docs/format.md section 7.
 """

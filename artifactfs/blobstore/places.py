@@ -1,6 +1,6 @@
 """What is known of where content lies in packs: hints, which save work and may be forgotten at any time.
 
-Used by `blobs.py` and the repository; the index keeps them on disk. Threading: may be shared by threads.
+Used by `blobbatch.py` and the repository; the index keeps them on disk. Threading: may be shared by threads.
 """
 
 from __future__ import annotations

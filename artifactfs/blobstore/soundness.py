@@ -2,7 +2,7 @@
 
 A pack that was not touched since it was seen to hash to its name is not read again; any other is read, once.
 
-Used by `blobs.py` for packs and by the repository for tree packs. Threading: a SoundPacks may be shared by threads.
+Used by `blobbatch.py` for packs and by the repository for tree packs. Threading: a SoundPacks may be shared by threads.
 """
 
 from __future__ import annotations

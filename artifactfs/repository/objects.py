@@ -11,7 +11,8 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
-from artifactfs.blobstore.blobs import BlobBatch, BlobStore
+from artifactfs.blobstore.blobbatch import BlobBatch
+from artifactfs.blobstore.blobs import BlobStore
 from artifactfs.blobstore.keys import tree_key, treepack_key
 from artifactfs.blobstore.packs import PackFiles
 from artifactfs.blobstore.places import TREES

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from artifactfs.blobstore import packing
 from artifactfs.blobstore.base import ObjectBatch
+from artifactfs.blobstore.blobbatch import BlobBatch
 from artifactfs.blobstore.blobs import BlobStore, StoredBlob
 from artifactfs.blobstore.keys import blob_key, pack_key
 from artifactfs.blobstore.local import open_local_store
@@ -34,7 +35,7 @@ def make_blobs(store: MemoryStore) -> tuple[BlobStore, VerifyingBlobs]:
 
 
 def store_all(blobs: BlobStore, contents: Iterable[bytes]) -> list[StoredBlob]:
-    with blobs.begin() as batch:
+    with BlobBatch(blobs, blobs.store.begin_batch()) as batch:
         found = [batch.store_bytes(data) for data in contents]
         batch.flush()
     return found
