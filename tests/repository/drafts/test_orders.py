@@ -9,7 +9,7 @@ import pytest
 
 from artifactfs.blobstore.memory import MemoryStore
 from artifactfs.errors import ArtifactFSError, ConflictError, DraftClosedError, PathConflictError
-from artifactfs.repository import prune as prune_module
+from artifactfs.repository import prune_reach
 from artifactfs.repository.commit import CommitOptions
 from artifactfs.repository.condemning import Look
 from artifactfs.repository.contributing import Contribution, contribute, finish
@@ -175,7 +175,7 @@ def never_look(patch: pytest.MonkeyPatch) -> None:
 
 def forget_drafts(patch: pytest.MonkeyPatch) -> None:
     """A prune does not know drafts."""
-    patch.setattr(prune_module, "_hold_drafts", lambda _repository, _reach, _given_up: None)
+    patch.setattr(prune_reach, "_hold_drafts", lambda _repository, _reach, _given_up: None)
 
 
 @pytest.mark.parametrize("mutate", [never_look, forget_drafts])

@@ -16,7 +16,7 @@ stored, where each commit is, and where each prune is. The moves between states 
 | records, is overtaken      | `Log.append`, which runs the change of `commit._append` just before, each time      |
 | condemns                   | `find_garbage`, then `ListExclusion.deleting` up to its sleep                       |
 | takes its verdict          | `ListExclusion._take_verdict`                                                       |
-| reads the log              | `delete_garbage`: `_read_logs` and `_add_roots`                                     |
+| reads the log              | `delete_garbage`: `read_logs` and `_add_roots`                                      |
 | sends, deletes             | `delete_garbage`: `may_delete`, then `store.delete`; pages first                    |
 | is done                    | `ListExclusion.deleting`: its end                                                   |
 | has no time left           | `Verdict.until_ns`, which `is_ended_by` reads, and `may_delete` some minutes before |

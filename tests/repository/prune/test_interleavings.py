@@ -218,8 +218,8 @@ def delete_against_the_verdict(patch: pytest.MonkeyPatch) -> None:
 
 def trust_the_logs_of_before(patch: pytest.MonkeyPatch) -> None:
     """A prune deletes what it found without reading the logs again."""
-    real = prune_module._read_logs
-    patch.setattr(prune_module, "_read_logs", lambda repository, known: known or real(repository, known))
+    real = prune_module.read_logs
+    patch.setattr(prune_module, "read_logs", lambda repository, known: known or real(repository, known))
 
 
 def do_not_wait_for_commits(patch: pytest.MonkeyPatch) -> None:
