@@ -21,14 +21,15 @@ from artifactfs.model import NO_METADATA, DirectoryEntry
 from artifactfs.paths import check_collection_name, printable
 from artifactfs.repository import changes
 from artifactfs.repository.commit import CommitOptions, CommitResult, Once, check_options, commit_once, store_safely
-from artifactfs.repository.draft_steps import Closed, Dropped, Part, find_draft_id
+from artifactfs.repository.draft_options import closed_options, gather_options, make_closed
+from artifactfs.repository.draft_steps import Dropped, Part, find_draft_id
 from artifactfs.repository.drafts import LIFETIME_NS, Draft
 from artifactfs.repository.joining import Joiner, find_clashes, place_root
 from artifactfs.repository.treebuilder import TreeBuilder, make_root
 from artifactfs.repository.trees import Trees
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from artifactfs.model import Root
     from artifactfs.repository.drafts import Drafts
@@ -168,7 +169,7 @@ def finish(drafts: Drafts, collection: str, name: str, options: CommitOptions) -
     try:
         once = Once(closed.change, closed.seq)
         store = partial(_store_joined, drafts, draft)
-        result = commit_once(drafts.repository, collection, store, _find_options(closed), once)
+        result = commit_once(drafts.repository, collection, store, closed_options(closed), once)
     except BlobMissingError:
         # Whoever finished it at the same time was faster, and a prune came after that.
         found = _find_result(drafts, drafts.get(collection, name))
@@ -182,10 +183,10 @@ def finish(drafts: Drafts, collection: str, name: str, options: CommitOptions) -
 
 def _close(drafts: Drafts, draft: Draft, options: CommitOptions) -> Draft:
     """Close a draft, unless somebody added something first, and return it as it is then."""
-    asked = _gather(draft, options)
+    asked = gather_options(draft, options)
     state = drafts.repository.log.load(draft.collection)
     check_options(state, asked)
-    after = drafts.add(draft, _make_closed(drafts, draft, asked, state.seq))
+    after = drafts.add(draft, make_closed(drafts, draft, asked, state.seq))
     return drafts.get(draft.collection, draft.name) if after is None else after
 
 
@@ -266,69 +267,3 @@ def _check_described(drafts: Drafts, collection: str, given: Contribution) -> No
         tags=given.tags,
     )
     check_options(drafts.repository.load_state(check_collection_name(collection)), options)
-
-
-def _gather(draft: Draft, options: CommitOptions) -> CommitOptions:
-    """Return what is to be stated of the version: what the parts ask for, and what whoever closes the draft does."""
-    parts = draft.parts
-    return CommitOptions(
-        type=options.type or next((part.type for part in parts if part.type), None),
-        aliases=_unite([*(part.aliases for part in parts), options.aliases]),
-        message=options.message,
-        description=options.description or next((part.description for part in parts if part.description), ""),
-        metadata=_merge([*(part.metadata for part in parts), options.metadata]),
-        tags=tuple(sorted(_unite([*(part.tags for part in parts), options.tags]))),
-        inputs=_unite([*(part.inputs for part in parts), options.inputs]),
-        run=options.run,
-        expires_ns=options.expires_ns,
-    )
-
-
-def _make_closed(drafts: Drafts, draft: Draft, asked: CommitOptions, seq: int) -> Closed:
-    repository = drafts.repository
-    now_ns = repository.clock.now_ns()
-    return Closed(
-        draft.collection,
-        draft.id,
-        draft.name,
-        drafts.new_step_id(),
-        repository.author,
-        now_ns,
-        now_ns + LIFETIME_NS,
-        type=asked.type,
-        aliases=asked.aliases,
-        description=asked.description,
-        metadata=dict(asked.metadata),
-        tags=asked.tags,
-        inputs=asked.inputs,
-        run=asked.run,
-        change=drafts.new_step_id(),
-        seq=seq,
-        message=asked.message,
-        version_expires_ns=asked.expires_ns,
-    )
-
-
-def _find_options(closed: Closed) -> CommitOptions:
-    return CommitOptions(
-        type=closed.type,
-        aliases=closed.aliases,
-        message=closed.message,
-        description=closed.description,
-        metadata=closed.metadata,
-        tags=closed.tags,
-        inputs=closed.inputs,
-        run=closed.run,
-        expires_ns=closed.version_expires_ns,
-    )
-
-
-def _unite(found: Iterable[Sequence[str]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(item for items in found for item in items))
-
-
-def _merge(found: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    merged: dict[str, Any] = {}
-    for values in found:
-        merged |= values
-    return merged
