@@ -73,8 +73,9 @@ def command(*, dry_run: bool, no_repack: bool) -> None:
         answer = {"dry_run": dry_run, **_garbage_fields(garbage), "deleted": _amount_fields(deleted)}
         answer["expired_drafts"] = len(expired)
         print_json({**answer, "repacked": fields})
+    why = _explain_kept(repository)
     for name in garbage.kept:
-        session.note(f"kept {name}, which was removed, because it is in use")
+        session.note(f"kept {name}, which was removed, because it is {why}")
     if not dry_run:
         session.note(f"deleted {format_count(deleted.count, 'object')} ({format_size(deleted.size)})")
 
@@ -87,6 +88,12 @@ def _drop(session: Session, repository: Repository, expired: list[Draft]) -> lis
     for draft in dropped:
         session.note(f"dropped {draft}")
     return dropped
+
+
+def _explain_kept(repository: Repository) -> str:
+    """Return why removed versions are kept: in an object store nobody knows who reads them."""
+    days = int(repository.exclusion.grace_seconds // 86400)
+    return f"in use, or was removed less than {format_count(days, 'day')} ago" if days else "in use"
 
 
 def _say_wait(session: Session, until_ns: int) -> None:

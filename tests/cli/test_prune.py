@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,11 +85,14 @@ def test_a_writer_makes_it_give_up(animals: Cli, tmp_path: Path, monkeypatch) ->
 def test_it_says_how_long_it_waits_where_there_are_no_locks(animals: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     from artifactfs.repository import condemning, repository
 
-    timing = condemning.Timing(wait_seconds=0.01, grace_seconds=0)
+    timing = condemning.Timing(wait_seconds=0.01)
     monkeypatch.setattr(condemning, "Timing", lambda: timing)
     monkeypatch.setattr(repository, "LockExclusion", lambda *_, **__: None)
     assert "waiting" not in animals("prune", "--yes").stderr, "nothing is deleted"
     animals("rm", "animals:v0", "--yes")
+    kept = "kept animals:v0, which was removed, because it is in use, or was removed less than 14 days ago"
+    assert kept in animals("prune", "--yes").stderr
+    timing = replace(timing, grace_seconds=0)
     lines = animals("prune", "--yes").stderr.splitlines()
     assert re.fullmatch(r"waiting until \d\d:\d\d for commits under way; .* is safe, .*", lines[-2])
     assert lines[-1].startswith("deleted")
