@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from artifactfs.errors import ArtifactFSError, BusyError, PartialError
+from artifactfs.mount.environment import RUN_VARIABLE
 
 from .committing import in_run, make_options, note_output, print_result, version_options
 from .completing import complete_staging
@@ -94,13 +95,18 @@ def _commit_inside(
     if close:
         os.chdir("/")  # standing inside would keep it in use
 
+    run = os.environ.get(RUN_VARIABLE, "")
+
     def ask() -> CommitAnswer:
         port = inside.port
-        return port.commit(inside.collection, inside.name, options, expect_base=expect_base, close=close)
+        return port.commit(inside.collection, inside.name, options, expect_base=expect_base, close=close, run=run)
 
     answer = _repeat(session, ask, wait=wait)
     print_result(session, answer.result, name=inside.collection, location=answer.location, options=options)
     _warn_of_move(session, answer)
+    if run and answer.run != run:
+        reason = answer.run_refused or "the server of this mount is of an earlier release"
+        session.warn(f"that the version was made in the run {run} is not recorded: {reason}")
     if answer.closed:
         session.note(f"removed {inside}")
 

@@ -6,7 +6,6 @@ Threading: the main thread.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -86,21 +85,14 @@ def make_options(
 
 def in_run(repository: Repository, options: CommitOptions) -> CommitOptions:
     """Return options that also say in which run the commit is made, and what that has read; outside of one the same."""
-    from dataclasses import replace
-
     run = os.environ.get(RUN_VARIABLE)
     if not run:
         return options
-    from artifactfs.errors import NotFoundError
-    from artifactfs.runs.inputs import find_inputs
+    from artifactfs.runs import outputs
 
     from .runs import open_runs
 
-    try:
-        inputs = find_inputs(repository.state_directory, open_runs(repository), run)
-    except NotFoundError:
-        inputs = ()  # a run of another repository: what it has read there has no name here
-    return replace(options, run=run, inputs=inputs)
+    return outputs.in_run(repository.state_directory, open_runs(repository), run, options)
 
 
 def note_output(
@@ -116,16 +108,11 @@ def note_output(
     """
     if options.run is None:
         return
-    from artifactfs.errors import NotFoundError
-    from artifactfs.runs.inputs import note_inputs
+    from artifactfs.runs import outputs
 
     from .runs import open_runs
 
-    runs, name = open_runs(repository), f"{result.collection.name}:{result.version.name}"
-    stated = result.version.inputs if result.created else ()
-    with suppress(NotFoundError):  # see `in_run`
-        note_inputs(runs, options.run, stated if inputs is None else inputs)
-        runs.log(options.run, name, is_new=result.created)
+    outputs.note_output(open_runs(repository), options.run, result, inputs=inputs)
 
 
 def parse_metadata(items: Sequence[str]) -> dict[str, Any]:

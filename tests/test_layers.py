@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "repository": VALUES | {"blobstore", "reference", "staging", "index"},
     "runs": VALUES | {"index", "repository", "blobstore"},
     "vfs": VALUES | {"staging", "index", "repository", "reference"},
-    "mount": VALUES | {"blobstore", "vfs", "index", "repository", "reference", "staging", "places", "_version"},
+    "mount": VALUES | {"blobstore", "vfs", "index", "repository", "runs", "reference", "staging", "places", "_version"},
     "interop": VALUES | {"_version", "blobstore", "reference", "index", "repository", "runs"},
     # The web page and the CSI plugin: they read the repository and its runs, send archives, and work with mounts.
     "serve": VALUES

@@ -1,9 +1,9 @@
-"""Which process a run is, and whether a process of this host has ended.
+"""Which process a run is, whether a process of this host has ended, and which it descends from.
 
 A process is known by its number and by when it started, because numbers are used again; and only within one start of
 one machine and one namespace of numbers, because elsewhere the number means another process.
 
-Used by whoever starts and lists runs. Threading: functions without state.
+Used by whoever starts and lists runs, and by the socket in a mount. Threading: functions without state.
 
 Source: proc(5), `/proc/<pid>/stat` field 22; pid_namespaces(7).
 """
@@ -11,13 +11,17 @@ Source: proc(5), `/proc/<pid>/stat` field 22; pid_namespaces(7).
 from __future__ import annotations
 
 import os
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from artifactfs.runs.events import Process
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
+_PARENT_FIELD: Final = 1
 _START_FIELD: Final = 19
-"""Field 22 of `stat`, counted from the state, which is field 3 and the first after the name in parentheses."""
+"""Fields 4 and 22 of `stat`, counted from the state, which is field 3 and the first after the name in parentheses."""
 
 
 def describe_process(*, host: str, user: str, pid: int | None = None) -> Process:
@@ -40,14 +44,38 @@ def has_ended(process: Process, *, host: str) -> bool:
     return _find_start(process.pid) != process.start
 
 
+def iter_ancestors(pid: int) -> Iterator[int]:
+    """Yield a process of this host and those that it descends from, as far as they can be seen: the nearest first."""
+    seen: set[int] = set()
+    while pid > 0 and pid not in seen:
+        seen.add(pid)
+        fields = _read_status(pid)
+        if fields is None:
+            return
+        yield pid
+        pid = int(fields[_PARENT_FIELD])
+
+
+def is_process(process: Process, pid: int) -> bool:
+    """Return whether a process of this host is the one that a run recorded."""
+    same = (process.pid, process.boot, process.namespace) == (pid, _read_boot(), _find_namespace())
+    return same and bool(process.start) and _find_start(pid) == process.start
+
+
 def _find_start(pid: int) -> int | None:
     """Return when a process started, in clock ticks; None when there is none, or it is a zombie."""
+    fields = _read_status(pid)
+    return None if fields is None or fields[0] in (b"Z", b"X") else int(fields[_START_FIELD])
+
+
+def _read_status(pid: int) -> list[bytes] | None:
+    """Return the fields of `stat` from the state on; None when there is no such process."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
-        return None if fields[0] in (b"Z", b"X") else int(fields[_START_FIELD])
-    except (OSError, IndexError, ValueError):
+    except OSError:
         return None
+    return fields if len(fields) > _START_FIELD else None
 
 
 def _read_boot() -> str:

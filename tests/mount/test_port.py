@@ -30,6 +30,10 @@ from artifactfs.mount.syscalls import may_mount
 from artifactfs.repository import changes
 from artifactfs.repository.repository import Repository
 from artifactfs.repository.staging import Staging, StagingArea
+from artifactfs.runs.events import Circumstances
+from artifactfs.runs.history import RunLog
+from artifactfs.runs.processes import describe_process
+from artifactfs.runs.state import RunState
 from tests.mount.conftest import Folders, errno_of, wait_until
 
 pytestmark = [
@@ -98,6 +102,80 @@ def inside(
         env=environment,
         timeout=60,
     )
+
+
+def in_run(
+    tmp_path: Path,
+    folders: Folders,
+    mounted: MountInfo,
+    *arguments: str,
+    options: tuple[str, ...] = (),
+    words: str = "",
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as `inside` does, in a program of `artifactfs run`; it is handed the words of `env`."""
+    root = tmp_path / "container"
+    root.mkdir(exist_ok=True)
+    shown = {str(PROJECT), str(Path(sys.executable).parent.parent), sys.base_prefix}
+    step = ["unshare", "--mount", "--pid", "--fork", "--propagation", "slave", "env", *words.split(), "sh", "-c"]
+    script = ENTER % {"folders": " ".join(sorted(shown))}
+    places = {f"ARTIFACTFS_{name.upper()}": getattr(folders, name) for name in ("state", "runtime", "cache")}
+    return subprocess.run(
+        [
+            str(COMMAND), "--repo", folders.repository, "run", *options, "--",
+            *step, script, "sh", str(root), mounted.mountpoint, "0", *arguments,
+        ],
+        capture_output=True, text=True, check=False, env={**os.environ, **places}, timeout=60,
+    )  # fmt: skip
+
+
+def runs_of(repository: Repository) -> list[RunState]:
+    return list(RunLog(repository.store, clock=repository.clock, random=os.urandom).iter_runs())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"), [((), ""), ((), "-i HOME=/nowhere"), (("--no-bind",), "-i HOME=/nowhere")]
+)
+def test_what_a_container_of_a_run_commits_is_an_output_of_the_run(
+    tmp_path: Path,
+    folders: Folders,
+    mounted: MountInfo,
+    repository: Repository,
+    top: Path,
+    options: tuple[str, ...],
+    words: str,
+) -> None:
+    (top / "new.txt").write_text("new")
+    commit = (str(COMMAND), "commit", "animals:@staging")
+    done = in_run(tmp_path, folders, mounted, *commit, options=options, words=words)
+    assert done.returncode == 0, done.stderr
+    assert "not recorded" not in done.stderr or mounted.transport != "kernel"
+    (run,) = runs_of(repository)
+    version = repository.load_state("animals").versions[1]
+    assert (version.run, version.inputs) == (run.id, ("animals:v0",))
+    assert (run.inputs, run.outputs) == (("animals:v0",), ("animals:v1",))
+
+
+def test_a_run_that_a_container_only_claims_is_not_recorded(
+    tmp_path: Path, folders: Folders, mounted: MountInfo, repository: Repository, top: Path
+) -> None:
+    runs = RunLog(repository.store, clock=repository.clock, random=os.urandom)
+    process = describe_process(host="far", user="bob", pid=mounted.pid)
+    other = runs.start(author="x", circumstances=Circumstances(process=process)).run
+    ended = runs.start(author="x").run
+    runs.finish(ended, exit_code=0)
+    os.chown(top, 0, int(OTHER))
+    top.chmod(0o775)
+    for run, user, reason in (
+        (other, OTHER, "it is of the user bob"),
+        (ended, "0", "it has ended"),
+        ("nonsense", "0", "it is not the id of a run"),
+        ("01a20a51-331d-7f0e-b627-4f61c62f1334", "0", "there is no run"),
+    ):
+        done = inside(tmp_path, top, "env", f"ARTIFACTFS_RUN={run}", str(COMMAND), "commit", user=user)
+        assert done.returncode == 0, done.stderr
+        assert f"that the version was made in the run {run} is not recorded: {reason}" in done.stderr
+    assert [version.run for version in repository.load_state("animals").versions.values()] == [None] * 5
+    assert all(run.outputs == () for run in runs.iter_runs())
 
 
 def test_commit_where_only_the_mount_is_seen(tmp_path: Path, repository: Repository, top: Path) -> None:

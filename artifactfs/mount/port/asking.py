@@ -47,9 +47,9 @@ class Port:
     mountpoint: str
 
     def commit(
-        self, collection: str, staging: str, options: CommitOptions, *, expect_base: bool, close: bool
+        self, collection: str, staging: str, options: CommitOptions, *, expect_base: bool, close: bool, run: str = ""
     ) -> CommitAnswer:
-        """Commit a staging directory.
+        """Commit a staging directory, in the run `run` if the other end believes that; see `attributing`.
 
         Raises:
             AccessDeniedError: this user may not write its root directory.
@@ -64,6 +64,7 @@ class Port:
                 "options": encode_options(options),
                 "expect_base": expect_base,
                 "close": close,
+                "run": run,
             }
         )
         return _convert(said, CommitAnswer)

@@ -24,7 +24,7 @@ BEGUN: Final = {"begun": True}
 
 
 class _Options(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a container may say about a new version: runs and bases are the repository's to know."""
+    """What a container may say about a new version: bases are the repository's to know, and runs are checked apart."""
 
     type: str | None = None
     aliases: tuple[str, ...] = ()
@@ -48,6 +48,8 @@ class CommitAnswer(Struct, frozen=True):
         location: of the repository.
         moved: as in `StagingCommit`.
         closed: whether the staging directory was removed.
+        run: id of the run in which it was made, if it was made in one.
+        run_refused: why a run that was asked for is not recorded; empty when it is.
     """
 
     collection: Collection
@@ -58,6 +60,8 @@ class CommitAnswer(Struct, frozen=True):
     location: str
     moved: tuple[str, int | None] | None = None
     closed: bool = False
+    run: str | None = None
+    run_refused: str = ""
 
     @property
     def result(self) -> CommitResult:
@@ -116,7 +120,9 @@ def decode_options(fields: object) -> CommitOptions:
     return CommitOptions(**msgspec.structs.asdict(said))
 
 
-def encode_commit(done: StagingCommit, *, location: str, closed: bool) -> Message:
+def encode_commit(
+    done: StagingCommit, *, location: str, closed: bool, run: str | None = None, run_refused: str = ""
+) -> Message:
     """Return a `CommitAnswer` as fields of an answer."""
     result = done.result
     number = result.version.number
@@ -129,7 +135,16 @@ def encode_commit(done: StagingCommit, *, location: str, closed: bool) -> Messag
     )
     dropped = tuple((item.path, item.names) for item in result.dropped_xattrs)
     answer = CommitAnswer(
-        collection, result.version, result.created, dropped, result.dropped_count, location, done.moved, closed
+        collection,
+        result.version,
+        result.created,
+        dropped,
+        result.dropped_count,
+        location,
+        done.moved,
+        closed,
+        run,
+        run_refused,
     )
     return {"answer": msgspec.to_builtins(answer, str_keys=True)}
 

@@ -30,11 +30,13 @@ class Peer:
     Attributes:
         uid, gid: effective when it connected.
         groups: supplementary.
+        pid: the process that connected, as this process's namespace numbers it; 0 when it cannot be seen from here.
     """
 
     uid: int
     gid: int
     groups: tuple[int, ...]
+    pid: int = 0
 
     @property
     def name(self) -> str:
@@ -57,8 +59,8 @@ def read_peer(connection: socket.socket) -> Peer:
     except OSError as error:
         msg = f"who asks cannot be found out: {error.strerror}"
         raise AccessDeniedError(msg) from error
-    _, uid, gid = _CREDENTIALS.unpack(data)
-    return Peer(uid, gid, groups)
+    pid, uid, gid = _CREDENTIALS.unpack(data)
+    return Peer(uid, gid, groups, pid)
 
 
 def _read_groups(connection: socket.socket) -> tuple[int, ...]:

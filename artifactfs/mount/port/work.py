@@ -21,6 +21,7 @@ from artifactfs.mount.following import references_of, remote_of
 from artifactfs.mount.freezing import MountFreezer
 from artifactfs.mount.mountinfo import find_mount
 from artifactfs.mount.orders import Order
+from artifactfs.mount.port.attributing import find_run
 from artifactfs.mount.port.messages import BEGUN, decode_options, encode_changes, encode_commit
 from artifactfs.mount.port.peers import Peer, may_access, read_peer
 from artifactfs.mount.registry import staging_mountpoint
@@ -30,6 +31,8 @@ from artifactfs.repository.repository import open_repository
 from artifactfs.repository.staged import describe, expecting_base
 from artifactfs.repository.staging import StagingArea
 from artifactfs.repository.sweeping import sweep_scratch
+from artifactfs.runs.history import RunLog
+from artifactfs.runs.outputs import in_run, note_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,14 +118,20 @@ class PortSession:
         options = decode_options(request.get("options"))
         if request.get("expect_base"):
             options = expecting_base(options, staging)
+        runs = RunLog(repository.store, clock=repository.clock, random=os.urandom, host=socket.gethostname())
+        run, refused = find_run(repository.state_directory, runs, self._peer, str(request.get("run") or ""))
+        if run is not None:
+            options = in_run(repository.state_directory, runs, run, options)
         done = area.commit(staging, options, freezer=MountFreezer(self._order, repository.id))
         # As whoever serves it: what another user's restore has left goes, too.
         sweep_scratch(os.fsencode(self._find_top(staging.collection, staging.name)), done.scratch)
+        if run is not None:
+            note_output(runs, run, done.result)
         closed = False
         if request.get("close"):
             end_staging(self._order, repository, done.staging, area, unless_changed=True)
             closed = True
-        return encode_commit(done, location=repository.location, closed=closed)
+        return encode_commit(done, location=repository.location, closed=closed, run=run, run_refused=refused)
 
     def _changes(self, repository: Repository, area: StagingArea, staging: Staging, request: Message) -> Message:
         del repository, request
