@@ -15,6 +15,7 @@ from artifactfs.paths import parse_path, parse_ref, printable
 from .completing import complete_ref
 from .options import Command
 from .output import format_moment, name_fields, print_json, print_table
+from .running import pin_ref
 from .session import current_session
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def command(ref: str, path: str | None) -> None:
         raise UsageError(msg, hint="artifactfs blame REF PATH")
     at = parsed.path if path is None else parse_path(os.fsencode(path))
     with session.open_repository() as repository:
-        collection, version = repository.resolve(parsed)
+        collection, version = repository.resolve(pin_ref(repository, parsed))
         origins = find_origins(Trees(repository.blobs), collection, version, at)
     if session.json:
         fields = [_origin_fields(collection.name, origin) for origin in origins]

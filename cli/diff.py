@@ -17,6 +17,7 @@ from .inside import find_inside, show_diff
 from .lines import print_lines
 from .options import BytesPath, Command
 from .output import print_json
+from .running import pin_ref
 from .session import current_session
 from .staged import find_staging_name
 from .within import choose, find_within, names_version
@@ -56,6 +57,7 @@ def command(arguments: tuple[bytes, ...], *, sizes: bool, lines: bool, exit_code
         collection, name = find_staging_name(session, None)
         refs = [Ref(collection, f"@{name}")]
     with session.open_repository() as repository:
+        refs = [pin_ref(repository, ref) for ref in refs]
         old, new, found = _diff_one(repository, *refs) if len(refs) == 1 else _diff_two(repository, *refs)
         if within is not None:
             found = choose(found, paths, top=within.top)

@@ -14,6 +14,7 @@ from .completing import complete_ref
 from .options import Command
 from .output import format_count, format_size, print_json
 from .progress import show_progress
+from .running import pin_ref
 from .session import Session, current_session
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def command(ref: str | None, *, globs: tuple[str, ...], run: str | None) -> None
         raise UsageError(msg, hint="artifactfs fetch NAME, or --from-profile RUN")
     parsed = parse_ref(ref)
     with session.open_repository() as repository:
-        collection, version = repository.resolve(parsed)
+        collection, version = repository.resolve(pin_ref(repository, parsed))
         name = f"{collection.name}:{version.name}"
         plan = plan_fetch(repository, version.root, path=parsed.path, glob=globs)
         with show_progress(session, f"fetch {name}") as progress:

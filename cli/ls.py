@@ -27,6 +27,7 @@ from .output import (
     size_of,
     version_fields,
 )
+from .running import pin_ref
 from .session import current_session
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def command(ref: str | None, *, long: bool, recursive: bool) -> None:
         if parsed.selector is None and "/" not in ref:
             _list_versions(repository, repository.get_collection(parsed.collection), long=long)
         else:
-            _list_entries(repository, parsed, long=long, recursive=recursive)
+            _list_entries(repository, pin_ref(repository, parsed), long=long, recursive=recursive)
 
 
 def _list_collections(repository: Repository, *, long: bool) -> None:

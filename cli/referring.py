@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from artifactfs.mount.environment import RUN_VARIABLE
 from artifactfs.reference.uris import MAX_OBJECTS, check_no_uri, is_uri
 
 from .output import format_count
@@ -39,7 +40,8 @@ class Referring:
         """Return what a URI names, to be added under a name."""
         from artifactfs.repository.put import Referred
 
-        return Referred(uri, name, checksum=self.checksum, max_objects=self.max_objects, allow_signed=self.allow_signed)
+        run = os.environ.get(RUN_VARIABLE) or None
+        return Referred(uri, name, self.checksum, self.max_objects, self.allow_signed, run)
 
     def make_sources(self, paths: Iterable[bytes]) -> list[Source | Referred]:
         """Return what arguments name: local paths and URIs."""

@@ -12,6 +12,7 @@ from artifactfs.paths import parse_ref
 from .completing import complete_ref
 from .options import Command
 from .output import entry_fields, format_count, format_size, print_json, version_fields
+from .running import pin_ref
 from .session import current_session
 from .staged import staging_fields
 
@@ -26,7 +27,7 @@ def command(ref: str) -> None:
     """Describe the version or staging directory that REF names, or with a path one of its entries."""
     session = current_session()
     with session.open_repository() as repository:
-        fields = _describe(repository, parse_ref(ref))
+        fields = _describe(repository, pin_ref(repository, parse_ref(ref)))
         fields["repository"] = repository.location
     if session.json:
         print_json(fields)

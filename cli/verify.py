@@ -14,6 +14,7 @@ from .options import BytesPath, Command
 from .output import format_count, name_fields, print_json
 from .progress import show_progress
 from .referring import count_unverified
+from .running import pin_ref
 from .session import current_session
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def command(ref: str, directory: bytes | None) -> None:
 
     kept = session.find_remote().offline
     with session.open_repository(keeps=kept) as repository:
-        collection, version = repository.resolve(parsed)
+        collection, version = repository.resolve(pin_ref(repository, parsed))
         name = f"{collection.name}:{version.name}"
         with show_progress(session, f"verify {name}") as progress:
             problems = verify_version(

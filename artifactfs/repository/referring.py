@@ -42,6 +42,7 @@ class Referred:
         checksum: whether to record what tells one content from another.
         max_objects: how many objects there may be.
         allow_signed: whether the query may hold a signature.
+        run: id of the run whose aliases an `artifact://` means; None takes them as they are now.
     """
 
     uri: str
@@ -49,6 +50,7 @@ class Referred:
     checksum: bool = True
     max_objects: int = MAX_OBJECTS
     allow_signed: bool = False
+    run: str | None = None
 
     @property
     def is_artifact(self) -> bool:

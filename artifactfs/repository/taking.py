@@ -26,6 +26,7 @@ from artifactfs.model import DirectoryEntry, FileEntry
 from artifactfs.paths import join_path, parse_ref, printable
 from artifactfs.reference.uris import ARTIFACT_SCHEME
 from artifactfs.repository.reading import ReadFile
+from artifactfs.repository.runviews import pin_ref
 from artifactfs.repository.sources import add_directory, add_entry, check_addable
 from artifactfs.repository.trees import Trees
 
@@ -74,7 +75,9 @@ class Taken:
 
 
 def take_entries(repository: Repository, referred: Referred) -> Taken:
-    """Return what `artifact://NAME[:vN|:ALIAS][/PATH]` names now: a file, link or reference, or a whole directory.
+    """Return what `artifact://NAME[:vN|:ALIAS][/PATH]` names: a file, link or reference, or a whole directory.
+
+    An alias is taken as it is now, or as the run that is given has pinned it.
 
     As with local paths, a directory keeps its name unless a slash follows.
 
@@ -90,6 +93,8 @@ def take_entries(repository: Repository, referred: Referred) -> Taken:
         msg = f"{referred.uri} names no version of this repository"
         raise UsageError(msg, hint="`artifactfs copy` brings versions of other repositories here", subject=referred.uri)
     ref = parse_ref(text.removesuffix("/"))
+    if referred.run is not None:
+        ref = pin_ref(repository, ref, referred.run)
     collection, version = repository.resolve(ref)
     trees = Trees(repository.blobs)
     entry, placement = trees.get_placed(version.root, ref.path)

@@ -130,8 +130,8 @@ class Artifact(RelatedArtifact):
         """
         draft = self.get_draft("add a reference")
         at = None if name is None else parse_path(name)
-        referred = Referred(uri, at, checksum, max_objects, allow_signed)
         with closing(find_workspace(repository)) as workspace:
+            referred = Referred(uri, at, checksum, max_objects, allow_signed, workspace.run)
             if referred.is_artifact:
                 paths = draft.take_entries(workspace, referred)
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import sys
 from pathlib import Path
 
@@ -184,3 +185,32 @@ print(before, artifactfs.Api().artifact("data:latest").name)
 """
     assert "data:v3 data:v3" in python(text)
     assert artifactfs.Api().artifact("data").name == "data:v4"
+
+
+COMMANDS = {
+    "get": '"$@" get data:latest copy; cat copy/sub/top',
+    "put": '"$@" put taken artifact://data:latest/sub/; "$@" cat taken/top',
+}
+MORE_COMMANDS = {
+    "get a file": '"$@" get data/sub/top file; cat file',
+    "export": '"$@" export data:latest --tar -o a.tar; tar -xOf a.tar sub/top',
+    "ls": '"$@" ls -l data:latest/sub | grep -q "  5  " && echo other',
+    "show": '"$@" show data:latest | grep -q "^ref: .*v1$" && echo other',
+    "blame": '"$@" blame data sub/top | grep -q v1 && echo other',
+    "diff": '"$@" diff --lines data:v0 data | grep "^+other" | cut -c2-',
+    "verify": '"$@" --json verify data | grep -q data:v1 && echo other',
+}
+OPEN = "import fsspec; print(fsspec.open('artifact://data:latest/sub/top').open().read().decode())"
+REFER = (
+    "from artifactfs import *; a = Artifact('n'); a.add_reference('artifact://data/sub/'); run = init();"
+    "run.log_artifact(a); print(open(run.use_artifact('n').download() + '/top').read())"
+)
+PYTHON = {name: shlex.join([sys.executable, "-c", text]) for name, text in (("fsspec", OPEN), ("refer", REFER))}
+
+
+@pytest.mark.parametrize("reads", [COMMANDS, pytest.param(MORE_COMMANDS | PYTHON, marks=pytest.mark.slow)])
+def test_aliases_mean_in_a_run_what_its_view_shows(reads: dict[str, str]) -> None:
+    before = 'printf longer > data/sub/top; env -u ARTIFACTFS_RUN "$@" put data data/ >&2\n'
+    script = before + "\n".join(f"printf '{name}= '; ( {read} ) | tail -n 1; echo" for name, read in reads.items())
+    printed = run_cli("--quiet", "run", "--", "sh", "-c", script, "-", *CLI).stdout
+    assert " ".join(printed.split()) == " ".join(f"{name}= other" for name in reads)
