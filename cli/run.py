@@ -66,7 +66,7 @@ def command(  # noqa: PLR0913 - one argument for each option
     finally:
         workspace.close()
     if not result.mountpoint:
-        session.note("nothing is mounted by the kernel transport, so what was read is not recorded")
+        session.note("nothing is mounted by the kernel transport: only what commands and Python read is recorded")
     if result.goes_on:
         session.note("processes that it started go on; what they read is recorded until they end")
     session.note(f"run {result.run} ended with {result.exit_code}")

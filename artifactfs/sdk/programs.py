@@ -53,7 +53,8 @@ class ProgramResult:
     Attributes:
         run: the id of its run.
         exit_code: its exit status; 128 and the signal's number when a signal ended it.
-        mountpoint: where it saw its view; empty when nothing is mounted, and then nothing it read is recorded.
+        mountpoint: where it saw its view; empty when nothing is mounted, and then only what it read by commands, fsspec
+            and the SDK is recorded.
         goes_on: whether processes that it had started go on; what they look up is recorded until they end.
     """
 

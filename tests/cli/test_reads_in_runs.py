@@ -49,6 +49,12 @@ def test_commands_record_what_they_read(name: str) -> None:
     assert [file.path for file in last_run().looked_up()] == files
 
 
+def test_without_a_mount_it_is_said_that_commands_are_recorded_all_the_same() -> None:
+    said = run_cli("run", "--", *CLI, "cat", "data:v0/sub/top").stderr.splitlines()
+    assert "nothing is mounted by the kernel transport: only what commands and Python read is recorded" in said
+    assert last_run().inputs == ("data:v0",)
+
+
 def test_commands_record_what_they_read_where_the_run_has_no_view() -> None:
     run("run", "--", "env", f"ARTIFACTFS_STATE={os.path.abspath('elsewhere')}", *CLI, "cat", "data:v0/sub/top")
     assert (last_run().inputs, last_run().looked_up()) == (("data:v0",), [])
