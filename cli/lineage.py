@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from artifactfs.runs.clustering import Node
     from artifactfs.runs.lineage import Neighbourhood, RunNode, VersionNode
 
+    from .session import Session
+
     Wider: TypeAlias = "dict[Direction, set[str]]"
 
 SHOWN = 1000
+NAMED = 20
+"""Nodes of a cycle."""
 _MORE = "\0"
 """In place of a name of the tree, before that of the node of which there is more."""
 
@@ -49,7 +53,7 @@ def command(
     """Show what a version or run was made from, and what was made from it.
 
     RUN is a run's id, the beginning of one, or its name. Where more is known than is shown, a line (in a drawing a
-    plus) says so.
+    plus) says so; and so what is on a cycle, because a run has read what was made from its own output.
     """
     from artifactfs.errors import UsageError
     from artifactfs.runs.described import lineage_fields
@@ -80,6 +84,7 @@ def command(
             return
     if any(part.is_cut for _, part in found) and depth is None:
         session.warn(f"only the nearest {SHOWN} are shown")
+    _note_cycles(session, [part for _, part in found])
     if session.json:
         print_json(lineage_fields(start, [part for _, part in found], wider=wider))
     elif mermaid or svg:
@@ -89,6 +94,15 @@ def command(
             click.echo(line)
         for child in children:
             click.echo(f"  began run {child}")
+
+
+def _note_cycles(session: Session, parts: list[Neighbourhood]) -> None:
+    from artifactfs.runs.acyclic import find_cycles
+    from artifactfs.runs.lineage import join_parts
+
+    for names in find_cycles(*join_parts(parts)):
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        session.note(f"a cycle, in which each is made from all others: {', '.join(names[:NAMED])}{more}")
 
 
 def _draw(start: str, parts: list[Neighbourhood], wider: Wider, *, as_svg: bool, is_clustered: bool) -> None:

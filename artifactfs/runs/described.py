@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 import msgspec
 
 from artifactfs.clock import format_time_ns
+from artifactfs.runs.acyclic import find_cycles
 from artifactfs.runs.lineage import RunNode, join_parts
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class LineageFields(TypedDict):
     start: str
     nodes: list[NodeFields]
     edges: list[EdgeFields]
+    cycles: list[list[str]]
     is_cut: bool
 
 
@@ -159,5 +161,6 @@ def lineage_fields(
             for name, node in nodes.items()
         ],
         "edges": [{"from": one, "to": two} for one, two in edges],
+        "cycles": find_cycles(nodes, edges),
         "is_cut": any(part.is_cut for part in parts),
     }

@@ -34,7 +34,7 @@ LETTER: Final = 7.3
 STYLE: Final = """\
 text{font:13px ui-monospace,monospace;fill:#1f2328}.v{fill:#ddf4ff;stroke:#54aeff}.r{fill:#fff8c5;stroke:#d4a72c}
 .f{fill:#ffebe9;stroke:#ff8182}.d{stroke-dasharray:4 3}.s{stroke-width:2.5}.m{stroke-width:4}
-.p{fill:#fff;stroke:#57606a}path{fill:none;stroke:#8c959f}
+.p{fill:#fff;stroke:#57606a}path{fill:none;stroke:#8c959f}.c{stroke-dasharray:6 4}
 @media(prefers-color-scheme:dark){text{fill:#e6edf3}.v{fill:#0c2d6b;stroke:#388bfd}.r{fill:#3b2300;stroke:#bb8009}
 .f{fill:#490202;stroke:#da3633}.p{fill:#0d1117;stroke:#9198a1}path{stroke:#6e7681}}"""
 MORE: Final[dict[Direction, str]] = {
@@ -45,11 +45,15 @@ MORE: Final[dict[Direction, str]] = {
 
 @dataclass(slots=True)
 class _Layout:
-    """Where everything goes: layers of names (of nodes and of bends), and the ways of the edges through them."""
+    """Where everything goes: layers of names (of nodes and of bends), and the ways of the edges through them.
+
+    `closing` are the edges that close a cycle.
+    """
 
     layers: list[list[str]]
     ways: list[list[str]]
     bends: set[str] = field(default_factory=set)
+    closing: set[tuple[str, str]] = field(default_factory=set)
 
 
 def label_node(name: str, node: Node) -> str:
@@ -62,14 +66,21 @@ def label_node(name: str, node: Node) -> str:
 
 
 def draw_mermaid(nodes: Mapping[str, Node], edges: Iterable[tuple[str, str]]) -> str:
-    """Return the graph in the language of Mermaid's flow charts: versions are boxes, runs are rounded."""
+    """Return the graph in the language of Mermaid's flow charts: versions are boxes, runs are rounded.
+
+    Edges that close a cycle are dotted.
+    """
     numbers = {name: f"n{number}" for number, name in enumerate(nodes)}
     lines = ["flowchart LR"]
     for name, node in nodes.items():
         label = label_node(name, node).replace("&", "&amp;").replace('"', "#quot;").replace("<", "&lt;")
         left, right = ("([", "])") if _is_run(name, node) else ("[", "]")
         lines.append(f'    {numbers[name]}{left}"{label}"{right}')
-    lines += [f"    {numbers[start]} --> {numbers[end]}" for start, end in dict.fromkeys(edges)]
+    found = list(dict.fromkeys(edges))
+    forward = set(_without_cycles(list(nodes), found))
+    for start, end in found:
+        arrow = "-->" if (start, end) in forward else "-. cycle .->"
+        lines.append(f"    {numbers[start]} {arrow} {numbers[end]}")
     return "\n".join(lines) + "\n"
 
 
@@ -81,7 +92,7 @@ def draw_svg(
     style: str = STYLE,
     wider: Mapping[Direction, Iterable[str]] = MappingProxyType({}),
 ) -> str:
-    """Return the graph as an SVG document of its own, for light and dark pages.
+    """Return the graph as an SVG document of its own, for light and dark pages. Edges that close a cycle are dashed.
 
     Args:
         nodes: by name.
@@ -105,7 +116,7 @@ def draw_svg(
             '<path d="M0 1L8 4L0 7" /></marker>'
         ),
     ]
-    parts += [_draw_way(way, places, widths) for way in layout.ways]
+    parts += [_draw_way(way, places, widths, closes=(way[0], way[-1]) in layout.closing) for way in layout.ways]
     for name, node in nodes.items():
         x, y = places[name]
         corner = HEIGHT / 2 if _is_run(name, node) else 4
@@ -161,6 +172,7 @@ def _lay_out(names: Sequence[str], edges: Sequence[tuple[str, str]]) -> _Layout:
     for name in names:
         layout.layers[layer[name]].append(name)
     kept = set(forward)
+    layout.closing.update(edge for edge in edges if edge not in kept)
     for start, end in edges:
         low, high = (start, end) if (start, end) in kept else (end, start)
         bends = [f"{low}\0{high}\0{number}" for number in range(layer[low] + 1, layer[high])]
@@ -258,7 +270,9 @@ def _place(layout: _Layout, widths: dict[str, float]) -> tuple[dict[str, tuple[f
     return places, max(x - LAYER_GAP, MARGIN) + MARGIN, height + 2 * MARGIN
 
 
-def _draw_way(way: Sequence[str], places: dict[str, tuple[float, float]], widths: dict[str, float]) -> str:
+def _draw_way(
+    way: Sequence[str], places: dict[str, tuple[float, float]], widths: dict[str, float], *, closes: bool
+) -> str:
     leads_on = places[way[0]][0] <= places[way[-1]][0]
     points = []
     for number, name in enumerate(way):
@@ -269,4 +283,5 @@ def _draw_way(way: Sequence[str], places: dict[str, tuple[float, float]], widths
     for (x, y), (to_x, to_y) in pairwise(points):
         middle = (x + to_x) / 2
         path += f"C{middle:.1f} {y:.1f} {middle:.1f} {to_y:.1f} {to_x:.1f} {to_y:.1f}"
-    return f'<path d="{path}" marker-end="url(#a)"/>'
+    kind = 'class="c" ' if closes else ""
+    return f'<path {kind}d="{path}" marker-end="url(#a)"/>'

@@ -8,7 +8,7 @@ import pytest
 
 import artifactfs
 from artifactfs.sdk.recorded import RecordedRun
-from tests.cli.support import Cli
+from tests.cli.support import PROGRAM, Cli
 
 
 @pytest.fixture
@@ -81,6 +81,33 @@ def test_json_of_a_run_by_id_and_of_a_deleted_version(cli: Cli, ids: dict[str, s
 def test_drawings(cli: Cli, ids: dict[str, str]) -> None:
     assert cli("lineage", "report", "--mermaid").stdout.count("-->") == 6
     assert cli("lineage", "report", "--svg").stdout.startswith("<svg ")
+
+
+def test_a_cycle_over_several_runs_ends_and_is_named(cli: Cli, work: Path) -> None:
+    with artifactfs.init(name="outer") as outer:
+        outer.log_artifact("images", name="a")
+        for source, made in (("a", "b"), ("b", "c")):
+            cli("run", "--name", made, "--", *PROGRAM, "put", made, f"artifact://{source}:v0/")
+        outer.use_artifact("c:v0").download()
+        outer.log_artifact("images", name="d")
+        found = cli.json("lineage", "d:v0", "--up")
+        inner = {node["name"]: node["id"] for node in found["nodes"] if node["kind"] == "run"}
+        names = {"a:v0", "b:v0", "c:v0", outer.id, inner["b"], inner["c"]}
+        assert [set(cycle) for cycle in found["cycles"]] == [names]
+        assert len(found["nodes"]) == 7
+        for start in sorted({*names, "d:v0"}):
+            for direction in ("up", "down"):
+                done = cli("lineage", start, f"--{direction}")
+                on_cycle = start != "d:v0" or direction == "up"
+                assert ("a cycle, in which each is made from all others: " in done.stderr) == on_cycle
+                assert done.stdout.count("(above)") == int(on_cycle)
+        api = artifactfs.Api()
+        assert {item.name for item in api.artifact("a").ancestors()} == {"outer", "c:v0", "c", "b:v0", "b"}
+        assert {item.name for item in api.artifact("a").descendants()} >= {"b", "c:v0", "outer", "d:v0"}
+        assert cli("lineage", "d", "--mermaid").stdout.count("-. cycle .->") == 1
+        assert cli("lineage", "d", "--svg").stdout.count('<path class="c" ') == 1
+        assert cli("lineage", "d", "--svg", "--cluster").stdout.startswith("<svg ")
+        assert cli("lineage", "d", "--openlineage").stdout.count('"START"') == 3
 
 
 def test_index_rebuild_fills_the_graph(cli: Cli, ids: dict[str, str]) -> None:

@@ -13,6 +13,7 @@ from artifactfs.repository import changes
 from artifactfs.repository.commit import CommitOptions
 from artifactfs.repository.repository import Repository
 from artifactfs.runs import lineage as module
+from artifactfs.runs.acyclic import find_cycles
 from artifactfs.runs.drawing import draw_mermaid, draw_svg
 from artifactfs.runs.events import run_day
 from artifactfs.runs.history import RunLog
@@ -222,9 +223,9 @@ def test_a_log_that_was_cut_is_read_again(repository: Repository, runs: RunLog, 
 
 def test_mermaid() -> None:
     nodes = {"a:v0": VersionNode("dataset", 0, "x"), "r": RunNode('t"<', "", "", "x", 0, None, "finished")}
-    assert draw_mermaid(dict(nodes), [("a:v0", "r"), ("a:v0", "r")]) == (
-        'flowchart LR\n    n0["a:v0"]\n    n1(["t#quot;&lt;"])\n    n0 --> n1\n'
-    )
+    text = 'flowchart LR\n    n0["a:v0"]\n    n1(["t#quot;&lt;"])\n    n0 --> n1\n'
+    assert draw_mermaid(dict(nodes), [("a:v0", "r"), ("a:v0", "r")]) == text
+    assert draw_mermaid(dict(nodes), [("a:v0", "r"), ("r", "a:v0")]) == text + "    n1 -. cycle .-> n0\n"
 
 
 def test_svg_is_xml_without_overlaps_even_with_cycles(repository: Repository, runs: RunLog, lineage: Lineage) -> None:
@@ -298,3 +299,18 @@ def test_the_base_of_a_version_that_a_run_makes_is_an_input(repository: Reposito
     versions = repository.get_collection("data").versions
     assert [versions[number].inputs for number in (1, 2)] == [("data:v0",), ()]
     assert lineage.find("data:v2", "up").distances == {"data:v2": 0, run: 1, "data:v1": 1, "data:v0": 2}
+
+
+def test_cycles_are_found_in_any_graph() -> None:
+    import random
+
+    chosen = random.Random(7)
+    for _ in range(200):
+        names = [str(number) for number in range(chosen.randrange(1, 9))]
+        edges = {(chosen.choice(names), chosen.choice(names)) for _ in range(chosen.randrange(12))}
+        reached = {name: {name} for name in names}
+        for _ in names:
+            for one, two in edges:
+                reached[one] |= reached[two]
+        groups = {tuple(two for two in names if two in reached[one] and one in reached[two]) for one in names}
+        assert find_cycles(names, edges) == sorted(list(group) for group in groups if len(group) > 1)
