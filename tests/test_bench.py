@@ -15,6 +15,7 @@ from tests.bench import remote
 from tests.bench.__main__ import KILLS, Bench
 from tests.bench.chart import draw
 from tests.bench.kills import Kills
+from tests.bench.lineage import measure_in
 from tests.bench.measures import READING, TARGETS
 from tests.bench.memory import MARK, anonymous_kib
 from tests.bench.million import STEPS, Million, Run
@@ -131,3 +132,9 @@ def test_the_tables_of_a_bucket_say_what_was_reached() -> None:
     assert "5 files/s" in remote.format_speeds(seconds, SHAPE)
     times = SHAPE.file_count / 2.0 * 2.0
     assert remote.format_peers(seconds, SHAPE) == f"cold epoch, times the speed of s3fs: {times:.0f} (at least 20)"
+
+
+def test_answers_about_the_lineage_are_measured(tmp_path: Path) -> None:
+    found = measure_in(tmp_path, count=60, rounds=1)
+    assert "all 6 runs that read one version" in found
+    assert "all 121 descendants" in found

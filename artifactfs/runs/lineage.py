@@ -25,7 +25,7 @@ from artifactfs.errors import ArtifactFSError, IndexCorruptError, InvalidNameErr
 from artifactfs.index.graph import Additions, open_graph
 from artifactfs.repository.records import Commit, DeleteCollection, DeleteVersion, Edit
 from artifactfs.runs.acyclic import drop_own_inputs
-from artifactfs.runs.events import Logged, is_day, is_run_id
+from artifactfs.runs.events import Logged, is_day
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -212,7 +212,7 @@ class Lineage:
     def _decode(self, name: str, value: bytes | None) -> VersionNode | RunNode | None:
         if value is None:
             return None
-        if not is_run_id(name):
+        if ":" in name:
             return _decode_version(value)
         node = _decode_run(value)
         if not node.state:
