@@ -11,10 +11,14 @@ Source: git-status(1), "Porcelain Format Version 2".
 from __future__ import annotations
 
 import subprocess
-from typing import Final
+import time
+from typing import TYPE_CHECKING, Final
 
 from artifactfs.runs.events import Git
 from artifactfs.runs.secrets import strip_credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TIMEOUT_SECONDS: Final = 2.0
 _GIT: Final = ("git", "--no-optional-locks", "-c", "core.fsmonitor=false")
@@ -25,14 +29,30 @@ def find_git(directory: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Git
 
     Untracked files do not make it dirty: most working copies are full of them.
     """
-    status = _ask(directory, "status", "--porcelain=v2", "--branch", "-uno", timeout_seconds=timeout_seconds)
-    if status is None:
-        commit = _ask(directory, "rev-parse", "HEAD", timeout_seconds=timeout_seconds)
-        return Git(commit.strip()) if commit else None
+    return ask_git(directory, timeout_seconds=timeout_seconds)()
+
+
+def ask_git(directory: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Callable[[], Git | None]:
+    """Have git look at a working copy meanwhile, and return what waits for the answer, which is that of `find_git`."""
+    status = _begin(directory, "status", "--porcelain=v2", "--branch", "-uno")
+    remote = _begin(directory, "config", "--get", "remote.origin.url")
+
+    def find_answer() -> Git | None:
+        deadline = time.monotonic() + timeout_seconds
+        code, heads = _end(status, deadline)
+        _, origin = _end(remote, deadline)
+        if code is None:  # a working copy so large that it takes longer
+            _, commit = _end(_begin(directory, "rev-parse", "HEAD"), time.monotonic() + timeout_seconds)
+            return Git(commit.strip()) if commit else None
+        return _read_status(heads, origin) if code == 0 else None
+
+    return find_answer
+
+
+def _read_status(status: str, remote: str) -> Git:
     heads = dict(line[2:].partition(" ")[::2] for line in status.splitlines() if line.startswith("# "))
     dirty = any(not line.startswith("#") for line in status.splitlines())
     commit, branch = heads.get("branch.oid", ""), heads.get("branch.head", "")
-    remote = _ask(directory, "config", "--get", "remote.origin.url", timeout_seconds=timeout_seconds) or ""
     return Git(
         "" if commit == "(initial)" else commit,
         dirty,
@@ -41,15 +61,26 @@ def find_git(directory: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Git
     )
 
 
-def _ask(directory: str, *arguments: str, timeout_seconds: float) -> str | None:
+def _begin(directory: str, *arguments: str) -> subprocess.Popen[bytes] | None:
     try:
-        done = subprocess.run(
+        return subprocess.Popen(
             [*_GIT, "-C", directory, *arguments],
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout_seconds,
-            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except OSError:
         return None
-    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None
+
+
+def _end(process: subprocess.Popen[bytes] | None, deadline: float) -> tuple[int | None, str]:
+    """Return the exit code and what was printed; None and nothing when it took too long, or was not begun."""
+    if process is None:
+        return None, ""
+    with process:
+        try:
+            printed, _ = process.communicate(timeout=max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return None, ""
+        return process.returncode, printed.decode("utf-8", "replace") if process.returncode == 0 else ""

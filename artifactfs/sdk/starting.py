@@ -23,7 +23,7 @@ from artifactfs.runs.machine import choose_variables, describe_environment
 from artifactfs.runs.markers import add_marker, settle_marked
 from artifactfs.runs.processes import describe_process
 from artifactfs.runs.secrets import Masker
-from artifactfs.runs.workingcopy import find_git
+from artifactfs.runs.workingcopy import ask_git
 from artifactfs.sdk.joining import join_run
 from artifactfs.sdk.run import Run, find_exit_code
 from artifactfs.sdk.workspace import find_user, find_workspace
@@ -145,6 +145,7 @@ def describe_circumstances(
         StorageFullError, ArtifactFSError: it could not be stored.
     """
     directory = _find_directory()
+    find_answer = ask_git(directory) if directory else None  # looks while the rest is found out
     found = find_interpreter(command, os.environ, directory) if path is None and command else None
     environment = describe_environment(
         os.environ,
@@ -158,9 +159,9 @@ def describe_circumstances(
         process=describe_process(host=socket.gethostname(), user=find_user(), pid=pid),
         command=tuple(arguments),
         directory=masker.mask_text(_as_unicode([directory])[0]),
-        git=find_git(directory) if directory else None,
         environment=runs.keep_environment(environment),
         variables={name: masker.mask_text(_as_unicode([value])[0]) for name, value in variables.items()},
+        git=None if find_answer is None else find_answer(),
     )
 
 
