@@ -135,6 +135,7 @@ def _verify(repository: Repository, name: str) -> None:
             click.echo(f"record {problem.seq} {problem.what}")
     if audit.problems:
         click.get_current_context().exit(DigestMismatchError.exit_code)
+    repository.load_state(name)  # notes the last record as seen, for next time
     session.note(f"{name}: all {audit.count} records are whole, and those that this machine saw (up to {audit.seen})")
 
 

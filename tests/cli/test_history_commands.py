@@ -84,6 +84,14 @@ def test_log_verify(cli: Cli, history: str, tmp_path: Path) -> None:
     cli("log", "data", "--verify", "--path", "a", code=2)
 
 
+def test_log_verify_notes_what_it_saw(cli: Cli, history: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARTIFACTFS_STATE", str(tmp_path / "another machine"))
+    assert "(up to 0)" in cli("log", "data", "--verify").stderr
+    (tmp_path / "repository" / "collections" / "data" / "log" / f"{4:020}").unlink()
+    said = cli("log", "data", "--verify", code=30).stdout
+    assert said == "record 4 is missing: this machine has seen the log up to 4; it was cut\n"
+
+
 def test_the_log_of_a_deleted_collection(cli: Cli, history: str) -> None:
     before = cli("log", "data").stdout
     cli("rm", "--collection", "data", "--yes")
