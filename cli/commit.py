@@ -55,11 +55,11 @@ def command(ref: str | None, *, wait: bool, expect_base: bool, close: bool, **mo
         return
     collection, name = find_staging_name(session, ref)
     with session.open_repository() as repository:
-        area = StagingArea(repository)
+        options = in_run(repository, options)
+        area = StagingArea(repository, run=options.run)
         staging = area.get(collection, name)
         if expect_base:
             options = expecting_base(options, staging)
-        options = in_run(repository, options)
         done = _commit(session, repository, area, staging, options, wait=wait)
         note_output(repository, options, done.result)
         damaged, location = repository.blobs.damaged, repository.location

@@ -12,6 +12,7 @@ from .completing import complete_staging
 from .inside import discard, find_inside
 from .options import Command
 from .output import format_count, print_json
+from .running import current_run
 from .session import current_session
 from .staged import end_staging, find_staging_name
 
@@ -35,7 +36,7 @@ def command(ref: str | None) -> None:
         return
     collection, name = find_staging_name(session, ref)
     with session.open_repository() as repository:
-        area = StagingArea(repository)
+        area = StagingArea(repository, run=current_run())
         staging = area.get(collection, name)
         lost = _describe_loss(area, staging)
         if lost:

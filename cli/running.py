@@ -38,6 +38,11 @@ def note_read(
         session.warn(f"that the run reads {artifact} is not recorded: {error.message}")
 
 
+def current_run() -> str | None:
+    """Return the id of the run that this is in; None outside of one."""
+    return os.environ.get(RUN_VARIABLE) or None
+
+
 def pin_ref(repository: Repository, ref: Ref) -> Ref:
     """Return a reference as the run, if this is in one, means it: its aliases stay while it runs."""
     run = os.environ.get(RUN_VARIABLE)

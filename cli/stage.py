@@ -12,6 +12,7 @@ from artifactfs.paths import DEFAULT_STAGING, LATEST, check_staging_name, parse_
 from .completing import complete_ref
 from .options import Command
 from .output import print_json, print_path
+from .running import current_run
 from .session import current_session
 from .staged import note_quota, staging_fields
 
@@ -121,7 +122,7 @@ def _stage(
     with session.open_repository(create=True) as repository:
         check_staging(session.places, repository.id)
         version = _find_version(repository, parsed)
-        staging = StagingArea(repository).create(
+        staging = StagingArea(repository, run=current_run()).create(
             parsed.collection,
             name=name,
             version=version,

@@ -87,11 +87,16 @@ LOOKS = 5
 
 
 class StagingArea:
-    """The staging directories of a repository on this machine."""
+    """The staging directories of a repository on this machine.
 
-    def __init__(self, repository: Repository) -> None:
+    Args:
+        repository: whose.
+        run: id of the run in which they are made and removed, if any; that of a commit says its options.
+    """
+
+    def __init__(self, repository: Repository, *, run: str | None = None) -> None:
         self._repository = repository
-        self._pins = StagingPins(repository)
+        self._pins = StagingPins(repository, run)
 
     def create(
         self,

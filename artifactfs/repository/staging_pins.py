@@ -28,19 +28,24 @@ PIN_SIZE: Final = 16
 
 
 class StagingPins:
-    """The pins of a repository's staging directories on this machine."""
+    """The pins of a repository's staging directories on this machine.
 
-    def __init__(self, repository: Repository) -> None:
+    Args:
+        repository: whose.
+        run: id of the run in which they are changed, if any.
+    """
+
+    def __init__(self, repository: Repository, run: str | None = None) -> None:
         self._repository = repository
+        self._run = run
 
     def pin(self, layout: Layout, version: Version) -> str:
         """Pin a version; a crash before `staging.json` names the pin leaves a note of it."""
         pin = os.urandom(PIN_SIZE).hex()
         purpose = f"staging directory @{layout.name}"
         write_unpin(layout, [*read_unpin(layout), pin])
-        self._repository.append(
-            layout.collection, partial(changes.pin, pin=pin, version=version.number, purpose=purpose)
-        )
+        change = partial(changes.pin, pin=pin, version=version.number, purpose=purpose)
+        self._repository.append(layout.collection, change, run=self._run)
         return pin
 
     def take_away(self, layout: Layout, info: StagingInfo | None) -> None:
@@ -48,7 +53,7 @@ class StagingPins:
         known = self._repository.load_state(layout.collection).pins
         for pin in read_unpin(layout):
             if pin in known and (info is None or info.pin != pin):
-                self._repository.append(layout.collection, partial(changes.unpin, pin=pin))
+                self._repository.append(layout.collection, partial(changes.unpin, pin=pin), run=self._run)
 
     def give_up_base(self, staging: Staging) -> None:
         """Take away all pins of a staging directory that ends.

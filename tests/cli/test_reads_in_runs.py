@@ -220,3 +220,14 @@ def test_aliases_mean_in_a_run_what_its_view_shows(reads: dict[str, str]) -> Non
     script = before + "\n".join(f"printf '{name}= '; ( {read} ) | tail -n 1; echo" for name, read in reads.items())
     printed = run_cli("--quiet", "run", "--", "sh", "-c", script, "-", *CLI).stdout
     assert " ".join(printed.split()) == " ".join(f"{name}= other" for name in reads)
+
+
+def test_every_change_of_a_log_says_from_which_run() -> None:
+    steps = ["stage data", "commit data --close --message m", "stage data", "discard data --yes"]
+    more = ["alias set data:v0 best", "alias rm data best", "edit data:v0 --tag x", "rm data:v0 --yes"]
+    script = "; ".join(f'"$@" {step}' for step in [*steps, *more])
+    run("run", "--", "sh", "-ec", script, "-", *CLI)
+    records = json.loads(run_cli("log", "data", "--json").stdout)["records"]
+    made = [record for record in records if record["seq"] > 2]
+    assert len({record["change"]["kind"] for record in made}) > 5
+    assert {record["run"] for record in made} == {last_run().id}

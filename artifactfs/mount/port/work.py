@@ -122,6 +122,7 @@ class PortSession:
         run, refused = find_run(repository.state_directory, runs, self._peer, str(request.get("run") or ""))
         if run is not None:
             options = in_run(repository.state_directory, runs, run, options)
+            area = StagingArea(repository, run=run)
         done = area.commit(staging, options, freezer=MountFreezer(self._order, repository.id))
         # As whoever serves it: what another user's restore has left goes, too.
         sweep_scratch(os.fsencode(self._find_top(staging.collection, staging.name)), done.scratch)
