@@ -5,7 +5,7 @@
 They only save work: a run is what its events say. The next run that begins here, and `artifactfs runs`, look at them
 and mark those that crashed.
 
-Used by whoever starts and lists runs. Threading: functions without state.
+Used by whoever starts and lists runs, and by the socket in a mount. Threading: functions without state.
 """
 
 from __future__ import annotations
@@ -38,16 +38,20 @@ def remove_marker(state_directory: str, run: str) -> None:
         os.unlink(os.path.join(state_directory, FOLDER, run))
 
 
+def list_marked(state_directory: str) -> list[str]:
+    """Return the runs that were begun here and not forgotten, in the order in which they were."""
+    try:
+        return sorted(os.listdir(os.path.join(state_directory, FOLDER)))
+    except OSError:
+        return []
+
+
 def settle_marked(runs: RunLog, state_directory: str) -> None:
     """Mark the runs that were begun here and whose process is gone; forget those that ended.
 
     What they had looked up is recorded, unless somebody does that still.
     """
-    try:
-        found = sorted(os.listdir(os.path.join(state_directory, FOLDER)))
-    except OSError:
-        return
-    for run in found:
+    for run in list_marked(state_directory):
         if is_held(state_directory, run):
             continue
         with suppress(ArtifactFSError):

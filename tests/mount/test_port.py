@@ -44,6 +44,8 @@ pytestmark = [
 COMMAND = Path(sys.executable).parent / "artifactfs"
 PROJECT = Path(__file__).parent.parent.parent
 OTHER = "54321"
+CLEARED = f"-i HOME=/nowhere PATH={os.environ['PATH']}"
+"""As runtimes of containers clear the environment."""
 # A root directory with the programs and the mount at /data, and nothing else: no repository, no state, no runtime.
 ENTER = """
 set -e
@@ -112,11 +114,11 @@ def in_run(
     options: tuple[str, ...] = (),
     words: str = "",
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command as `inside` does, in a program of `artifactfs run`; it is handed the words of `env`."""
+    """Run a command as `inside` does, in a program of `artifactfs run`, and that with the words of `env`."""
     root = tmp_path / "container"
     root.mkdir(exist_ok=True)
     shown = {str(PROJECT), str(Path(sys.executable).parent.parent), sys.base_prefix}
-    step = ["unshare", "--mount", "--pid", "--fork", "--propagation", "slave", "env", *words.split(), "sh", "-c"]
+    step = ["env", *words.split(), "unshare", "--mount", "--pid", "--fork", "--propagation", "slave", "sh", "-c"]
     script = ENTER % {"folders": " ".join(sorted(shown))}
     places = {f"ARTIFACTFS_{name.upper()}": getattr(folders, name) for name in ("state", "runtime", "cache")}
     return subprocess.run(
@@ -133,7 +135,12 @@ def runs_of(repository: Repository) -> list[RunState]:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"), [((), ""), ((), "-i HOME=/nowhere"), (("--no-bind",), "-i HOME=/nowhere")]
+    ("options", "words"),
+    [
+        ((), CLEARED),
+        pytest.param((), "", marks=pytest.mark.slow),
+        pytest.param(("--no-bind",), CLEARED, marks=pytest.mark.slow),
+    ],
 )
 def test_what_a_container_of_a_run_commits_is_an_output_of_the_run(
     tmp_path: Path,
@@ -155,6 +162,7 @@ def test_what_a_container_of_a_run_commits_is_an_output_of_the_run(
     assert (run.inputs, run.outputs) == (("animals:v0",), ("animals:v1",))
 
 
+@pytest.mark.slow
 def test_a_run_that_a_container_only_claims_is_not_recorded(
     tmp_path: Path, folders: Folders, mounted: MountInfo, repository: Repository, top: Path
 ) -> None:
