@@ -23,7 +23,8 @@ from artifactfs.index.graph import Additions
 from artifactfs.repository.repository import open_repository
 from artifactfs.runs.events import new_run_id, run_day
 from artifactfs.runs.history import RunLog
-from artifactfs.runs.lineage import BATCH, Lineage, RunNode, VersionNode, open_lineage
+from artifactfs.runs.lineage import Lineage, RunNode, VersionNode, open_lineage
+from artifactfs.runs.lineagefilling import BATCH
 
 DAYS = 400
 NEAR = 5000

@@ -12,7 +12,7 @@ from artifactfs.blobstore.keys import log_key, run_key
 from artifactfs.repository import changes
 from artifactfs.repository.commit import CommitOptions
 from artifactfs.repository.repository import Repository
-from artifactfs.runs import lineage as module
+from artifactfs.runs import lineagefilling as module
 from artifactfs.runs.acyclic import find_cycles
 from artifactfs.runs.drawing import draw_mermaid, draw_svg
 from artifactfs.runs.events import run_day

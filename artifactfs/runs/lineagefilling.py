@@ -1,0 +1,244 @@
+"""Filling the graph of runs and versions from the store: what has come since it was last looked at.
+
+Used by `lineage`. Threading: a Filling may be shared by threads.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from artifactfs.blobstore.keys import COLLECTIONS_PREFIX, RUNS_PREFIX
+from artifactfs.errors import ArtifactFSError, IndexCorruptError, InvalidNameError
+from artifactfs.index.graph import Additions
+from artifactfs.repository.records import Commit, DeleteCollection, DeleteVersion, Edit
+from artifactfs.runs.events import Logged, is_day
+from artifactfs.runs.lineagenodes import RunNode, VersionNode, decode_version, encode_node
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from artifactfs.index.graph import Graph
+    from artifactfs.model import Collection
+    from artifactfs.repository.records import Record
+    from artifactfs.repository.repository import Repository
+    from artifactfs.runs.events import Event
+    from artifactfs.runs.history import RunLog
+    from artifactfs.runs.state import RunState
+
+BATCH: Final = 2000
+"""Runs that are added to the graph in one transaction."""
+MANY: Final = 8
+"""From so many new runs of a day on, if they are a quarter of it, all of them are read at once."""
+SETTLING_NS: Final = 60 * 10**9
+"""The time of a directory says that nothing is new in it only when it is older than this: the directory of a run comes
+before its first event, and file systems round times."""
+_log = logging.getLogger(__name__)
+_encode = msgspec.msgpack.Encoder().encode
+_decode_mark = msgspec.msgpack.Decoder(tuple[int, str]).decode
+_decode_children = msgspec.msgpack.Decoder(tuple[bytes, list[str]]).decode
+
+
+class Filling:
+    """Brings the graph of a repository up to date. May be shared by threads."""
+
+    def __init__(self, repository: Repository, runs: RunLog, graph: Graph) -> None:
+        self._repository = repository
+        self._runs = runs
+        self._graph = graph
+
+    def update(self) -> None:
+        """Bring the graph up to date.
+
+        Raises:
+            IndexCorruptError: it was damaged, and is empty now.
+            ArtifactFSError: the store cannot be read.
+        """
+        for name in self.list_children(COLLECTIONS_PREFIX):
+            with suppress(InvalidNameError):
+                self._update_collection(name)
+        unfinished = self._graph.find_open()
+        self._add_runs(run for run, seen in unfinished.items() if self._runs.has_event(run, seen + 1))
+        for day in self.list_children(RUNS_PREFIX):
+            if is_day(day):
+                self._update_day(day)
+
+    def list_children(self, prefix: str) -> list[str]:
+        """Return what `iter_children` yields, in order; from memory when nothing has come since."""
+        stamp = self._find_stamp(prefix)
+        mark = self._graph.find_mark(f"children {prefix}") if stamp else None
+        if mark is not None:
+            seen, names = _decode_children(mark)
+            if seen == stamp:
+                return names
+        names = sorted(self._repository.store.iter_children(prefix))
+        if stamp:
+            self._graph.add(Additions(marks={f"children {prefix}": _encode((stamp, names))}))
+        return names
+
+    # Collections.
+
+    def _update_collection(self, name: str) -> None:
+        try:
+            state = self._repository.load_state(name)
+        except ArtifactFSError as error:
+            _log.warning("the lineage of %s is not known: %s", name, error)
+            return
+        mark = self._graph.find_mark(f"collection {name}")
+        seq, head = _decode_mark(mark) if mark else (0, "")
+        if (seq, head) == (state.seq, state.head):
+            return
+        records = list(self._repository.log.iter_records(name, seq + 1))
+        if state.seq <= seq or (seq and records[0].previous != head):
+            self._graph.clear()
+            msg = f"the log of {name} is another than the one that was seen before"
+            raise IndexCorruptError(msg, hint="run the same command again", subject=name)
+        additions = Additions(marks={f"collection {name}": _encode((state.seq, state.head))})
+        known: dict[str, VersionNode] = {}
+        makers: dict[str, Collection] = {name: state}
+        for record in records:
+            self._add_record(known, record)
+            if isinstance(record.body, Commit):
+                own = frozenset(each for each in record.body.inputs if self._has_made(record.run, each, makers))
+                additions.edges += _edges_of(record, record.body, f"{name}:v{record.body.version}", own)
+        additions.nodes |= {node: encode_node(value) for node, value in known.items()}
+        self._graph.add(additions)
+
+    def _add_record(self, known: dict[str, VersionNode], record: Record) -> None:
+        body = record.body
+        if isinstance(body, Commit):
+            node = f"{record.collection}:v{body.version}"
+            known[node] = VersionNode(body.type, record.time_ns, record.author, record.run or "", body.tags)
+        elif isinstance(body, DeleteVersion | Edit):
+            self._change(known, f"{record.collection}:v{body.version}", body)
+        elif isinstance(body, DeleteCollection):
+            # Which versions there were says the state; numbers begin at 0 and have no gaps.
+            number = 0
+            while self._change(known, f"{record.collection}:v{number}", body):
+                number += 1
+
+    def _has_made(self, run: str | None, artifact: str, makers: dict[str, Collection]) -> bool:
+        """Return whether a run has made a version, as far as is known; `makers` keeps states by collection."""
+        name, _, number = artifact.rpartition(":v")
+        if run is None or not number.isdigit():
+            return False
+        if name not in makers:
+            try:
+                makers[name] = self._repository.load_state(name)
+            except ArtifactFSError:
+                return False
+        version = makers[name].versions.get(int(number))
+        return version is not None and version.run == run
+
+    def _change(self, known: dict[str, VersionNode], node: str, body: DeleteVersion | DeleteCollection | Edit) -> bool:
+        found = known.get(node)
+        if found is None:
+            value = self._graph.find_values([node]).get(node)
+            if value is None:
+                return False
+            found = decode_version(value)
+        if isinstance(body, Edit):
+            known[node] = msgspec.structs.replace(found, tags=body.tags)
+        else:
+            known[node] = msgspec.structs.replace(found, is_deleted=True)
+        return True
+
+    # Runs.
+
+    def _update_day(self, day: str) -> None:
+        stamp = self._find_stamp(f"{RUNS_PREFIX}{day}/")
+        if stamp and self._graph.find_mark(f"day {day}") == stamp:
+            return
+        ids, resumed = self._runs.list_day(day)
+        known = self._graph.find_values(ids)
+        unknown = [run for run in ids if run not in known]
+        if len(unknown) > max(MANY, len(ids) // 4):
+            self._add_day(day, unknown)
+        else:
+            self._add_runs(unknown)
+        new = {name: run for name, run in resumed.items() if self._graph.find_mark(name) is None}
+        self._add_runs(sorted(set(new.values())))
+        marks = dict.fromkeys(new, b"") | ({f"day {day}": stamp} if stamp else {})
+        if marks:
+            self._graph.add(Additions(marks=marks))
+
+    def _find_stamp(self, prefix: str) -> bytes:
+        """Return what changes when a name comes directly below a prefix, or b"" where nothing says it for certain."""
+        find: Any = getattr(self._repository.store, "find_stamp", None)
+        stamp: int | None = find(prefix) if find is not None else None
+        if stamp is None or stamp + SETTLING_NS > self._repository.clock.now_ns():
+            return b""
+        return str(stamp).encode()
+
+    def _add_runs(self, runs: Iterable[str]) -> None:
+        additions, count = Additions(), 0
+        for run in runs:
+            self._add_run(additions, run)
+            count += 1
+            if count % BATCH == 0:
+                self._graph.add(additions)
+                additions = Additions()
+        if count % BATCH:
+            self._graph.add(additions)
+
+    def _add_day(self, day: str, runs: list[str]) -> None:
+        """Add most of the runs of a day, whose events are read at once."""
+        additions, left = Additions(), set(runs)
+        for count, (run, events) in enumerate(self._runs.iter_histories(day, frozenset(runs)), 1):
+            left.discard(run)
+            self._add_run(additions, run, events)
+            if count % BATCH == 0:
+                self._graph.add(additions)
+                additions = Additions()
+        for run in left:  # without any event yet
+            self._add_run(additions, run)
+        self._graph.add(additions)
+
+    def _add_run(self, additions: Additions, run: str, found: list[Event] | ArtifactFSError | None = None) -> None:
+        try:
+            if isinstance(found, ArtifactFSError):
+                raise found
+            events = list(self._runs.iter_events(run)) if found is None else found
+            state = self._runs.fold(run, events)
+        except ArtifactFSError as error:
+            _log.warning("the run %s is left out: %s", run, error)
+            additions.nodes[run] = encode_node(RunNode("", "", "", "", 0, None, "lost"))
+            return
+        additions.nodes[run] = encode_node(_run_node(state, is_final=state.has_ended))
+        additions.edges += [(artifact, run) for artifact in state.inputs]
+        for event in events[1:]:
+            # What it read, and then found to exist, it has not made.
+            if isinstance(event, Logged) and (event.is_new or event.artifact not in state.inputs):
+                additions.edges.append((run, event.artifact))
+        if state.has_ended:
+            additions.closed.add(run)
+        else:
+            additions.opened[run] = len(events)
+
+
+def _edges_of(record: Record, body: Commit, node: str, own: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """Yield the edges that a commit states: through its run, if it has one, but for `own` versions of the run."""
+    if record.run:
+        yield record.run, node
+        yield from ((artifact, node if artifact in own else record.run) for artifact in body.inputs)
+    else:
+        yield from ((artifact, node) for artifact in body.inputs)
+    base = None if body.base is None else f"{record.collection}:v{body.base}"
+    if base is not None and base not in body.inputs:
+        yield base, node
+
+
+def _run_node(state: RunState, *, is_final: bool) -> RunNode:
+    return RunNode(
+        state.name,
+        state.job_type,
+        state.project,
+        state.author,
+        state.started_ns,
+        state.finished_ns,
+        state.state if is_final else "",
+        state.parent,
+    )

@@ -1,0 +1,72 @@
+"""What the lineage knows of runs and versions, and a part of it.
+
+Used by `lineage`, which hands it on, and by who fills and draws it. Threading: immutable values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class VersionNode(Struct, frozen=True, array_like=True):
+    """What the graph knows of a version."""
+
+    type: str
+    time_ns: int
+    author: str
+    run: str = ""
+    tags: tuple[str, ...] = ()
+    is_deleted: bool = False
+
+
+class RunNode(Struct, frozen=True, array_like=True):
+    """What the graph knows of a run; `state` is empty until it has ended, `parent` for one outside of any other."""
+
+    name: str
+    job_type: str
+    project: str
+    author: str
+    started_ns: int
+    finished_ns: int | None = None
+    state: str = ""
+    parent: str = ""
+
+
+decode_version = msgspec.msgpack.Decoder(VersionNode).decode
+decode_run = msgspec.msgpack.Decoder(RunNode).decode
+encode_node = msgspec.msgpack.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbourhood:
+    """A part of the graph.
+
+    Attributes:
+        start: the node that was asked about: a run's id, or `NAME:vN`.
+        nodes: what is known of each node, the nearest first, the start included; None when it is only named.
+        distances: number of edges from the start.
+        edges: pairs of names, along the data.
+        is_cut: whether there was more than was asked for.
+    """
+
+    start: str
+    nodes: dict[str, VersionNode | RunNode | None]
+    distances: dict[str, int]
+    edges: tuple[tuple[str, str], ...]
+    is_cut: bool
+
+
+def join_parts(
+    parts: Iterable[Neighbourhood],
+) -> tuple[dict[str, VersionNode | RunNode | None], list[tuple[str, str]]]:
+    """Return the nodes and the edges of several parts, each once."""
+    found = list(parts)
+    nodes = {name: node for part in found for name, node in part.nodes.items()}
+    return nodes, list(dict.fromkeys(edge for part in found for edge in part.edges))
