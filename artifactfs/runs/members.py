@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SET_CHILD_SUBREAPER: Final = 36
-_LOOKS: Final = 2
+LOOKS: Final = 3
 """So often nothing must be found: a process can start another and end while the list is read."""
 
 
@@ -75,6 +75,11 @@ def find_members(variable: str, *, namespace: int) -> list[int]:
     ]
 
 
+def has_members(variable: str, *, namespace: int) -> bool:
+    """Return whether a run has a process; as `find_members`, but one look that finds none is not believed."""
+    return any(find_members(variable, namespace=namespace) for _ in range(LOOKS))
+
+
 def _is_member(folder: str, wanted: bytes, namespace: int) -> bool:
     try:
         if namespace and os.stat(f"{folder}/ns/mnt").st_ino == namespace:
@@ -97,7 +102,7 @@ def await_end(find: Callable[[], list[int]], *, seconds: float, meanwhile: Calla
         meanwhile: what is to be done now and then.
     """
     looks = 0
-    while looks < _LOOKS:
+    while looks < LOOKS:
         found = find()
         looks = 0 if found else looks + 1
         _await_these(found, seconds=seconds, meanwhile=meanwhile)

@@ -24,7 +24,7 @@ from artifactfs.runs.events import is_run_id
 from artifactfs.runs.inputs import close_view, record_files, record_inputs
 from artifactfs.runs.lease import Heartbeat
 from artifactfs.runs.markers import add_marker, remove_marker
-from artifactfs.runs.members import adopt_orphans, find_members, find_mount_namespace, has_children, reap_others
+from artifactfs.runs.members import adopt_orphans, find_mount_namespace, has_children, has_members, reap_others
 from artifactfs.runs.secrets import Masker
 from artifactfs.sdk.lingering import Remains, watch_remains
 from artifactfs.sdk.starting import describe_circumstances
@@ -175,7 +175,7 @@ def _run(
             code = _wait(process)
             goes_on = bool(found.shown) and _leaves_some()
             if goes_on:  # servers of mounts that it has started are no part of the run
-                goes_on = bool(find_members(f"{RUN_VARIABLE}={started.run}", namespace=namespace))
+                goes_on = has_members(f"{RUN_VARIABLE}={started.run}", namespace=namespace)
         finally:
             heartbeat.stop()
     finally:
