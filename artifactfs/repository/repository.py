@@ -183,9 +183,13 @@ class Repository:
         """
         return self._states.names()
 
-    def look_at_collections(self) -> list[tuple[str, Collection | IntegrityError]]:
-        """Return all collections that exist, in order of names, with their state, or what is wrong with their log."""
-        return self._states.look_at_all()
+    def look_at_collections(self, *, with_deleted: bool = False) -> list[tuple[str, Collection | IntegrityError]]:
+        """Return all collections that exist, in order of names, with their state, or what is wrong with their log.
+
+        Args:
+            with_deleted: also those that were deleted: their logs are kept.
+        """
+        return self._states.look_at_all(with_deleted=with_deleted)
 
     def find_collection(self, name: str) -> Collection | None:
         """Return the present state of a collection, or None when it does not exist.

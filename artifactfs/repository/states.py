@@ -78,11 +78,11 @@ class States:
         """Return the names of all collections that exist or cannot be read, in order."""
         return [name for name, _ in self.look_at_all()]
 
-    def look_at_all(self) -> list[tuple[str, Collection | IntegrityError]]:
+    def look_at_all(self, *, with_deleted: bool = False) -> list[tuple[str, Collection | IntegrityError]]:
         """Return all collections that exist or cannot be read, in order of names, with their state or what is wrong."""
         names = self._list_names()
         found = zip(names, self._map(self._look, names), strict=True)
-        return [(name, state) for name, state in found if state is not None]
+        return [(name, state) for name, state in found if state is not None and _is_wanted(state, with_deleted)]
 
     def load(self, name: str) -> Collection:
         """Return the present state of a collection; see `Repository.load_state`."""
@@ -168,12 +168,11 @@ class States:
 
     def _look(self, name: str) -> Collection | IntegrityError | None:
         try:
-            state = self.load(name)
+            return self.load(name)
         except InvalidNameError:
             return None
         except IntegrityError as error:
             return error
-        return state if state.exists else None
 
     def _find_known(self, name: str) -> Collection | None:
         known = self._known.get(name)
@@ -190,3 +189,7 @@ class States:
         self._witness.note(state, self._log.find_digest)
         if self._index is not None:
             self._index.put_collection(state)
+
+
+def _is_wanted(state: Collection | IntegrityError, with_deleted: bool) -> bool:  # noqa: FBT001
+    return isinstance(state, IntegrityError) or state.exists or (with_deleted and state.seq > 0)

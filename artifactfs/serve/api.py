@@ -19,6 +19,7 @@ from artifactfs.serve import (
     presence,
     summaries,
     tarball,
+    timeline,
     writing,
 )
 from artifactfs.serve.openapi import describe_api
@@ -59,6 +60,7 @@ READING: Final = (
         "Versions of a collection",
     ),
     _get("collections/{name}/log", history.list_history, history.HistoryParameters, history.History, "What happened"),
+    _get("log", timeline.list_events, timeline.TimeLineParameters, timeline.TimeLine, "What happened to all"),
     _get("find", catalogue.find, catalogue.FindParameters, catalogue.Found, "Versions for which a query holds"),
     _get("growth", history.measure_growth, history.GrowthParameters, history.GrowthFields, "Growth of the store"),
     _get("versions/{ref}", catalogue.get_version, catalogue.RefParameters, catalogue.VersionDetail, "A version"),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from artifactfs.serve.looks import Looks
 
 REMEMBERED: Final = 64
+TIMES_REMEMBERED: Final = 1 << 18
 Value = TypeVar("Value")
 
 
@@ -58,6 +59,7 @@ class Context:
         may_write: whether anything may be changed.
         looks: all collections as they are now.
         memo: answers that cost something.
+        times: when records of logs were made, by collection and number.
     """
 
     repository: Repository
@@ -70,3 +72,4 @@ class Context:
     may_write: bool
     looks: Looks
     memo: Memo = field(default_factory=Memo)
+    times: Memo = field(default_factory=lambda: Memo(TIMES_REMEMBERED))

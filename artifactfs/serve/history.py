@@ -16,6 +16,7 @@ from artifactfs.repository.growth import Growth
 from artifactfs.serve.operations import Limit, Offset
 
 if TYPE_CHECKING:
+    from artifactfs.model import Collection
     from artifactfs.serve.context import Context
 
 GROWTH_SECONDS: Final = 1.0
@@ -67,8 +68,8 @@ class GrowthParameters(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def list_history(context: Context, wanted: HistoryParameters) -> History:
-    """The log of a collection, the newest record first."""
-    state = context.repository.get_collection(wanted.name)
+    """The log of a collection, also of a deleted one, the newest record first."""
+    state = _load(context, wanted.name)
     last = state.seq - wanted.offset
     first = max(1, last - wanted.limit + 1)
     found = []
@@ -87,8 +88,8 @@ def list_history(context: Context, wanted: HistoryParameters) -> History:
 def measure_growth(context: Context, wanted: GrowthParameters) -> GrowthFields:
     """What each version added to the store: its own size beside that of the content that is new in it."""
     repository = context.repository
-    if wanted.collection:
-        repository.get_collection(wanted.collection)
+    if wanted.collection and not _load(context, wanted.collection).exists:
+        return {"points": [], "left": 0}
     growth = context.memo.get(
         ("growth", wanted.collection), lambda: Growth(repository, context.trees, wanted.collection)
     )
@@ -101,3 +102,9 @@ def measure_growth(context: Context, wanted: GrowthParameters) -> GrowthFields:
         ],
         "left": left,
     }
+
+
+def _load(context: Context, name: str) -> Collection:
+    """Return the state of a collection that exists or existed."""
+    state = context.repository.load_state(name)
+    return state if state.seq else context.repository.get_collection(name)

@@ -49,8 +49,12 @@ class Looks:
         Raises:
             ArtifactFSError: the store cannot be read.
         """
+        return [each for each in self.find_logs() if isinstance(each, Damaged) or each.exists]
+
+    def find_logs(self) -> list[Collection | Damaged]:
+        """Return what `find_all` does, and what was deleted: its log is kept."""
         if self._find_stamp is None:
-            looked = self._repository.look_at_collections()
+            looked = self._repository.look_at_collections(with_deleted=True)
             return [Damaged(name, str(found)) if isinstance(found, IntegrityError) else found for name, found in looked]
         settled = self._repository.clock.now_ns() - SETTLING_NS
         found = (self._find(name, settled) for name in self._list(settled))
@@ -77,7 +81,7 @@ class Looks:
             except IntegrityError as error:
                 return Damaged(name, str(error))
             self._known[name] = stamp, state
-        return state if state.exists else None
+        return state if state.seq else None
 
     def _stamp(self, prefix: str, settled: int) -> int:
         """Return when a name came below a prefix; 0 when that says nothing."""

@@ -540,20 +540,31 @@ def upper_of(client: Client) -> Path:
     return Path(os.fsdecode(client.get("staging/animals")["staging"]["upper"]))
 
 
-def test_the_history_is_turned_over_from_the_newest_to_the_oldest(browser: Browser, tmp_path: Path) -> None:
+def test_the_time_line_of_all_collections_is_turned_over(browser: Browser, tmp_path: Path) -> None:
     with open_one(tmp_path) as repository:
         root = make_root_of(repository, 1)
         for number in range(150):
             commit(repository, f"c-{number:03}", root)
     with serve(tmp_path) as url, look(browser, url) as seen:
         page = seen.open("/history")
-        expect(page.locator("tr.link").first).to_contain_text("c-149")
-        page.get_by_role("link", name="oldest").click()
-        expect(page.locator("tr.link")).to_have_count(50)
-        expect(page.locator("tr.link").last).to_contain_text("c-000")
-        assert page.url.endswith("/history?offset=100")
-        page.get_by_role("link", name="newer").click()
-        expect(page.locator("tr.link")).to_have_count(100)
+        items = page.locator(".timeline li")
+        expect(items.first).to_contain_text("c-149 committed v0")
+        page.get_by_role("link", name="older").click()
+        expect(items).to_have_count(50)
+        expect(items.last).to_contain_text("c-000")
+        page.reload()
+        expect(items.last).to_contain_text("c-000")
+        seen.shoot("time-line")
+        page.get_by_role("link", name="c-000", exact=True).click()
+        expect(page.locator("h1").first).to_have_text("History of c-000")
+        page.get_by_role("link", name="all collections").click()
+        expect(items).to_have_count(100)
+        day = page.get_by_label("up to the day")
+        day.fill("2020-01-31")
+        expect(page.locator("main")).to_contain_text("Nothing happened until then.")
+        expect(day).to_have_value("2020-01-31")
+        page.get_by_role("link", name="newest").click()
+        expect(items).to_have_count(100)
         page = seen.open("/")
         page.get_by_role("link", name="next").click()
         expect(page.locator("tr.link")).to_have_count(50)
