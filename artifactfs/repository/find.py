@@ -11,9 +11,10 @@ from artifactfs.errors import IntegrityError
 from artifactfs.repository.query import Moment, parse_query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from artifactfs.model import Collection, Version
+    from artifactfs.repository.query import Condition
     from artifactfs.repository.repository import Repository
 
 FIELDS: Final = (
@@ -23,7 +24,7 @@ FIELDS: Final = (
 
 
 def find_versions(repository: Repository, query: str) -> Iterator[tuple[Collection, Version]]:
-    """Yield the versions for which a query holds: collections in order of names, the newest version first.
+    """Return an iterator over the versions for which a query holds, by names of collections, the newest version first.
 
     Args:
         repository: where to look; collections whose log is damaged are passed over.
@@ -33,13 +34,17 @@ def find_versions(repository: Repository, query: str) -> Iterator[tuple[Collecti
         UsageError: it is not in the language; the message says where.
     """
     condition = parse_query(query, fields=FIELDS)
-    for name in repository.collection_names():
-        try:
-            collection = repository.find_collection(name)
-        except IntegrityError:
-            continue
-        if collection is None:
-            continue
+    looked = repository.look_at_collections()
+    return _select((state for _, state in looked if not isinstance(state, IntegrityError)), condition)
+
+
+def select_versions(collections: Iterable[Collection], query: str) -> Iterator[tuple[Collection, Version]]:
+    """Return an iterator over those versions of collections for which a query holds; see `find_versions`."""
+    return _select(collections, parse_query(query, fields=FIELDS))
+
+
+def _select(collections: Iterable[Collection], condition: Condition) -> Iterator[tuple[Collection, Version]]:
+    for collection in collections:
         for number in sorted(collection.versions, reverse=True):
             version = collection.versions[number]
             if condition.holds(lambda field, of=collection, at=version: _find_field(of, at, field)):  # type: ignore[misc]

@@ -16,10 +16,9 @@ from artifactfs.model import DirectoryEntry, FileEntry, PageRef
 from artifactfs.repository.trees import root_placement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from artifactfs.model import Placement, Root
-    from artifactfs.repository.repository import Repository
+    from artifactfs.model import Collection, Placement, Root
     from artifactfs.repository.trees import Trees
 
 _PAGES_BETWEEN_LOOKS: Final = 64
@@ -43,13 +42,12 @@ class GrowthPoint:
 
 
 class Growth:
-    """Measures the live versions of one collection, or of all; in order of time. May be shared by threads."""
+    """Measures the live versions of collections, in order of time. May be shared by threads."""
 
-    def __init__(self, repository: Repository, trees: Trees, collection: str = "") -> None:
-        """Store what is measured; `collection` is empty for all."""
-        self._repository = repository
+    def __init__(self, trees: Trees, find: Callable[[], Iterable[Collection]]) -> None:
+        """Store where trees are read, and what finds the collections that are measured, as they are now."""
         self._trees = trees
-        self._collection = collection
+        self._find = find
         self._guard = threading.Lock()
         self._added: dict[tuple[str, int], int] = {}
         self._begun: tuple[tuple[str, int], Iterator[int | None]] | None = None
@@ -65,7 +63,7 @@ class Growth:
             has_time: asked now and then whether to go on.
 
         Raises:
-            NotFoundError: there is no such collection.
+            ArtifactFSError: what `find` raises.
         """
         with self._guard:
             wanted = list(self._iter_versions())
@@ -86,15 +84,11 @@ class Growth:
             return points, len(wanted) - len(points)
 
     def _iter_versions(self) -> Iterator[tuple[int, str, int, Root]]:
-        names = [self._collection] if self._collection else self._repository.collection_names()
-        found = []
-        for name in names:
-            try:
-                collection = self._repository.get_collection(name)
-            except IntegrityError:
-                continue
-            versions = collection.versions.values()
-            found += [(version.time_ns, name, version.number, version.root) for version in versions]
+        found = [
+            (version.time_ns, collection.name, version.number, version.root)
+            for collection in self._find()
+            for version in collection.versions.values()
+        ]
         yield from sorted(found, key=lambda each: each[:3])
 
     def _iter_added(self, root: Root) -> Iterator[int | None]:

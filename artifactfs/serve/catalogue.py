@@ -14,9 +14,10 @@ from artifactfs._version import __version__
 from artifactfs.errors import ArtifactFSError
 from artifactfs.paths import parse_ref
 from artifactfs.repository.described import VersionFields, version_fields
-from artifactfs.repository.find import find_versions
+from artifactfs.repository.find import select_versions
 from artifactfs.repository.past import find_before
 from artifactfs.runs.described import RunFields, run_fields
+from artifactfs.serve.looks import Damaged
 from artifactfs.serve.operations import Limit, Nothing, Offset, Ref
 from artifactfs.serve.summaries import Name, name_version
 
@@ -140,7 +141,8 @@ def find(context: Context, wanted: FindParameters) -> Found:
     """The versions for which a query holds: `type=model and metadata.accuracy > 0.9`."""
     if not wanted.query.strip():
         return {"versions": [], "offset": wanted.offset, "is_cut": False}
-    matching = find_versions(context.repository, wanted.query)
+    readable = (each for each in context.looks.find_all() if not isinstance(each, Damaged))
+    matching = select_versions(readable, wanted.query)
     found = [version_fields(*pair) for pair in islice(matching, wanted.offset, wanted.offset + wanted.limit + 1)]
     return {"versions": found[: wanted.limit], "offset": wanted.offset, "is_cut": len(found) > wanted.limit}
 

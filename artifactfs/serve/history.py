@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 from artifactfs.clock import format_time_ns
 from artifactfs.repository.described import RecordFields, describe_body, record_fields
 from artifactfs.repository.growth import Growth
+from artifactfs.serve.looks import Damaged
 from artifactfs.serve.operations import Limit, Offset
 
 if TYPE_CHECKING:
@@ -87,12 +88,16 @@ def list_history(context: Context, wanted: HistoryParameters) -> History:
 
 def measure_growth(context: Context, wanted: GrowthParameters) -> GrowthFields:
     """What each version added to the store: its own size beside that of the content that is new in it."""
-    repository = context.repository
-    if wanted.collection and not _load(context, wanted.collection).exists:
+    name = wanted.collection
+    if name and not _load(context, name).exists:
         return {"points": [], "left": 0}
-    growth = context.memo.get(
-        ("growth", wanted.collection), lambda: Growth(repository, context.trees, wanted.collection)
-    )
+
+    def find() -> list[Collection]:
+        if name:
+            return [context.repository.get_collection(name)]
+        return [each for each in context.looks.find_all() if not isinstance(each, Damaged)]
+
+    growth = context.memo.get(("growth", name), lambda: Growth(context.trees, find))
     end = time.monotonic() + GROWTH_SECONDS
     points, left = growth.measure(lambda: time.monotonic() < end)
     return {

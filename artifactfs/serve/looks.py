@@ -8,6 +8,7 @@ Used by `summaries`. Threading: Looks may be shared by threads.
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
@@ -16,7 +17,7 @@ from artifactfs.blobstore.keys import COLLECTIONS_PREFIX, log_prefix
 from artifactfs.errors import IntegrityError, InvalidNameError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from artifactfs.model import Collection
     from artifactfs.repository.repository import Repository
@@ -33,11 +34,12 @@ class Damaged(Struct, frozen=True):
 
 
 class Looks:
-    """Remembers what was seen, and when that was changed last. May be shared by threads: each step is one on a dict."""
+    """Remembers what was seen, and when that was changed last. May be shared by threads; one looks at a time."""
 
     def __init__(self, repository: Repository) -> None:
         """Store where to look."""
         self._repository = repository
+        self._guard = threading.Lock()
         find: Callable[[str], int | None] | None = getattr(repository.store, "find_stamp", None)
         self._find_stamp = find
         self._names: tuple[int, Sequence[str]] | None = None
@@ -56,9 +58,22 @@ class Looks:
         if self._find_stamp is None:
             looked = self._repository.look_at_collections(with_deleted=True)
             return [Damaged(name, str(found)) if isinstance(found, IntegrityError) else found for name, found in looked]
+        with self._guard:
+            return [each for each in self._iter_all() if each is not None]
+
+    def look_ahead(self, is_wanted: Callable[[], bool]) -> None:
+        """Look at everything while that is wanted, so that whoever asks next need not wait for it.
+
+        Raises:
+            ArtifactFSError: the store cannot be read.
+        """
+        if self._find_stamp is not None:
+            with self._guard:
+                all(is_wanted() for _ in self._iter_all())
+
+    def _iter_all(self) -> Iterator[Collection | Damaged | None]:
         settled = self._repository.clock.now_ns() - SETTLING_NS
-        found = (self._find(name, settled) for name in self._list(settled))
-        return [each for each in found if each is not None]
+        yield from (self._find(name, settled) for name in self._list(settled))
 
     def _list(self, settled: int) -> Sequence[str]:
         stamp = self._stamp(COLLECTIONS_PREFIX, settled)

@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from contextlib import closing, contextmanager
+import threading
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
-from artifactfs.errors import UsageError, translate_os_error
+from artifactfs.errors import ArtifactFSError, UsageError, translate_os_error
 from artifactfs.repository.trees import Trees
 from artifactfs.runs.history import RunLog
 from artifactfs.runs.lineage import open_lineage
@@ -140,6 +141,24 @@ def serve(context: Context, serving: Serving, listener: socket.socket, *, on_sta
         ws="none",
         timeout_graceful_shutdown=2,
     )
-    with closing(listener):
+    with closing(listener), looking_ahead(context.looks):
         on_start()
         uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextmanager
+def looking_ahead(looks: Looks) -> Iterator[None]:
+    """Look at all collections meanwhile: whoever opens the first page need not wait until ten thousand were read."""
+    ended = threading.Event()
+
+    def look() -> None:
+        with suppress(ArtifactFSError):  # whoever asks is told
+            looks.look_ahead(lambda: not ended.is_set())
+
+    thread = threading.Thread(target=look, name="looking ahead", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 
 from artifactfs.repository import changes
+from artifactfs.repository.repository import Repository
 from artifactfs.serve.drawn import draw_catalogue
 from artifactfs.serve.looks import SETTLING_NS, Looks
+from artifactfs.serve.server import looking_ahead
 from artifactfs.serve.summaries import CataloguePage, list_collections
+from tests.kernel.waiting import wait_until
 from tests.serve.large import commit, make_root_of
 from tests.serve.support import Client, open_client, open_one
 
@@ -150,20 +153,55 @@ def test_what_is_recorded_is_seen_at_once_and_what_is_not_is_not_looked_at(tmp_p
         now = repository.clock.now_ns()
         repository.clock = Clock(now + 2 * SETTLING_NS)
         before = looks.find_all()
-        loaded: list[str] = []
-        real = repository.load_state
-
-        def load(name: str) -> Any:
-            loaded.append(name)
-            return real(name)
-
-        repository.load_state = load  # type: ignore[method-assign]
+        loaded = note_loading(repository)
         assert looks.find_all() == before
         assert loaded == []
         commit(repository, "two", root)
         repository.append("one", changes.delete_collection, message="")
         commit(repository, "three", root)
         assert [(each.name, len(each.versions)) for each in looks.find_all()] == [("three", 1), ("two", 2)]  # type: ignore[union-attr]
+
+
+def note_loading(repository: Repository) -> list[str]:
+    """Return a list that gets the name of each collection whose state is loaded from now on."""
+    loaded: list[str] = []
+    real = repository.load_state
+
+    def load(name: str) -> Any:
+        loaded.append(name)
+        return real(name)
+
+    repository.load_state = load  # type: ignore[method-assign]
+    return loaded
+
+
+def test_a_search_and_the_growth_load_nothing_that_was_seen(client: Client) -> None:
+    settled = Clock(client.context.repository.clock.now_ns() + 2 * SETTLING_NS)
+    client.context.repository.clock = settled
+    client.get("collections")
+    states = client.context.repository._states
+    looked, real = [], states.load
+    states.load = lambda name: looked.append(name) or real(name)  # type: ignore[method-assign, func-returns-value]
+    assert [each["ref"] for each in client.get("find", query="type=model")["versions"]] == ["model:v0"]
+    assert len(client.get("growth")["points"]) == 5
+    assert looked == []
+
+
+def test_the_server_looks_at_collections_before_anybody_asks(tmp_path: Path) -> None:
+    with open_one(tmp_path) as repository:
+        root = make_root_of(repository, 1)
+        for name in ("one", "two", "three"):
+            commit(repository, name, root)
+        repository.clock = Clock(repository.clock.now_ns() + 2 * SETTLING_NS)
+        ahead, looks = note_loading(repository), Looks(repository)
+        with looking_ahead(looks):
+            wait_until(lambda: len(ahead) == 3)
+        assert ahead == ["one", "three", "two"]
+        assert len(looks.find_all()) == 3
+        assert len(ahead) == 3
+        looks = Looks(repository)
+        looks.look_ahead(lambda: len(ahead) < 4)
+        assert len(ahead) == 4  # it ends when it is not wanted any more
 
 
 class Clock:
