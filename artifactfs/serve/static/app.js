@@ -1,8 +1,8 @@
 // The frame of all pages: which address shows which page, keys, and light and dark.
 
-import { h, put, say, showError } from "./dom.js";
+import { errorPage, h, put, say } from "./dom.js";
 
-const KEYS = [["/", "search"], ["g c", "catalogue"], ["g r", "runs"], ["g m", "this machine"], ["j k", "next and previous line; arrows, Home, End, Page up and down in lists, trees and grids"],
+const KEYS = [["/", "search"], ["g c", "catalogue"], ["g r", "runs"], ["g h", "history"], ["g m", "this machine"], ["j k", "next and previous line; arrows, Home, End, Page up and down in lists, trees and grids"],
   ["Enter", "open"], ["h Backspace", "to the directory that it is in; on other pages back"], ["t", "light, dark, as the system"], ["+ - 0", "lineage: nearer, farther, all"], ["u d", "lineage, at a node: more of what it was made from, of what was made from it"], ["?", "this list"]];
 // Addresses, the module of their page, and its function there. Modules are loaded when they are first shown.
 const ROUTES = [
@@ -14,9 +14,10 @@ const main = document.getElementById("main");
 let leave = null, shown = "", turn = 0;
 
 /** Go to an address of this page. */
-export function go(address, { isReplaced = false } = {}) {
+export function go(address, { isReplaced = false, isSamePlace = false } = {}) {
+  if (!isReplaced) window.history.replaceState({ top: scrollY }, "");
   window.history[isReplaced ? "replaceState" : "pushState"](null, "", address);
-  return show();
+  return show(isSamePlace ? scrollY : 0);
 }
 
 async function load(module) {
@@ -28,8 +29,10 @@ async function load(module) {
   }
 }
 
-async function show() {
+/** Show the page of the address, scrolled to where it is wanted, if that is given. */
+async function show(top = null) {
   const mine = ++turn, { pathname, search } = location;
+  markPage();
   const [match, module, name] = ROUTES.map(([pattern, ...rest]) => [pattern.exec(pathname), ...rest]).find(([each]) => each) || [];
   const raw = match?.slice(1) || [];
   const made = leave === null && !shown && main.querySelector(":scope > [data-made]"); // it came with the first answer
@@ -37,6 +40,7 @@ async function show() {
     shown = name;
     document.body.dataset.page = name;
     (await import("./adopt.js")).adopt(made);
+    if (top) scrollTo(0, top);
     return;
   }
   // A page may follow a change of the address by itself.
@@ -56,12 +60,32 @@ async function show() {
     leave = left || null;
     shown = name;
     page.dispatchEvent(new Event("shown"));
+    begin(mine, top);
   } catch (error) {
     if (mine !== turn) return;
-    put(main, showError(error));
-    document.title = "artifactfs";
+    put(main, errorPage(error));
+    document.title = "not shown · artifactfs";
+    begin(mine, top);
   } finally {
     if (mine === turn) main.removeAttribute("aria-busy");
+  }
+}
+
+/** Begin at the heading, also for who reads by ear, unless the page has put the focus somewhere in it. */
+function begin(number, top) {
+  if (top !== null) scrollTo(0, top);
+  const { activeElement } = document;
+  if (number === 1 || (activeElement !== main && main.contains(activeElement))) return; // at first comes what is at the top
+  const heading = main.querySelector("h1");
+  heading?.setAttribute("tabindex", "-1");
+  heading?.focus({ preventScroll: true });
+}
+
+/** Mark the page that is shown among those at the top. */
+function markPage() {
+  for (const link of document.querySelectorAll("#top nav a")) {
+    if (link.pathname === location.pathname) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
   }
 }
 
@@ -84,7 +108,7 @@ function turnTheme() {
 }
 
 function showKeys() {
-  const dialog = h("dialog", { onclose: () => dialog.remove() }, h("h2", {}, "Keys"),
+  const dialog = h("dialog", { "aria-label": "Keys", onclose: () => dialog.remove() }, h("h2", {}, "Keys"),
     h("dl", { class: "facts" }, KEYS.map(([key, what]) => [h("dt", {}, key.split(" ").map((each) => h("kbd", {}, each))), h("dd", {}, what)])),
     h("button", { onclick: () => dialog.close(), autofocus: true }, "close"));
   document.body.append(dialog);
@@ -110,7 +134,7 @@ let isAfterG = false;
 function onKey(event) {
   const inField = event.target.matches?.("input, textarea, select, [contenteditable]") || document.querySelector("dialog[open]");
   if (inField || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-  const places = { c: "/", r: "/runs", m: "/machine" };
+  const places = { c: "/", r: "/runs", h: "/history", m: "/machine" };
   if (isAfterG && places[event.key]) go(places[event.key]);
   else if (event.key === "/") document.getElementById("search").focus();
   else if (event.key === "t") turnTheme();
@@ -144,12 +168,14 @@ function submit(event) {
 }
 
 applyTheme(localStorage.getItem("theme") || "");
-addEventListener("popstate", show);
+window.history.scrollRestoration = "manual"; // a page is there later than the browser thinks
+addEventListener("pagehide", () => window.history.replaceState({ top: scrollY }, ""));
+addEventListener("popstate", (event) => location.hash || show(event.state?.top ?? 0)); // with a hash it is a place in this page
 addEventListener("keydown", onKey);
 addEventListener("click", onClick);
 addEventListener("go", (event) => go(event.detail.address, event.detail));
-addEventListener("reload", show);
+addEventListener("reload", () => show());
 addEventListener("submit", submit);
 document.getElementById("theme").addEventListener("click", turnTheme);
 document.getElementById("keys").addEventListener("click", showKeys);
-show();
+show(window.history.state?.top);

@@ -16,7 +16,7 @@ export function growthChart(points) {
   const marks = [0, 0.25, 0.5, 0.75, 1].map((share) => [s("line", { class: "axis", x1: LEFT, x2: WIDTH - RIGHT, y1: y(most * share), y2: y(most * share) }), s("text", { x: LEFT - 8, y: y(most * share) + 4, "text-anchor": "end" }, size(Math.round(most * share)))]);
   const days = [first, (first + last) / 2, last].map((at, number) => s("text", { x: x(at), y: HEIGHT - 8, "text-anchor": ["start", "middle", "end"][number] }, new Date(at).toLocaleString(undefined, last - first > 3 * 86400e3 ? { dateStyle: "medium" } : { dateStyle: "medium", timeStyle: "short" })));
   const dots = sums.length > 400 ? [] : sums.map((point) => s("circle", { class: "dot", cx: x(point.at), cy: y(point.stored), r: 3.5 }, s("title", {}, `${point.ref}: ${size(point.size)}, of which ${size(point.added)} are new`)));
-  return h("figure", { class: "chart" },
+  return h("figure", { class: "chart", tabindex: "0" },
     s("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `All versions together ${size(logical)}, stored ${size(stored)}` }, marks, s("path", { class: "area logical", d: area("logical") }), s("path", { class: "line logical", d: way("logical") }), s("path", { class: "area stored", d: area("stored") }), s("path", { class: "line stored", d: way("stored") }), dots, days),
     h("figcaption", {}, h("span", { class: "key logical" }, `all versions together: ${size(logical)}`), h("span", { class: "key stored" }, `their content, each once: ${size(stored)}`), stored ? ` ${(logical / stored).toFixed(1)} times less by storing each content once` : ""));
 }

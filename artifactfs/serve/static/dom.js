@@ -57,6 +57,11 @@ export function say(text, isError = false) {
   setTimeout(() => line.remove(), isError ? 12000 : 4000);
 }
 
+/** Return a page that says why there is none. */
+export function errorPage(error) {
+  return h("div", { class: "page" }, h("h1", {}, "This cannot be shown"), showError(error));
+}
+
 /** Show an error with its hint. */
 export function showError(error) {
   return h("div", { class: "error box", role: "alert" }, h("strong", {}, error.message), error.hint ? (error.hint.includes("\n") ? h("pre", {}, error.hint) : h("p", {}, error.hint)) : null);

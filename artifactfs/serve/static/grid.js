@@ -11,7 +11,7 @@ export class Grid {
   /** onselect(entry, path) is called when a cell is chosen. */
   constructor(ref, { onselect }) {
     Object.assign(this, { ref, onselect, total: 0, columns: 1, current: 0, selected: null, made: new Map() });
-    this.list = new VirtualList({ rowHeight: CELL, label: "Images", role: "listbox", render: (line) => this.draw(line) });
+    this.list = new VirtualList({ rowHeight: CELL, label: "Images", render: (line) => this.draw(line) });
     this.element = this.list.element;
     this.element.classList.add("grid");
     // Before the list's own keys, which go by lines.
@@ -46,7 +46,7 @@ export class Grid {
   /** Return the cell of an entry: the same one again, since an image that is made anew flickers. */
   cell(index) {
     const entry = this.pages.get(index);
-    if (!entry) return h("div", { class: `cell loading ${index === this.current ? "current" : ""}` });
+    if (!entry) return h("div", { class: `cell loading ${index === this.current ? "current" : ""}`, role: "option", "aria-label": "loading" });
     if (this.made.size > KEPT) this.made.clear();
     const cell = this.made.get(index) || this.make(index, entry);
     this.made.set(index, cell);

@@ -6,6 +6,8 @@ import { count, plural, size } from "./format.js";
 import { facts, table } from "./table.js";
 
 const LARGE_IMAGE = 32 << 20;
+// Below the headings of the page.
+const HEADINGS = { h1: "h3", h2: "h4", h3: "h5", h4: "h6", h5: "h6" };
 const TAGS = new Set("blockquote br code em h1 h2 h3 h4 h5 h6 hr li ol p pre s strong table tbody td th thead tr ul".split(" "));
 
 /** Return the elements that show a preview of a file of a version; `path` is percent-encoded. */
@@ -39,7 +41,7 @@ function elements(nodes, ref) {
       if (node.link) return h("a", { href: node.link, rel: "noopener noreferrer nofollow", target: "_blank" }, elements(node.children, ref));
       return node.file === undefined ? h("span", {}, elements(node.children, ref)) : h("a", { href: versionAddress(ref, node.file.split("/").map(encode).join("/")) }, elements(node.children, ref));
     }
-    return TAGS.has(node.tag) ? h(node.tag, {}, elements(node.children || [], ref)) : null;
+    return TAGS.has(node.tag) ? h(HEADINGS[node.tag] || node.tag, node.tag === "pre" ? { tabindex: "0" } : {}, elements(node.children || [], ref)) : null;
   });
 }
 
@@ -61,7 +63,7 @@ function hex(preview) {
     const letters = pairs.map((pair) => { const code = parseInt(pair, 16); return code > 31 && code < 127 ? String.fromCharCode(code) : "·"; }).join("");
     lines.push(`${(at / 2).toString(16).padStart(6, "0")}  ${pairs.join(" ").padEnd(48)}  ${letters}\n`);
   }
-  return h("pre", { class: "hex" }, lines);
+  return h("pre", { class: "hex", tabindex: "0", role: "region", "aria-label": "Bytes" }, lines);
 }
 
 /** Return links that save a file or a directory. */

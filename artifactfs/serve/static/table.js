@@ -2,6 +2,9 @@
 
 import { copyText, h } from "./dom.js";
 
+// What has no row to go to is scrolled by keys itself.
+const SCROLLED = { tabindex: "0", role: "group", "aria-label": "Table" };
+
 /**
  * Return a table.
  * columns: [{name, right, text: name to copy}]; rows: [{cells: [element or text], href, text: [strings to copy]}].
@@ -12,7 +15,7 @@ export function table(columns, rows, { caption } = {}) {
   const copy = () => copyLines([columns.map((column) => column.text ?? column.name), ...rows.map((row) => row.text || row.cells.map(textOf))]);
   return h("div", { class: "table" },
     h("div", { class: "tablehead" }, caption ? h("h2", {}, caption) : h("span"), h("button", { class: "small", type: "button", onclick: copy }, "copy table")),
-    h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col", class: column.right ? "right" : null }, column.name)))), body)));
+    h("div", { class: "scroll", ...(rows.some((row) => row.href) ? {} : SCROLLED) }, h("table", {}, h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col", class: column.right ? "right" : null }, column.name)))), body)));
 }
 
 const copyLines = (lines) => copyText(lines.map((cells) => cells.map((cell) => String(cell).replaceAll(/[\t\n]/g, " ")).join("\t")).join("\n"), "table copied");

@@ -73,7 +73,7 @@ export class Tree {
     const { directory, number, entry } = this.at(line);
     if (!entry) return null;
     const isDirectory = entry.kind === "directory", isOpen = directory.open.has(number), path = encodePath(entry);
-    const row = h("div", { class: `row ${path === this.selected ? "selected" : ""}`, role: "treeitem", "aria-level": directory.depth + 1, "aria-expanded": isDirectory ? String(isOpen) : null, "aria-selected": String(path === this.selected), title: visible(entry.name),
+    const row = h("div", { class: `row ${path === this.selected ? "selected" : ""}`, role: "treeitem", "aria-level": directory.depth + 1, "aria-posinset": number + 1, "aria-setsize": directory.total, "aria-expanded": isDirectory ? String(isOpen) : null, "aria-selected": String(path === this.selected), title: visible(entry.name),
       onclick: () => this.activate(line) },
       h("span", { class: `sign ${entry.shown_as}` }, isDirectory ? (isOpen ? "▾" : "▸") : SIGNS[entry.shown_as] || "·"),
       h("span", { class: "name" }, visible(entry.name)), entry.presence && !["local", "cached"].includes(entry.presence) ? h("span", { class: "chip" }, entry.presence === "partial" ? "partly here" : "remote") : null,

@@ -11,6 +11,7 @@ export class View {
     Object.assign(this, { onopen, onwiden });
     this.nodes = new Map(graph.nodes.map((each) => [each.id, each]));
     this.svg = document.importNode(drawing, true);
+    for (const name of ["role", "aria-label"]) this.svg.removeAttribute(name); // It is no image here: one goes about in it.
     this.whole = this.svg.viewBox.baseVal;
     [this.width, this.height] = [this.whole.width, this.whole.height];
     this.element = h("div", { class: "graph", tabindex: "0", role: "application", "aria-label": "Lineage; the same is in the table below", onwheel: (event) => this.wheel(event), onpointerdown: (event) => this.grab(event), onkeydown: (event) => this.key(event) });

@@ -4,11 +4,12 @@
 import { h, put } from "./dom.js";
 
 const LARGEST = 8_000_000;
+const ITEMS = { listbox: "option", tree: "treeitem" };
 let lists = 0;
 
 export class VirtualList {
   /** rowHeight in pixels; render(index) returns an element, or null while it is not there; label for screen readers. */
-  constructor({ rowHeight, render, label, role = "list", onactivate, onkey, onmove }) {
+  constructor({ rowHeight, render, label, role = "listbox", onactivate, onkey, onmove }) {
     Object.assign(this, { rowHeight, render, onactivate, onkey, onmove, id: `list-${++lists}` });
     this.total = 0;
     this.current = 0;
@@ -40,10 +41,12 @@ export class VirtualList {
     const count = Math.max(0, Math.min(this.visible, this.total - first));
     const rows = [];
     for (let index = first; index < first + count; index++) {
-      const row = this.render(index) || h("div", { class: "row loading" }, "…");
+      const row = this.render(index) || h("div", { class: "row loading", role: ITEMS[this.element.getAttribute("role")], "aria-label": "loading" }, "…");
       row.style.height = `${this.rowHeight}px`;
-      row.setAttribute("aria-posinset", index + 1);
-      row.setAttribute("aria-setsize", this.total);
+      if (row.getAttribute("role") === "option") {
+        row.setAttribute("aria-posinset", index + 1);
+        row.setAttribute("aria-setsize", this.total);
+      }
       row.id = `${this.id}-${index}`;
       row.classList.toggle("current", index === this.current);
       row.addEventListener("click", () => this.moveTo(index, { isQuiet: true }));

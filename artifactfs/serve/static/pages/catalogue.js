@@ -33,7 +33,7 @@ async function find(page, query, offset) {
 }
 
 function versionTable(versions, { hasName = false, mayWrite = false } = {}) {
-  return table([{ name: hasName ? "version" : "" }, { name: "aliases" }, { name: "message" }, { name: "tags" }, { name: "files", right: true }, { name: "size", right: true }, { name: "made" }, { name: "author" }],
+  return table([{ name: "version" }, { name: "aliases" }, { name: "message" }, { name: "tags" }, { name: "files", right: true }, { name: "size", right: true }, { name: "made" }, { name: "author" }],
     versions.map((each) => ({ href: versionAddress(each.ref), cells: [
       h("a", { href: versionAddress(each.ref) }, hasName ? each.ref : each.version),
       each.aliases.map((alias) => h("span", { class: "chip alias" }, alias, mayWrite && alias !== "latest" ? h("button", { class: "x", type: "button", "aria-label": `Remove the alias ${alias}`, onclick: () => removeAlias(each.collection, alias) }, "×") : null)),

@@ -21,7 +21,7 @@ export async function diff(page, [rawOld = "", rawNew], parameters) {
     window.history.replaceState(null, "", location.pathname + query({ kind: wanted.kind, at: index }));
     showChange(side, found, change).catch((error) => put(side, showError(error)));
   };
-  const list = new VirtualList({ rowHeight: 28, label: "Changes", render: (index) => row(pages.get(index)), onactivate: choose, onmove: choose });
+  const list = new VirtualList({ rowHeight: 28, label: "Changes", render: (index) => row(pages.get(index), index === list.current), onactivate: choose, onmove: choose });
   pages.seed(found.changes);
   const base = `/diff/${rawOld ? `${rawOld}/` : ""}${rawNew}`;
   const kinds = Object.entries(found.counts).map(([kind, number]) => h("a", { class: `chip ${kind} ${kind === wanted.kind ? "on" : ""}`, href: kind === wanted.kind ? base : `${base}?kind=${kind}` }, `${count(number)} ${kind}`));
@@ -38,9 +38,9 @@ function chooser(found) {
   return h("form", { class: "inline", onsubmit: (event) => { event.preventDefault(); if (field.value.trim()) dispatchEvent(new CustomEvent("go", { detail: { address: `/diff/${encode(field.value.trim())}/${encode(found.new)}` } })); } }, field);
 }
 
-function row(change) {
+function row(change, isChosen) {
   if (!change) return null;
-  return h("div", { class: "row", role: "listitem", title: visible(change.path) }, h("span", { class: `letter ${change.change}`, title: change.change }, LETTERS[change.change]),
+  return h("div", { class: "row", role: "option", "aria-selected": String(isChosen), title: visible(change.path) }, h("span", { class: `letter ${change.change}`, title: change.change }, LETTERS[change.change]),
     h("span", { class: "name" }, visible(change.old_path ? `${change.old_path} → ${change.path}` : change.path)), h("span", { class: "size" }, delta(change)));
 }
 

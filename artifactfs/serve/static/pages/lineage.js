@@ -16,7 +16,7 @@ export async function lineage(page, [raw], parameters) {
   document.title = `Lineage of ${node} · artifactfs`;
   const [graph, drawing] = await Promise.all([get("lineage", wanted), load(`/api/lineage.svg${query({ ...wanted, styled: false })}`, "image/svg+xml")]);
   const address = (more) => `/lineage/${encode(node)}${query({ ...wanted, node: "", ...more })}`;
-  const turn = (more) => dispatchEvent(new CustomEvent("go", { detail: { address: address(more) } }));
+  const turn = (more) => dispatchEvent(new CustomEvent("go", { detail: { address: address(more), isSamePlace: true } }));
   const view = new View(drawing.documentElement, graph, { onopen: (found) => open(found, wanted, turn), onwiden: (found, direction) => widen(found, direction, wanted, turn) });
   const filter = h("input", { type: "search", placeholder: "filter by name, type, author, tag", "aria-label": "Filter", value: wanted.filter || "", onchange: () => turn({ filter: filter.value }) });
   const depth = h("input", { type: "number", min: 1, max: 1000, value: wanted.depth || 12, "aria-label": "Steps", onchange: () => turn({ depth: depth.value }) });

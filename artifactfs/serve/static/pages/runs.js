@@ -25,5 +25,5 @@ export async function run(page, [raw]) {
     h("div", { class: "two" }, h("section", {}, facts([["id", found.id], ["job type", found.job_type], ["project", found.project], ["author", found.author], ["host", found.host], ["began", time(found.started, { isExact: true })], ["took", duration(found.started, found.finished || found.seen)], ["exit code", found.exit_code], ["tags", chips(found.tags, "tag")], ["notes", found.notes],
       ["read", refs(found.inputs)], ["made", refs(found.outputs)]])),
     h("section", {}, command ? h("div", { class: "snippet" }, h("pre", {}, command), copyButton(command)) : null, facts([["directory", found.directory], ["commit", git?.commit], ["branch", git?.branch], ["remote", git?.remote], ["changed files", git?.dirty === true ? "yes" : null]]),
-      Object.keys(found.config).length ? [h("h3", {}, "Configuration"), facts(Object.entries(found.config).map(([key, each]) => [key, value(each)]))] : null)));
+      Object.keys(found.config).length ? [h("h2", { class: "minor" }, "Configuration"), facts(Object.entries(found.config).map(([key, each]) => [key, value(each)]))] : null)));
 }

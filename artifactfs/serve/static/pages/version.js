@@ -98,14 +98,14 @@ function aboutVersion(detail, entry) {
   return [facts([["size", `${size(found.size)} in ${plural(found.files, "file")}`], ["bytes are", presenceOf(found.ref, "", found.files)], ["made", time(found.created, { isExact: true })], ["by", found.author], ["message", found.message], ["type", found.type],
     ["digest", digest(found.digest)], ["content", digest(found.content_digest)], ["made from", found.inputs.map((ref) => [h("a", { href: versionAddress(ref) }, ref), " "])], ["base", found.base && h("a", { href: versionAddress(found.base) }, found.base)],
     ["expires", found.expires && time(found.expires)], ["copied from", found.origin && `${found.origin.ref} of ${found.origin.repository}`]]),
-    Object.keys(found.metadata).length ? [h("h3", {}, "Metadata"), facts(Object.entries(found.metadata).map(([key, each]) => [key, value(each)]))] : null,
-    run ? [h("h3", {}, "Made by the run"), facts([["run", h("a", { href: `/runs/${encode(run.id)}` }, run.name || run.id)], ["state", run.state], ["took", run.finished && duration(run.started, run.finished)], ["command", run.command.length ? h("code", {}, run.command.join(" ")) : null], ["commit", run.git?.commit]])] : found.run ? h("p", { class: "quiet" }, `Made by the run ${found.run}, which is not recorded here.`) : null,
+    Object.keys(found.metadata).length ? [h("h2", { class: "minor" }, "Metadata"), facts(Object.entries(found.metadata).map(([key, each]) => [key, value(each)]))] : null,
+    run ? [h("h2", { class: "minor" }, "Made by the run"), facts([["run", h("a", { href: `/runs/${encode(run.id)}` }, run.name || run.id)], ["state", run.state], ["took", run.finished && duration(run.started, run.finished)], ["command", run.command.length ? h("code", {}, run.command.join(" ")) : null], ["commit", run.git?.commit]])] : found.run ? h("p", { class: "quiet" }, `Made by the run ${found.run}, which is not recorded here.`) : null,
     use(entry)];
 }
 
 function use(entry) {
   const found = [entry.command, entry.code].filter(Boolean);
-  return found.length ? [h("h3", {}, "Use it"), found.map((text) => h("div", { class: "snippet" }, h("pre", {}, text), copyButton(text)))] : null;
+  return found.length ? [h("h2", { class: "minor" }, "Use it"), found.map((text) => h("div", { class: "snippet" }, h("pre", {}, text), copyButton(text)))] : null;
 }
 
 const digest = (text) => text && h("span", { class: "digest", title: text }, text.slice(0, 23), "… ", copyButton(text));
@@ -113,5 +113,5 @@ const digest = (text) => text && h("span", { class: "digest", title: text }, tex
 async function showReadme(side, ref, directory, name) {
   const path = encodePath({ path: name }), place = side.querySelector(".readme");
   const preview = await get("preview", { ref, path_raw: path }).catch(() => null);
-  if (preview && ["markdown", "text"].includes(preview.kind)) put(place, h("h3", {}, name), showPreview(preview, ref, path));
+  if (preview && ["markdown", "text"].includes(preview.kind)) put(place, h("h2", { class: "minor" }, name), showPreview(preview, ref, path));
 }
