@@ -117,7 +117,7 @@ def _draw_row(each: CollectionFields, columns: list[str], now: float) -> Markup:
         ],
         "tags": [element("span", {"class": "chip tag"}, tag) for tag in each["tags"]],
         "files": _number(each["files"]),
-        "size": format_size(each["size"]),
+        "size": element("data", {"class": "bytes", "value": str(each["size"])}, format_size(each["size"])),
         "changed": _time(each["modified"], now),
     }
     drawn = [element("td", {"class": "right" if column in _RIGHT else None}, cells[column]) for column in columns]

@@ -307,6 +307,16 @@ def test_tables_are_copied_and_times_say_when_exactly(seen: Look) -> None:
     assert "T" in str(seen.page.locator("time").first.get_attribute("title")).splitlines()[1]
 
 
+def test_numbers_are_copied_as_numbers(seen: Look) -> None:
+    for path, name in (("/?order=name", "animals"), ("/c/animals", "v2")):
+        expected = seen.page.request.get(f"{seen.address}/api/collections/animals").json()
+        rows = [line.split("\t") for line in copy_table(seen, path).splitlines()]
+        found = dict(zip(rows[0], next(row for row in rows if row[0] == name), strict=True))
+        assert (found["files"], found["size"]) == (str(expected["files"]), str(expected["size"]))
+        assert expected["size"] > 1024
+    assert seen.page.locator("tr", has_text="v2").locator(".bytes").text_content() == "17.9 KiB"
+
+
 def test_a_previewed_table_is_copied_with_its_head(seen: Look) -> None:
     assert copy_table(seen, "/v/animals:v0/rows.csv") == "name\tage\tgood\ncat\t3\ttrue\ndog\t4.5\tfalse"
 
@@ -513,7 +523,7 @@ class TestWriting:
         self.answer(own, "save", description="<b>new</b>", tags="good raw")
         expect(page.locator(".description")).to_have_text("<b>new</b>")
         expect(page.locator("h1").first).to_contain_text("good")
-        page = own.open("/c/animals")
+        assert copy_table(own, "/c/animals").splitlines()[3].split("\t")[:2] == ["v0", "best"]
         page.get_by_role("button", name="Remove the alias best").click()
         self.answer(own, "remove")
         expect(page.locator("main")).not_to_contain_text("best")

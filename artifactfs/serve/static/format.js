@@ -22,6 +22,9 @@ export function visible(name) {
 }
 
 export const count = (number) => numbers().format(number);
+// In a table: what is shown is for people, what is copied is the number.
+export const countCell = (number) => h("data", { value: number }, count(number));
+export const sizeCell = (bytes) => h("data", { class: "bytes", value: bytes }, size(bytes));
 export const plural = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 
 export function ago(text) {

@@ -2,7 +2,7 @@
 
 import { contentAddress, encode, query, versionAddress } from "./api.js";
 import { h } from "./dom.js";
-import { count, plural, size } from "./format.js";
+import { countCell, plural, size } from "./format.js";
 import { facts, table } from "./table.js";
 
 const LARGE_IMAGE = 32 << 20;
@@ -53,7 +53,7 @@ export function tableOf(found) {
 
 function arrays(found) {
   return [h("p", { class: "quiet" }, `${plural(found.array_count, "array")}, ${plural(found.value_count, "value")}`), facts(Object.entries(found.metadata)),
-    table([{ name: "name" }, { name: "type" }, { name: "shape" }, { name: "values", right: true }], found.arrays.map((each) => ({ cells: [each.name || "(only one)", each.type, each.shape.join(" × ") || "scalar", count(each.shape.reduce((product, length) => product * length, 1))] })))];
+    table([{ name: "name" }, { name: "type" }, { name: "shape" }, { name: "values", right: true }], found.arrays.map((each) => ({ cells: [each.name || "(only one)", each.type, each.shape.join(" × ") || "scalar", countCell(each.shape.reduce((product, length) => product * length, 1))] })))];
 }
 
 function hex(preview) {

@@ -18,18 +18,22 @@ export function table(columns, rows, { caption } = {}) {
     h("div", { class: "scroll", ...(rows.some((row) => row.href) ? {} : SCROLLED) }, h("table", {}, h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col", class: column.right ? "right" : null }, column.name)))), body)));
 }
 
-const copyLines = (lines) => copyText(lines.map((cells) => cells.map((cell) => String(cell).replaceAll(/[\t\n]/g, " ")).join("\t")).join("\n"), "table copied");
+const copyLines = (lines) => copyText(lines.map((cells) => cells.map((cell) => String(cell).replaceAll(/[\t\r\n]/g, " ")).join("\t")).join("\n"), "table copied");
 
 /** Copy a table that is in the page. */
 export function copyTable(element) {
-  return copyLines([...element.rows].map((row) => [...row.cells].map((cell) => textOf([...cell.childNodes].map((node) => (node instanceof Element ? node : node.textContent))))));
+  return copyLines([...element.rows].map((row) => [...row.cells].map((cell) => textOf([...cell.childNodes]))));
 }
 
 function textOf(cell) {
   if (cell === null || cell === undefined) return "";
   if (Array.isArray(cell)) return cell.map(textOf).join(" ");
-  if (cell instanceof Element) return cell.tagName === "TIME" ? cell.dateTime : cell.textContent;
-  return cell;
+  if (!(cell instanceof Node)) return cell;
+  const { tagName } = cell;
+  if (tagName === "TIME") return cell.dateTime;
+  if (tagName === "DATA") return cell.value;
+  if (tagName === "BUTTON") return "";
+  return cell.childElementCount ? [...cell.childNodes].map(textOf).join("") : cell.textContent;
 }
 
 /** Return a list of names and values. */

@@ -4,7 +4,7 @@ import { removeAlias } from "../actions.js";
 import { adopt } from "../adopt.js";
 import { encode, get, getServer, load, versionAddress } from "../api.js";
 import { h, put, showError } from "../dom.js";
-import { count, plural, size, time } from "../format.js";
+import { count, countCell, plural, sizeCell, time } from "../format.js";
 import { chip, chips, table } from "../table.js";
 
 const PAGE = 200;
@@ -37,7 +37,7 @@ function versionTable(versions, { hasName = false, mayWrite = false } = {}) {
     versions.map((each) => ({ href: versionAddress(each.ref), cells: [
       h("a", { href: versionAddress(each.ref) }, hasName ? each.ref : each.version),
       each.aliases.map((alias) => h("span", { class: "chip alias" }, alias, mayWrite && alias !== "latest" ? h("button", { class: "x", type: "button", "aria-label": `Remove the alias ${alias}`, onclick: () => removeAlias(each.collection, alias) }, "×") : null)),
-      h("span", { class: "clip" }, each.message || each.description), chips(each.tags, "tag"), count(each.files), size(each.size), time(each.created), each.author] })));
+      h("span", { class: "clip" }, each.message || each.description), chips(each.tags, "tag"), countCell(each.files), sizeCell(each.size), time(each.created), each.author] })));
 }
 
 export async function collection(page, [raw], parameters) {

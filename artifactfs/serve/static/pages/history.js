@@ -3,7 +3,7 @@
 import { encode, get, query, versionAddress } from "../api.js";
 import { growthChart } from "../chart.js";
 import { h, put, showError } from "../dom.js";
-import { count, plural, size, time } from "../format.js";
+import { count, plural, sizeCell, time } from "../format.js";
 import { table } from "../table.js";
 
 const PAGE = 100;
@@ -28,7 +28,7 @@ async function drawGrowth(chart, collection, signal) {
     put(chart, found.points.length ? growthChart(found.points) : h("p", { class: "quiet" }, found.left ? "measuring…" : "There are no versions."),
       found.left ? h("p", { class: "quiet" }, `measuring: ${plural(found.left, "version")} left`) : null,
       found.points.length ? h("details", {}, h("summary", {}, "What the last versions added"), table([{ name: "version" }, { name: "made" }, { name: "size", right: true }, { name: "new content", right: true }],
-        shown.map((point) => ({ cells: [h("a", { href: versionAddress(point.ref) }, point.ref), time(point.time), size(point.size), size(point.added)] })))) : null);
+        shown.map((point) => ({ cells: [h("a", { href: versionAddress(point.ref) }, point.ref), time(point.time), sizeCell(point.size), sizeCell(point.added)] })))) : null);
     if (!found.left) return;
     await new Promise((resolve) => setTimeout(resolve, 300));
     signal.throwIfAborted();

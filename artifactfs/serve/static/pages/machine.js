@@ -3,7 +3,7 @@
 import { encode, encodePath, get, getServer, versionAddress } from "../api.js";
 import { commitStaging, discardStaging } from "../actions.js";
 import { h, put, renew, showError } from "../dom.js";
-import { count, plural, size, time, visible } from "../format.js";
+import { count, countCell, plural, size, sizeCell, time, visible } from "../format.js";
 import { chip, facts, table } from "../table.js";
 
 const EVERY = 2000, STAGING_LOOKS = 5;
@@ -51,14 +51,14 @@ function figures(now, before, seconds) {
     tile("answered here", reads ? `${(100 * (1 - now.fetched_reads / reads)).toFixed(1)} %` : "–", "reads that needed nothing from elsewhere"), tile("being fetched", count(now.fetching), "requests that wait for content from elsewhere"),
     tile("latency p50 / p99", `${now.latency_us.p50} / ${now.latency_us.p99} µs`), tile("workers", `${now.workers.length}`, `${plural(now.restarts, "restart")}, ${plural(now.upgrades, "upgrade")}`)),
     h("details", {}, h("summary", {}, `${size(now.bytes)} read in all, ${plural(now.errors, "error")}, ${size(now.fetched_bytes)} fetched`), table([{ name: "request" }, { name: "count", right: true }, { name: "a second", right: true }],
-      Object.entries(now.requests).sort(([, one], [, two]) => two - one).map(([kind, number]) => ({ cells: [kind, count(number), kind in perSecond ? count(Math.round(perSecond[kind])) : ""] }))))];
+      Object.entries(now.requests).sort(([, one], [, two]) => two - one).map(([kind, number]) => ({ cells: [kind, countCell(number), kind in perSecond ? countCell(Math.round(perSecond[kind])) : ""] }))))];
 }
 
 /** Return what is fetched now, by name, and for whom. */
 function fetches({ figures: now, fetches: found }) {
   if (!found?.length) return null;
   const name = (each) => (each.path === null ? h("span", { class: "quiet" }, "what no program has open that you may look at") : visible(each.path));
-  return [table([{ name: "file" }, { name: "at", right: true }, { name: "for" }], found.map((each) => ({ cells: [name(each), each.request === "READ" ? size(each.offset) : each.request.toLowerCase(), each.program ? `${each.program} (${each.pid})` : ""] })), { caption: "Being fetched" }),
+  return [table([{ name: "file" }, { name: "at", right: true }, { name: "for" }], found.map((each) => ({ cells: [name(each), each.request === "READ" ? sizeCell(each.offset) : each.request.toLowerCase(), each.program ? `${each.program} (${each.pid})` : ""] })), { caption: "Being fetched" }),
     now.fetching > found.length ? h("p", { class: "quiet" }, `and ${count(now.fetching - found.length)} more`) : null];
 }
 
@@ -68,7 +68,7 @@ function drawCache(found) {
   if (!found.directory) return h("p", { class: "quiet" }, "Nothing was fetched: the repository is here.");
   const share = found.size ? Math.min(1, found.used / found.size) : 0;
   return [h("meter", { min: 0, max: 1, value: share, high: 0.95, "aria-label": "Used" }), facts([["used", `${size(found.used)} of ${size(found.size)}`], ["holds", `${plural(found.chunks, "chunk")} of ${plural(found.objects, "object")}`], ["leaves free", size(found.free)], ["directory", found.directory], ["never thrown out", found.kept.join(", ")]]),
-    found.recent.length ? h("details", {}, h("summary", {}, "Used last"), table([{ name: "object" }, { name: "chunk", right: true }, { name: "size", right: true }, { name: "used" }], found.recent.map((each) => ({ cells: [each.object, each.chunk, size(each.size), time(each.used)] })))) : null];
+    found.recent.length ? h("details", {}, h("summary", {}, "Used last"), table([{ name: "object" }, { name: "chunk", right: true }, { name: "size", right: true }, { name: "used" }], found.recent.map((each) => ({ cells: [each.object, each.chunk, sizeCell(each.size), time(each.used)] })))) : null];
 }
 
 /** A box for each staging directory, drawn anew only when something of it is another. */
@@ -111,7 +111,7 @@ function drawStaging(found, server) {
   return [h("h3", {}, name), facts([["made from", staging.base && h("a", { href: versionAddress(staging.base) }, staging.base)], ["committed", staging.committed], ["made", time(staging.created)], ["seen at", staging.path || "not mounted"], ["quota", staging.quota && `${size(staging.quota_used || 0)} of ${size(staging.quota)}`]]),
     h("span", { class: "links" }, h("a", { href: versionAddress(name) }, "look at it"), total ? h("a", { href: differences }, "differences") : null,
       server.may_write ? [h("button", { class: "small primary", type: "button", onclick: () => commitStaging(staging) }, "commit"), h("button", { class: "small danger", type: "button", onclick: () => discardStaging(staging, total) }, "discard")] : null),
-    total ? table([{ name: "change" }, { name: "path" }, { name: "size", right: true }], changes.map((each) => ({ cells: [each.change, pathOf(each, found), each.new?.size === undefined ? "" : size(each.new.size)] })), { caption: plural(total, "change") }) : h("p", { class: "quiet" }, "Nothing was changed."),
+    total ? table([{ name: "change" }, { name: "path" }, { name: "size", right: true }], changes.map((each) => ({ cells: [each.change, pathOf(each, found), each.new?.size === undefined ? "" : sizeCell(each.new.size)] })), { caption: plural(total, "change") }) : h("p", { class: "quiet" }, "Nothing was changed."),
     total > changes.length ? h("p", {}, `The first ${count(changes.length)} of ${count(total)}; `, h("a", { href: differences }, "all of them")) : null];
 }
 
