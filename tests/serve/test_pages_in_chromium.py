@@ -517,6 +517,9 @@ class TestWriting:
     def test_an_alias_moves_and_a_version_is_edited(self, own: Look) -> None:
         page = own.open("/v/animals:v0")
         page.get_by_role("button", name="move an alias here").click()
+        dialog = page.locator("dialog")
+        dialog.get_by_label("Aliases").fill("best other latest")
+        expect(dialog).to_contain_text("best moves from v1 to v0; other is new; latest moves from v2 to v0")
         self.answer(own, "move", aliases="best")
         expect(page.locator("h1").first).to_contain_text("best")
         page.get_by_role("button", name="edit").click()
@@ -532,8 +535,11 @@ class TestWriting:
         with open_client(tmp_path) as client:
             place = upper_of(client)
         (place / "new.txt").write_text("new\n")
+        (place / "table.csv").write_bytes((tmp_path / "source" / "rows.csv").read_bytes())
+        make_whiteout(os.fsencode(place / "rows.csv"))
         page = own.open("/machine")
-        expect(page.locator("main")).to_contain_text("1 change")
+        expect(page.locator("main")).to_contain_text("2 changes")
+        expect(page.locator("tr", has_text="renamed")).to_contain_text("rows.csv → table.csv")
         page.get_by_role("button", name="commit").click()
         self.answer(own, "commit", message="from the page")
         expect(page.locator("#status")).to_contain_text("made animals:v3")
@@ -541,7 +547,7 @@ class TestWriting:
         own.open("/machine")
         expect(page.locator("main")).to_contain_text("lost.txt")
         page.get_by_role("button", name="discard").click()
-        expect(page.locator("dialog")).to_contain_text("1 uncommitted changes are lost")
+        expect(page.locator("dialog")).to_contain_text("1 uncommitted change is lost")
         self.answer(own, "discard")
         expect(page.locator("main")).to_contain_text("There are none.")
 

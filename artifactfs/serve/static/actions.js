@@ -1,12 +1,14 @@
 // What may be changed with --write: each after a question, in a dialog.
 
 import { h, say } from "./dom.js";
-import { send } from "./api.js";
+import { get, send } from "./api.js";
+import { count } from "./format.js";
 
+const SHOWN = 20; // aliases that the API tells with a collection
 const reload = () => dispatchEvent(new Event("reload"));
 
-/** Ask for the values of some fields and do something with them; what went wrong is shown in the dialog. */
-export function ask(title, { text, fields = [], yes, isDangerous = false, work }) {
+/** Ask for the values of some fields and do something with them. What that will do is told, and what went wrong. */
+export function ask(title, { text, tell, fields = [], yes, isDangerous = false, work }) {
   const inputs = fields.map((field) => {
     const input = field.kind === "text" ? h("textarea", { rows: 4 }) : h("input", { type: field.kind || "text" });
     if (field.kind === "checkbox") input.checked = Boolean(field.value);
@@ -14,14 +16,15 @@ export function ask(title, { text, fields = [], yes, isDangerous = false, work }
     input.name = field.name;
     return [field, input];
   });
+  const valuesOf = () => Object.fromEntries(inputs.map(([field, input]) => [field.name, field.kind === "checkbox" ? input.checked : input.value]));
+  const told = tell ? h("p", { role: "status" }) : null;
   const problem = h("p", { class: "error", role: "alert" });
   const button = h("button", { type: "submit", class: isDangerous ? "danger" : "primary" }, yes);
   const submit = async (event) => {
     event.preventDefault();
     button.disabled = true;
     try {
-      const values = Object.fromEntries(inputs.map(([field, input]) => [field.name, field.kind === "checkbox" ? input.checked : input.value]));
-      const done = await work(values);
+      const done = await work(valuesOf());
       dialog.close();
       if (done) say(done);
       reload();
@@ -30,17 +33,23 @@ export function ask(title, { text, fields = [], yes, isDangerous = false, work }
       button.disabled = false;
     }
   };
-  const dialog = h("dialog", { "aria-label": title, onclose: () => dialog.remove() }, h("form", { onsubmit: submit }, h("h2", {}, title), text ? h("p", {}, text) : null,
+  const dialog = h("dialog", { "aria-label": title, onclose: () => dialog.remove() }, h("form", { onsubmit: submit, oninput: () => { if (told) told.textContent = tell(valuesOf()); } }, h("h2", {}, title), text ? h("p", {}, text) : null,
     inputs.map(([field, input]) => h("label", { class: field.kind === "checkbox" ? "check" : null }, field.kind === "checkbox" ? [input, field.label] : [field.label, input])),
-    problem, h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, "cancel"), button)));
+    told, problem, h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, "cancel"), button)));
   document.body.append(dialog);
   dialog.showModal();
 }
 
 const words = (text) => text.split(/[\s,]+/).filter(Boolean);
 
-export function setAlias(ref) {
-  ask("Move an alias here", { text: `It will point to ${ref}; if it exists, it moves.`, fields: [{ name: "aliases", label: "Aliases" }], yes: "move",
+export async function setAlias({ ref, collection, version }) {
+  const known = await get(`collections/${encodeURIComponent(collection)}`).then((found) => new Map(Object.entries(found.aliases)), () => null);
+  const tell = (alias) => {
+    const from = known?.get(alias);
+    if (from) return from === version ? `${alias} is ${version} already` : `${alias} moves from ${from} to ${version}`;
+    return known && known.size < SHOWN ? `${alias} is new` : `${alias} is new, or moves`;
+  };
+  ask("Move an alias here", { text: `It will point to ${ref}; if it exists, it moves.`, tell: ({ aliases }) => words(aliases).map(tell).join("; "), fields: [{ name: "aliases", label: "Aliases" }], yes: "move",
     work: async ({ aliases }) => { await send("POST", "aliases/set", { ref, aliases: words(aliases) }); return `${aliases} is ${ref} now`; } });
 }
 
@@ -69,6 +78,6 @@ export function commitStaging(staging) {
 }
 
 export function discardStaging(staging, changes) {
-  ask(`Discard ${staging.staging}?`, { text: changes ? `${changes} uncommitted changes are lost for good.` : "Nothing in it is uncommitted.", yes: "discard", isDangerous: true,
+  ask(`Discard ${staging.staging}?`, { text: changes ? `${count(changes)} uncommitted ${changes === 1 ? "change is" : "changes are"} lost for good.` : "Nothing in it is uncommitted.", yes: "discard", isDangerous: true,
     work: async () => { await send("POST", `staging/${encodeURIComponent(staging.staging)}/discard`, { changes }); return `removed ${staging.staging}`; } });
 }

@@ -118,5 +118,7 @@ function drawStaging(found, server) {
 /** Return a link to what was changed: where it still is when it was deleted. */
 function pathOf(change, { staging, compared }) {
   const ref = change.change === "deleted" ? compared : staging.staging;
+  const before = change.old_path === undefined || change.old_path === null ? "" : `${visible(change.old_path)} → `;
+  if (before) return [before, h("a", { href: versionAddress(ref, encodePath(change)) }, visible(change.path))];
   return ref ? h("a", { href: versionAddress(ref, encodePath(change)) }, visible(change.path)) : visible(change.path);
 }

@@ -56,7 +56,7 @@ function head(detail, entry, server) {
     h("p", { class: "links" }, neighbour(detail.previous, "← older"), neighbour(detail.next, "newer →"),
       detail.before ? h("a", { href: `/diff/${encode(detail.before)}/${encode(found.ref)}` }, `differences from ${detail.before.split(":")[1]}`) : null,
       compareButton(found), h("a", { href: `/lineage/${encode(found.ref)}` }, "lineage"), h("a", { href: `/history/${encode(name)}` }, "history"), saveLinks(found.ref, "", true),
-      server.may_write ? [h("button", { class: "small", type: "button", onclick: () => editVersion(found) }, "edit"), h("button", { class: "small", type: "button", onclick: () => setAlias(found.ref) }, "move an alias here")] : null),
+      server.may_write ? [h("button", { class: "small", type: "button", onclick: () => editVersion(found) }, "edit"), h("button", { class: "small", type: "button", onclick: () => setAlias(found) }, "move an alias here")] : null),
     found.description ? h("p", { class: "description" }, found.description) : null);
 }
 
