@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from artifactfs.blobstore.keys import COLLECTIONS_PREFIX, RUNS_PREFIX
+from artifactfs.blobstore.keys import COLLECTIONS_PREFIX, RUNS_PREFIX, log_prefix
 from artifactfs.errors import ArtifactFSError, IndexCorruptError, InvalidNameError
 from artifactfs.index.graph import Additions
 from artifactfs.repository.records import Commit, DeleteCollection, DeleteVersion, Edit
@@ -49,6 +49,8 @@ class Filling:
         self._repository = repository
         self._runs = runs
         self._graph = graph
+        # When something came into the log of a collection, and where it ended then.
+        self._ends: dict[str, tuple[bytes, int, str]] = {}
 
     def update(self) -> None:
         """Bring the graph up to date.
@@ -82,13 +84,17 @@ class Filling:
     # Collections.
 
     def _update_collection(self, name: str) -> None:
+        mark = self._graph.find_mark(f"collection {name}")
+        seq, head = _decode_mark(mark) if mark else (0, "")
+        stamp = self._find_stamp(log_prefix(name))
+        if stamp and self._ends.get(name) == (stamp, seq, head):
+            return  # nothing has come into the log since it ended there
         try:
             state = self._repository.load_state(name)
         except ArtifactFSError as error:
             _log.warning("the lineage of %s is not known: %s", name, error)
             return
-        mark = self._graph.find_mark(f"collection {name}")
-        seq, head = _decode_mark(mark) if mark else (0, "")
+        self._ends[name] = stamp, state.seq, state.head
         if (seq, head) == (state.seq, state.head):
             return
         records = list(self._repository.log.iter_records(name, seq + 1))

@@ -141,6 +141,35 @@ def test_a_day_is_listed_again_until_it_is_settled(
     assert run in lineage.find("a:v0", "down").distances
 
 
+def test_a_collection_is_loaded_again_when_something_came_into_its_log(
+    repository: Repository, runs: RunLog, lineage: Lineage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step(repository, runs, "one", [], ["a", "b"])
+    before = lineage.find("a:v0", "up")
+    loaded: list[str] = []
+    original = repository.load_state
+    monkeypatch.setattr(repository, "load_state", lambda name: loaded.append(name) or original(name))
+    lineage.update()
+    assert loaded == ["a", "b"]  # what came a moment ago may not be all
+    monkeypatch.setattr(module, "SETTLING_NS", -(10**12))
+    lineage.update()
+    loaded.clear()
+    lineage.update()
+    assert loaded == []
+    commit(repository, "b", None, "a:v0")
+    loaded.clear()
+    assert "b:v1" in lineage.find("a:v0", "down").distances
+    assert loaded == ["b"]
+    with open_lineage(repository, runs) as other:
+        other.rebuild()
+    loaded.clear()
+    assert lineage.find("a:v0", "up") == before
+    assert loaded == []
+    lineage._graph.clear()  # somebody else found that it was damaged
+    assert lineage.find("a:v0", "up") == before
+    assert loaded == ["a", "b"]
+
+
 def test_deleted_versions_stay_and_say_so(repository: Repository, runs: RunLog, lineage: Lineage) -> None:
     step(repository, runs, "one", [], ["data", "data"])
     step(repository, runs, "two", ["data:v0"], ["model"])
