@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from tests.mount.conftest import Folders, wait_until
 
 PROGRAMS = Path(sys.executable).parent
 PROJECT = Path(__file__).parent.parent.parent
+RECOVERY_SECONDS = 5
+"""The longest that a killed supervisor may make a reader wait."""
 
 
 class Host:
@@ -119,4 +122,48 @@ def finish_reading(reader: subprocess.Popen[str], stop: Path) -> None:
     assert reader.returncode == 0
     count, longest = said.split()
     assert int(count) > 0
-    assert float(longest) < 5
+    assert float(longest) < RECOVERY_SECONDS
+
+
+def read_through_kills(host: Host, shared: Path, enter: list[str], *, env: dict[str, str]) -> None:
+    """Kill what serves a mount under a container that reads it, and expect that it reads on.
+
+    Args:
+        shared: what the container sees as /mnt; nothing is mounted in it yet.
+        enter: a command line that runs another one in the container.
+        env: its environment.
+    """
+    place, stop = shared / "artifacts", shared / "stop"
+    host.run("mount", "--keep", "--allow-other", place)
+    words = [*enter, "python3", "-c", READER, "/mnt/artifacts/animals/v0/images/cat.png", "/mnt/stop"]
+    reader = host.start(*words, env=env, stdout=subprocess.PIPE, text=True)
+    assert reader.stdout.readline() == "reading\n"
+    for _ in range(5):
+        supervisor = host.supervisor(place)
+        for child in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
+        begun = time.monotonic()
+        kill(supervisor)
+        wait_until(lambda gone=supervisor: host.supervisor(place) != gone)
+        read_uncached(place / "animals" / "v0" / "README")
+        assert time.monotonic() - begun < RECOVERY_SECONDS
+    finish_reading(reader, stop)
+    # Now nobody keeps it: the bind of the directory above sees the next mount.
+    host.run("umount", place)
+    host.run("mount", "--allow-other", place)
+    kill(host.supervisor(place))
+    begun = time.monotonic()
+    host.run("mount", "--allow-other", place)
+    assert time.monotonic() - begun < RECOVERY_SECONDS
+    done = subprocess.run(
+        [*enter, "cat", "/mnt/artifacts/animals/v0/README"], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "hello\n", done.stderr
+
+
+def read_uncached(path: Path) -> bytes:
+    """Return a file's content, out of no cache."""
+    with open(path, "rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        return file.read()

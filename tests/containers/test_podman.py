@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pytest
 from artifactfs.mount.kernel.mounting import MountRequest, mount_privileged
 from artifactfs.mount.service.host import HostFiles, install
 from tests.containers import podman as pods
-from tests.containers.support import PROGRAMS, READER, Host, finish_reading, kill
+from tests.containers.support import PROGRAMS, PROJECT, READER, Host, read_through_kills
 from tests.mount.conftest import wait_until
 
 pytestmark = [
@@ -111,35 +111,36 @@ def test_a_container_without_privilege_serves_a_descriptor(
 
 
 def test_containers_read_while_everything_is_killed(base: str, host: Host, shared: Path, names: list[str]) -> None:
-    name, stop = f"afs-{secrets.token_hex(4)}", shared / "stop"
+    name = f"afs-{secrets.token_hex(4)}"
     names.append(name)
     # The container is first, with a read-only root, an arbitrary user and little memory.
     pods.podman(
         "run", "-d", "--name", name, "--read-only", "--user", "54321:54321", "--cap-drop", "ALL", "--memory", "128m",
         "-v", f"{shared}:/mnt:ro,rslave", base, "sleep", "600",
     )  # fmt: skip
-    place = shared / "artifacts"
-    host.run("mount", "--keep", "--allow-other", place)
-    words = ["exec", name, "python3", "-c", READER, "/mnt/artifacts/animals/v0/images/cat.png", "/mnt/stop"]
-    reader = host.start(*pods.command(*words), env=pods.environment(), stdout=subprocess.PIPE, text=True)
-    assert reader.stdout.readline() == "reading\n"
-    for _ in range(5):
-        supervisor = host.supervisor(place)
-        for child in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(child), 9)
-        kill(supervisor)
-        wait_until(lambda gone=supervisor: host.supervisor(place) != gone)
-    finish_reading(reader, stop)
-    # Now nobody keeps it: the bind of the directory above sees the next mount.
-    host.run("umount", place)
-    host.run("mount", "--allow-other", place)
-    kill(host.supervisor(place))
-    begun = time.monotonic()
-    host.run("mount", "--allow-other", place)
-    done = pods.podman("exec", name, "cat", "/mnt/artifacts/animals/v0/README")
-    assert done.stdout == "hello\n"
-    assert time.monotonic() - begun < 20
+    read_through_kills(host, shared, pods.command("exec", name), env=pods.environment())
+
+
+def test_a_pod_reads_while_everything_is_killed(base: str, host: Host, shared: Path, tmp_path: Path) -> None:
+    manifest = (PROJECT / "docs" / "kubernetes" / "pod-with-host-mount.yaml").read_text()
+    name = f"afs-{secrets.token_hex(4)}"
+    changes = {
+        r"name: train-with-host-mount": f"name: {name}",
+        r"image: .*": f"image: {base}:latest",
+        r"command: .*": 'command: ["/bin/sleep", "600"]',
+        r"path: /srv/artifactfs": f"path: {shared}",
+    }
+    for old, new in changes.items():
+        manifest, count = re.subn(old, new, manifest)
+        assert count == 1
+    (tmp_path / "pod.yaml").write_text(manifest)
+    try:
+        pods.podman("play", "kube", "--network", "none", tmp_path / "pod.yaml", timeout=300)
+        read_through_kills(
+            host, shared, pods.command("exec", "--env", "PATH=/usr/bin", f"{name}-train"), env=pods.environment()
+        )
+    finally:
+        pods.podman("play", "kube", "--down", tmp_path / "pod.yaml", check=False)
 
 
 def test_systemd_keeps_the_mount_through_kills_and_restarts(
