@@ -23,7 +23,7 @@ from artifactfs.mount.port.messages import CommitAnswer
 from artifactfs.mount.refreshing import refresh_name
 from artifactfs.mount.registry import iter_live, iter_lost
 from artifactfs.mount.shown import find_shown
-from artifactfs.mount.spare import Spare
+from artifactfs.mount.spare import Taker
 from artifactfs.mount.staging_ending import end_staging
 from artifactfs.mount.staging_mounts import StagingKey
 from artifactfs.mount.telling import tell_quota
@@ -120,11 +120,11 @@ def find_staging_path(places: Places, repository_id: str, *, collection: str, na
 
 
 def attach_staging(
-    places: Places, repository: HasId, *, staging: StagingName, author: str = "", spare: Spare | None = None
+    places: Places, repository: HasId, *, staging: StagingName, author: str = "", spare: Taker | None = None
 ) -> str | None:
     """Serve a staging directory and show it in every live mount of its repository.
 
-    Idempotent: what is already there stays, what was lost is made again. `spare` is a server that was started ahead.
+    Idempotent: what is already there stays, what was lost is made again. `spare` is what was started ahead.
 
     Returns:
         The path where it can be written; None when the repository is not mounted (nothing is started).

@@ -20,14 +20,14 @@ from artifactfs.mount.options import MountInfo, MountOptions, Places
 from artifactfs.mount.orders import LOCKED, REPOSITORY, VERSION, Order
 from artifactfs.mount.port.place import show as show_port
 from artifactfs.mount.sharing import share_parent
-from artifactfs.mount.spare import Spare
+from artifactfs.mount.spare import Taker
 from artifactfs.mount.syscalls import may_mount
 
 _log = logging.getLogger(__name__)
 __all__ = ["MountOptions", "mount"]
 
 
-def mount(places: Places, mountpoint: str, *, options: MountOptions, spare: Spare | None = None) -> MountInfo:
+def mount(places: Places, mountpoint: str, *, options: MountOptions, spare: Taker | None = None) -> MountInfo:
     """Mount the repository of `places`, or one version of it, and return when a first listing answers.
 
     With `options.foreground` this process becomes the server and the call does not return.
@@ -36,7 +36,7 @@ def mount(places: Places, mountpoint: str, *, options: MountOptions, spare: Spar
         places: the user's directories.
         mountpoint: an empty directory.
         options: how to mount.
-        spare: a server that was started ahead; it is taken unless the options want a process of their own.
+        spare: what was started ahead; it is taken unless the options want a process of their own.
 
     Raises:
         MountError: the mount point is missing, no directory, not empty, taken or inside the repository;

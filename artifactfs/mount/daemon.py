@@ -1,4 +1,4 @@
-"""The process that serves one mount: `python -m artifactfs.mount.daemon ORDER`, or without an order yet (`spare`).
+"""The process that serves one mount: `python -m artifactfs.mount.daemon ORDER`, or without one (`spare`, `forker`).
 
 It never touches its own mount: whoever started it makes the first listing.
 
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from artifactfs.errors import ArtifactFSError, MountError
 from artifactfs.mount.control import ControlServer, Message, Session, encode_error
+from artifactfs.mount.forker import FORKER, fork_servers
 from artifactfs.mount.keeper import Keeper
 from artifactfs.mount.logs import start_log
 from artifactfs.mount.options import MountInfo
@@ -253,11 +254,15 @@ def detach_from_caller() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Serve the order in the first argument, or the one that comes through a pipe; return the exit code."""
+    """Serve the order in the first argument, or what comes through a descriptor; return the exit code."""
     if arguments[0] == SPARE:
         detach_from_caller()
         kind, orders, ready = arguments[1:]
         return wait_and_serve(int(orders), int(ready), load=lambda: load(kind), serve=serve)
+    if arguments[0] == FORKER:
+        detach_from_caller()
+        kind, channel = arguments[1:]
+        return fork_servers(int(channel), load=lambda: load(kind), serve=serve)
     order = Order.decode(arguments[0])
     if not (order.foreground or order.minded):
         detach_from_caller()

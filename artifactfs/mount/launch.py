@@ -25,7 +25,7 @@ from artifactfs.mount.environment import server_environment
 from artifactfs.mount.options import MountInfo, Places
 from artifactfs.mount.orders import Order
 from artifactfs.mount.registry import Slot, prepare_folders, read_record, slot_for
-from artifactfs.mount.spare import MODULE, Spare
+from artifactfs.mount.spare import MODULE, Taker
 from artifactfs.paths import printable
 
 _START_SECONDS = 60.0
@@ -39,13 +39,13 @@ def command_for(order: Order) -> list[str]:
     return [sys.executable, "-P", "-m", MODULE, order.encode()]
 
 
-def start_server(places: Places, order: Order, *, spare: Spare | None = None) -> MountInfo:
+def start_server(places: Places, order: Order, *, spare: Taker | None = None) -> MountInfo:
     """Start a server in the background and return when a first listing of its mount answers.
 
     Args:
         places: the user's directories.
         order: what to serve.
-        spare: a server that waits for an order; without one, or if it is gone, a fresh process is started.
+        spare: what waits for an order; without it, or if it is gone, a fresh process is started.
 
     Raises:
         ArtifactFSError: why the server could not start, of the class that it was there.

@@ -18,7 +18,7 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from artifactfs.mount.environment import server_environment
 
@@ -31,6 +31,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 MODULE: Final = "artifactfs.mount.daemon"
 SPARE: Final = "--spare"
+
+
+class Taker(Protocol):
+    """Whatever starts a server for an order faster than a fresh process would: a `Spare` once, a `forker` often."""
+
+    def take(self, order: Order, *, log: str) -> int | None:
+        """Let a server begin; return the descriptor on which it says that it is ready, None if it cannot."""
 
 
 class Spare:
@@ -79,7 +86,7 @@ class Spare:
         try:
             with os.fdopen(self._orders, "wb", closefd=True) as pipe:
                 self._orders = -1
-                pipe.write(f"{log}\0{order.encode()}".encode("utf-8", "surrogateescape"))
+                pipe.write(encode_message(order, log=log))
         except BrokenPipeError:
             return None
         ready, self._ready = self._ready, -1
@@ -138,28 +145,38 @@ def fork_spare(order: Order, *, load: Callable[[], None], serve: Callable[[Order
     """
     orders_reading, orders_writing = os.pipe()
     ready_reading, ready_writing = os.pipe()
-    pid = os.fork()
-    if not pid:
+
+    def run() -> int:
         os.close(orders_writing)
         os.close(ready_reading)
         if order.ready_descriptor is not None:
             os.close(order.ready_descriptor)
-        status = 1
-        try:
-            if os.fork():
-                os._exit(0)
-            os.setsid()
-            status = wait_and_serve(orders_reading, ready_writing, load=load, serve=serve)
-        except BaseException:  # noqa: BLE001 - it must not go on as its maker
-            _log.exception("the server ends by an error")
-        finally:
-            logging.shutdown()
-            sys.stdout.flush()
-            os._exit(status)
+        return wait_and_serve(orders_reading, ready_writing, load=load, serve=serve)
+
+    fork_away(run)
     os.close(orders_reading)
     os.close(ready_writing)
-    os.waitpid(pid, 0)
     return Spare(orders_writing, ready_reading)
+
+
+def fork_away(run: Callable[[], int]) -> None:
+    """Let a process that is nobody's child do something; it ends with what `run` returns. Return when it has begun."""
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+        return
+    status = 1
+    try:
+        if os.fork():
+            os._exit(0)
+        os.setsid()
+        status = run()
+    except BaseException:  # noqa: BLE001 - it must not go on as its maker
+        _log.exception("the server ends by an error")
+    finally:
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(status)
 
 
 def wait_and_serve(orders: int, ready: int, *, load: Callable[[], None], serve: Callable[[Order], int]) -> int:
@@ -172,17 +189,30 @@ def wait_and_serve(orders: int, ready: int, *, load: Callable[[], None], serve: 
         serve: as well; this process has left its parent already.
     """
     load()
+    with os.fdopen(orders, "rb") as pipe:
+        message = pipe.read()
+    if not message:
+        return 0
+    order, log = decode_message(message)
+    say_into(log)
+    return serve(order.with_ready(ready))
+
+
+def encode_message(order: Order, *, log: str) -> bytes:
+    """Return what a server that waits is told."""
+    return f"{log}\0{order.encode()}".encode("utf-8", "surrogateescape")
+
+
+def decode_message(message: bytes) -> tuple[Order, str]:
+    """Return the order and the path of the log."""
     from artifactfs.mount.orders import Order  # noqa: PLC0415 (who starts one begins without it)
 
-    with os.fdopen(orders, "rb") as pipe:
-        log, _, text = pipe.read().decode("utf-8", "surrogateescape").partition("\0")
-    if not text:
-        return 0
-    _say_into(log)
-    return serve(Order.decode(text).with_ready(ready))
+    log, _, text = message.decode("utf-8", "surrogateescape").partition("\0")
+    return Order.decode(text), log
 
 
-def _say_into(log: str) -> None:
+def say_into(log: str) -> None:
+    """Let what this process says go to a file."""
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     with suppress(OSError):
         for number in (1, 2):

@@ -28,7 +28,7 @@ from artifactfs.mount.options import MountInfo, Places
 from artifactfs.mount.orders import REPOSITORY, STAGING, Order
 from artifactfs.mount.outside import check_outside, do_outside, find_outside
 from artifactfs.mount.registry import is_served, iter_live, prepare_folders, slot_for, staging_mountpoint
-from artifactfs.mount.spare import Spare
+from artifactfs.mount.spare import Taker
 from artifactfs.mount.syscalls import bind_mount, may_mount
 from artifactfs.repository.statedirectory import find_state_directory
 from artifactfs.staging.layout import iter_infos
@@ -106,7 +106,7 @@ def _of_kind(places: Places, repository_id: str, kind: str) -> list[MountInfo]:
     return sorted(found, key=lambda info: info.started_ns)
 
 
-def attach(places: Places, key: StagingKey, *, author: str, spare: Spare | None = None) -> str | None:
+def attach(places: Places, key: StagingKey, *, author: str, spare: Taker | None = None) -> str | None:
     """Serve and show a staging directory; see `api.attach_staging`."""
     outside = find_outside(repository_mounts(places, key.repository_id))
     if outside is not None:
@@ -129,7 +129,7 @@ def attach(places: Places, key: StagingKey, *, author: str, spare: Spare | None 
 
 
 def _serve(
-    places: Places, key: StagingKey, own: str, *, shown_in: list[MountInfo], author: str, spare: Spare | None
+    places: Places, key: StagingKey, own: str, *, shown_in: list[MountInfo], author: str, spare: Taker | None
 ) -> None:
     clear_dead(own)
     line = find_mount(own)

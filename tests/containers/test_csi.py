@@ -240,36 +240,39 @@ def test_staging_volumes(plugin: Plugin, repository: Repository, at_end: str, ve
     assert ("csi-" in left) == (at_end == "keep")
 
 
-def spare_servers(host: Host) -> set[int]:
-    """Return the servers of staging directories that were started ahead, whether or not they serve by now."""
+def forkers(host: Host) -> set[int]:
+    """Return the forkers of servers of staging directories, and what they have forked."""
     found = set()
     for pid in iter_servers(str(host.top)):
         with contextlib.suppress(OSError):
-            if b"\0--spare\0staging\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if b"\0--forker\0staging\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 found.add(pid)
     return found
 
 
-def test_staging_volumes_are_served_by_what_was_started_ahead(plugin: Plugin) -> None:
-    for name in ("one", "two"):
-        wait_until(lambda: spare_servers(plugin.host))
-        ahead = spare_servers(plugin.host)
+def test_staging_volumes_are_served_by_what_one_forker_has_forked(plugin: Plugin) -> None:
+    wait_until(lambda: forkers(plugin.host))
+    [first] = forkers(plugin.host)
+    for name in ("one", "two", "three"):
         plugin.publish(name, mode="staging")
-        served = {info.pid for info in iter_live(plugin.host.folders) if info.kind == "staging"}
-        assert served & ahead
+    served = {info.pid for info in iter_live(plugin.host.folders) if info.kind == "staging"}
+    assert len(served) == 3
+    assert served < forkers(plugin.host)
+    assert first in forkers(plugin.host) - served
 
 
-def test_what_was_started_ahead_ends_with_the_plugin(plugin: Plugin) -> None:
-    wait_until(lambda: spare_servers(plugin.host))
+def test_a_forker_ends_with_the_plugin(plugin: Plugin) -> None:
+    wait_until(lambda: forkers(plugin.host))
     plugin.end()
-    wait_until(lambda: not spare_servers(plugin.host))
+    wait_until(lambda: not forkers(plugin.host))
 
 
-def test_a_spare_server_that_was_killed_is_not_missed(plugin: Plugin) -> None:
-    wait_until(lambda: spare_servers(plugin.host))
-    for pid in spare_servers(plugin.host):
-        os.kill(pid, signal.SIGKILL)
+def test_a_forker_that_was_killed_is_not_missed(plugin: Plugin) -> None:
+    wait_until(lambda: forkers(plugin.host))
+    [gone] = forkers(plugin.host)
+    os.kill(gone, signal.SIGKILL)
     assert (plugin.publish("pod", mode="staging") / "README").read_text() == "hello\n"
+    wait_until(lambda: forkers(plugin.host) - {gone})
 
 
 def test_an_unchanged_staging_volume_leaves_nothing(plugin: Plugin) -> None:

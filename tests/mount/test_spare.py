@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from artifactfs.mount import api
+from artifactfs.mount.forker import FORKER, start_forker
 from artifactfs.mount.options import MountOptions
 from artifactfs.mount.orders import LOWER, REPOSITORY, STAGING, Order
 from artifactfs.mount.spare import SPARE, Spare, fork_spare, start_spare
@@ -75,6 +76,28 @@ def test_a_staging_directory_takes_the_server_that_was_started_ahead(
     assert (path / "README").read_text() == "changed\n"
     served = [info for info in api.iter_mounts(folders) if info.kind == STAGING]
     assert [SPARE.encode() in _command_line(info.pid) for info in served] == [True]
+
+
+@pytest.mark.mounted
+def test_a_forker_makes_a_server_for_each_order(folders: Folders, repository: Repository, mountpoint: Path) -> None:
+    """They are not its children, have sessions of their own, and go on when it ends."""
+    other = mountpoint.with_name("other")
+    other.mkdir()
+    forker = start_forker(REPOSITORY)
+    options = MountOptions()
+    infos = [api.mount(folders, str(place), options=options, spare=forker) for place in (mountpoint, other)]
+    forker.close()
+    assert not forker.is_waiting
+    assert [FORKER.encode() in _command_line(info.pid) for info in infos] == [True, True]
+    assert len({os.getsid(0), *(os.getsid(info.pid) for info in infos)}) == 3
+    assert [os.listdir(Path(info.mountpoint, "animals")) for info in infos] == [["latest", "v0"]] * 2
+
+
+def test_a_forker_that_is_gone_is_not_waited_for(tmp_path: Path) -> None:
+    """Whoever wants a server is told, and starts a fresh process."""
+    forker = start_forker(STAGING)
+    forker.close()
+    assert forker.take(_order(), log=str(tmp_path / "log")) is None
 
 
 def test_a_server_that_was_started_ahead_ends_when_it_is_not_taken() -> None:

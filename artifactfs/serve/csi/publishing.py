@@ -24,7 +24,7 @@ from artifactfs.paths import LATEST, parse_ref
 from artifactfs.repository import changes
 from artifactfs.repository.commit import CommitOptions
 from artifactfs.repository.staging import StagingArea
-from artifactfs.serve.csi.ahead import NextServer
+from artifactfs.serve.csi.ahead import Ahead
 from artifactfs.serve.csi.table import Table, Volume, key_of
 from artifactfs.serve.csi.wishes import COMMIT, DISCARD, STAGING, Wish
 
@@ -49,7 +49,7 @@ class Publisher:
         self._repository = repository
         self._mount = mount
         self.table = table
-        self.ahead = NextServer()
+        self.ahead = Ahead()
         self._area = StagingArea(repository)
 
     def publish(self, volume_id: str, target: str, wish: Wish) -> Volume:
@@ -125,7 +125,7 @@ class Publisher:
                 volume.collection, name=volume.staging, version=version, followed=_followed(volume.wish)
             )
         attach_staging(
-            self._places, self._repository, staging=staging, author=self._repository.author, spare=self.ahead.spare
+            self._places, self._repository, staging=staging, author=self._repository.author, spare=self.ahead.forker
         )
         own = StagingKey(self._repository.id, volume.collection, volume.staging).own_mountpoint(self._places)
         if find_mount(own) is None:
