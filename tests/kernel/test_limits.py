@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ from artifactfs.mount.kernel.mounting import MountRequest, open_mount
 from artifactfs.mount.options import MountInfo
 from artifactfs.mount.syscalls import may_mount
 from artifactfs.repository.repository import Repository, open_repository
+from tests.memory_group import memory_group
 
 from .support import Folders, Mount, put, slurp, workers
 from .waiting import wait_until
@@ -118,27 +118,6 @@ def test_an_index_that_is_replaced_underneath(
     for name in ("cat.txt", "images/large.bin"):
         with suppress(OSError):
             assert slurp(path / name) == (tree / name).read_bytes()
-
-
-@contextmanager
-def memory_group(limit: int) -> Iterator[Path]:
-    v1, v2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
-    old = (v1 / "memory.limit_in_bytes").exists()
-    if not old and "memory" not in (v2 / "cgroup.controllers").read_text().split():
-        pytest.skip("this machine cannot limit memory (control groups without memory)")
-    group = (v1 if old else v2) / f"artifactfs-test-{os.getpid()}"
-    group.mkdir()
-    try:
-        (group / ("memory.limit_in_bytes" if old else "memory.max")).write_text(str(limit))
-        yield group
-    finally:
-        for pid in (group / "cgroup.procs").read_text().split():
-            with suppress(OSError):
-                (group.parent / "cgroup.procs").write_text(pid)
-        deadline = time.monotonic() + 10
-        while group.exists() and time.monotonic() < deadline:
-            with suppress(OSError):
-                group.rmdir()
 
 
 @needs_root
