@@ -24,6 +24,12 @@ _OPTIONS: Final = (
     "--oom-score-adjust=0", "--default-ulimit=nofile=20000:20000", "--default-ulimit=nproc=4096:4096",
 )  # fmt: skip
 
+_FORGET: Final = r"""
+for place in $(grep -E '^[^ ]+ [^ ]+ fuse' /proc/mounts | cut -d ' ' -f 2); do umount -l "$(printf %b "$place")"; done
+exec "$0" "$@"
+"""
+"""Runs a command after letting go of the mounts of others, which could not end while this namespace has them."""
+
 
 def missing(*tools: str) -> str:
     """Return what keeps this machine from running a daemon, or an empty string."""
@@ -48,7 +54,7 @@ class Docker:
             f"--pidfile={self.folder}/pid", f"--config-file={self.folder}/daemon.json",
             f"--cgroup-parent=/{self.group}",
         ]  # fmt: skip
-        command = ["unshare", "-m", "-n", "--propagation", "slave", "dockerd", *_OPTIONS, *places]
+        command = ["unshare", "-m", "-n", "--propagation", "slave", "sh", "-c", _FORGET, "dockerd", *_OPTIONS, *places]
         with open(self.folder / "log", "wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         wait_until(lambda: self.run("version", check=False).returncode == 0, seconds=60)
@@ -71,8 +77,8 @@ class Docker:
     def end(self) -> None:
         """End its containers, itself, and remove what it wrote."""
         if self._process is not None:
-            for name in self.run("ps", "-aq", check=False).stdout.split():
-                self.run("rm", "-f", name, check=False)
+            if names := self.run("ps", "-q", check=False).stdout.split():
+                self.run("kill", *names, check=False)
             self._process.terminate()
             self._process.wait(timeout=60)
         shutil.rmtree(self.folder, ignore_errors=True)
