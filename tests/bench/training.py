@@ -38,7 +38,7 @@ class Files(torch.utils.data.Dataset):
     def __len__(self):
         return len(self.paths)
     def __getitem__(self, index):
-        with open(self.paths[index], "rb") as file:
+        with open(self.paths[index], "rb", buffering=int(sys.argv[2])) as file:
             return torch.frombuffer(bytearray(file.read()), dtype=torch.uint8)
 
 loader = torch.utils.data.DataLoader(
@@ -49,10 +49,16 @@ print(json.dumps([timed(lambda: sum(len(batch) for batch in loader)) for _ in ra
 """Three epochs. The first has the start of the workers in it."""
 
 
-def load(top: Path) -> list[float]:
-    """Return the seconds of the epochs of one program."""
+def load(top: Path, *, buffering: int = 0) -> list[float]:
+    """Return the seconds of the epochs of one program.
+
+    With a `buffering` of -1 Python asks of each file whether it is a terminal.
+    """
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", LOADER, str(top)], check=True, capture_output=True, text=True
+        [sys.executable, "-W", "ignore", "-c", LOADER, str(top), str(buffering)],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     return [float(word) for word in done.stdout.strip("[]\n").split(",")]
 
@@ -96,6 +102,7 @@ def measure(work: Path, seconds: Seconds, *, has_torch: bool) -> None:
                 workload.read_files(workload.shuffled_files(top))
                 for epoch, taken in enumerate(load(top)):
                     add(f"epoch{epoch}-{key}", taken)
+                add(f"default-{key}", load(top, buffering=-1)[-1])
 
 
 def print_table(seconds: Seconds, shape: Shape, *, has_torch: bool) -> None:
@@ -112,6 +119,7 @@ def print_table(seconds: Seconds, shape: Shape, *, has_torch: bool) -> None:
             ("`DataLoader`, 4 workers, mount beside ext4, first epoch", "epoch0-mount", "epoch0-ext4", files, "-"),
             ("the same, second epoch", "epoch1-mount", "epoch1-ext4", files, "0.9"),
             ("the same, third epoch", "epoch2-mount", "epoch2-ext4", files, "0.9"),
+            ('the same with `open(path, "rb")`, an ioctl a file', "default-mount", "default-ext4", files, "-"),
         ]
     print("| what | artifactfs | peer | ratio | at least |\n|---|---|---|---|---|")
     for title, ours, peer, unit, least in rows:

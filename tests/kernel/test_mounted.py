@@ -7,6 +7,8 @@ import mmap
 import os
 import stat
 import subprocess
+import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,6 +103,24 @@ def test_a_second_walk_and_read_ask_nothing(serve: Serve, tree: Path) -> None:
     read_everything(server.path)
     subprocess.run(["find", server.path, "-size", "+1"], check=True, capture_output=True)
     assert server.asked() == before
+
+
+def test_opening_with_a_buffer_of_no_size_asks_for_a_terminal(serve: Serve, tmp_path: Path) -> None:
+    """The kernel asks an ioctl each time, whatever was answered: docs/training.md says how not to ask it."""
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "file").write_bytes(b"x" * 100)
+    server = serve(tmp_path / "one", "--debug")
+    path = server.path / "file"
+    slurp(path)
+    before = server.asked()
+    for buffering in (0, 1 << 16):
+        with open(path, "rb", buffering=buffering) as file:
+            assert file.read() == b"x" * 100
+    assert server.asked() == before
+    with open(path, "rb") as descriptor, pytest.raises(termios.error):
+        termios.tcgetattr(descriptor)
+    asked = server.asked()["IOCTL"]
+    assert asked == (2 if sys.version_info < (3, 14) else 1)
 
 
 def test_a_directory_of_1000_files_costs_a_handful(serve: Serve, tmp_path: Path) -> None:
