@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from artifactfs.mount.environment import RUN_VARIABLE
+from artifactfs.variables import RUN_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

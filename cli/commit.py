@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from artifactfs.errors import ArtifactFSError, BusyError, PartialError
-from artifactfs.mount.environment import RUN_VARIABLE
+from artifactfs.variables import RUN_VARIABLE
 
 from .committing import in_run, make_options, note_output, print_result, version_options
 from .completing import complete_staging

@@ -12,8 +12,8 @@ import click
 import msgspec
 
 from artifactfs.errors import UsageError
-from artifactfs.mount.environment import RUN_VARIABLE
 from artifactfs.paths import printable
+from artifactfs.variables import RUN_VARIABLE
 
 from .durations import Duration
 from .output import format_count, format_size, name_fields, print_json, version_fields

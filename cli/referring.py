@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from artifactfs.mount.environment import RUN_VARIABLE
 from artifactfs.reference.uris import MAX_OBJECTS, check_no_uri, is_uri
+from artifactfs.variables import RUN_VARIABLE
 
 from .output import format_count
 

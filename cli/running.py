@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from artifactfs.errors import ArtifactFSError, UsageError
-from artifactfs.mount.environment import RUN_VARIABLE
+from artifactfs.variables import RUN_VARIABLE
 
 if TYPE_CHECKING:
     from artifactfs.paths import Ref

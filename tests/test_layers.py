@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "artifactfs"
-VALUES = {"errors", "clock", "digest", "paths", "model", "manifest", "storedpage"}
+VALUES = {"errors", "clock", "digest", "paths", "variables", "model", "manifest", "storedpage"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "_version": set(),
@@ -16,6 +16,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "clock": {"errors"},
     "digest": {"errors"},
     "paths": {"errors"},
+    "variables": set(),
     "model": {"errors", "digest", "paths"},
     "manifest": {"errors", "digest", "paths", "model"},
     "storedpage": {"errors", "digest", "model", "manifest"},

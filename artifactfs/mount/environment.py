@@ -6,10 +6,8 @@ Used by `launch`, `spare` and `outside`. Threading: a function without state.
 from __future__ import annotations
 
 import os
-from typing import Final
 
-RUN_VARIABLE: Final = "ARTIFACTFS_RUN"
-"""Has the id of the run that a program is a part of. Servers do not have it: they are no part of one."""
+from artifactfs.variables import RUN_VARIABLE
 
 
 def server_environment() -> dict[str, str]:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from artifactfs.interop.entries import Entries
 from artifactfs.interop.filesystem import VersionFileSystem
 from artifactfs.interop.noting import RunNotes
-from artifactfs.mount.environment import RUN_VARIABLE
 from artifactfs.sdk.workspace import find_workspace
+from artifactfs.variables import RUN_VARIABLE
 
 if TYPE_CHECKING:
     from artifactfs.interop.entries import Located

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 from artifactfs.errors import AccessDeniedError, ArtifactFSError, MountError, SourceNotFoundError
 from artifactfs.interop.lockfile import check_lock, read_lock
 from artifactfs.mount.api import iter_mounts
-from artifactfs.mount.environment import RUN_VARIABLE
 from artifactfs.mount.namespaces import enter
 from artifactfs.mount.run_mounts import RunMounts, find_run_mounts
 from artifactfs.repository.runviews import begin_view, hold_view
@@ -29,6 +28,7 @@ from artifactfs.runs.secrets import Masker
 from artifactfs.sdk.lingering import Remains, watch_remains
 from artifactfs.sdk.starting import describe_circumstances
 from artifactfs.sdk.workspace import LOCK_VARIABLE, MOUNT_VARIABLE
+from artifactfs.variables import RUN_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

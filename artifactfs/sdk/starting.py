@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from artifactfs._version import __version__
 from artifactfs.errors import AlreadyExistsError, ArtifactFSError, NotFoundError, UsageError
-from artifactfs.mount.environment import RUN_VARIABLE
 from artifactfs.repository import changes
 from artifactfs.runs.events import Circumstances, check_run_id, is_run_id
 from artifactfs.runs.history import RunLog
@@ -27,6 +26,7 @@ from artifactfs.runs.workingcopy import ask_git
 from artifactfs.sdk.joining import join_run
 from artifactfs.sdk.run import Run, find_exit_code
 from artifactfs.sdk.workspace import find_user, find_workspace
+from artifactfs.variables import RUN_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

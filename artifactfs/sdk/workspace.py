@@ -18,7 +18,6 @@ from artifactfs.blobstore.locations import is_remote
 from artifactfs.credentials import find_references, find_remote_options
 from artifactfs.errors import ArtifactFSError
 from artifactfs.interop.lockfile import find_locked, read_lock
-from artifactfs.mount.environment import RUN_VARIABLE
 from artifactfs.places import find_author, find_places
 from artifactfs.repository.repository import open_repository
 from artifactfs.repository.runviews import pin_ref
@@ -26,6 +25,7 @@ from artifactfs.repository.trees import Trees
 from artifactfs.runs.history import RunLog
 from artifactfs.runs.inputs import note_read
 from artifactfs.settings import PACKED_BELOW, find_packed_below, load_settings
+from artifactfs.variables import RUN_VARIABLE
 
 if TYPE_CHECKING:
     from artifactfs.interop.lockfile import Lock

@@ -14,11 +14,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from artifactfs.errors import ArtifactFSError
-from artifactfs.mount.environment import RUN_VARIABLE
 from artifactfs.repository.runviews import is_held
 from artifactfs.runs.events import is_run_id
 from artifactfs.runs.markers import list_marked
 from artifactfs.runs.processes import is_process, iter_ancestors
+from artifactfs.variables import RUN_VARIABLE
 
 if TYPE_CHECKING:
     from artifactfs.mount.port.peers import Peer
