@@ -15,6 +15,7 @@ from artifactfs.errors import MountError
 from artifactfs.mount import staging_mounts
 from artifactfs.mount.fusedevice import DEVICE, look_at_device
 from artifactfs.mount.launch import become_server, start_server
+from artifactfs.mount.metrics_target import check_target, place_target
 from artifactfs.mount.mountpoint import check_mountpoint, clear_dead, make_mountpoint, resolve_mountpoint
 from artifactfs.mount.options import MountInfo, MountOptions, Places
 from artifactfs.mount.orders import LOCKED, REPOSITORY, VERSION, Order
@@ -42,14 +43,18 @@ def mount(places: Places, mountpoint: str, *, options: MountOptions, spare: Take
         MountError: the mount point is missing, no directory, not empty, taken or inside the repository;
             `/dev/fuse` or libfuse is missing or forbidden; the server ended before it was ready.
         NotFoundError: `options.artifact` names nothing.
+        ConfigurationError: metrics cannot be given out where they are to be.
     """
     path = resolve_mountpoint(mountpoint) if options.descriptor is None else os.path.abspath(mountpoint)
     order = _order_for(places, path, options)
+    is_kept = False
     # What is mounted already and has nobody who answers yet must not be looked into.
     if options.descriptor is None:
         order, is_kept = _look_for_kept(order)
         if not is_kept:
             _check_place(places, path, options)
+    if not is_kept:
+        check_target(order.metrics)
     if options.foreground:
         become_server(places, order)
     has_own_process = order.descriptor is not None or order.keep
@@ -112,7 +117,7 @@ def _order_for(places: Places, path: str, options: MountOptions) -> Order:
         quick_wakeups=options.quick_wakeups,
         workers=options.workers,
         debug=options.debug,
-        metrics=options.metrics,
+        metrics=place_target(options.metrics),
         descriptor=options.descriptor,
         keep=options.keep,
         manager=options.manager,

@@ -163,14 +163,54 @@ def test_metrics_on_a_port_of_this_machine_alone(mount: Mount) -> None:
         socket.create_connection(("127.0.0.1", port), timeout=5)
 
 
-@pytest.mark.parametrize("target", ["0.0.0.0:9100", "example.org:80", "127.0.0.1:http"])
-def test_metrics_go_nowhere_else(animals: Cli, tmp_path: Path, target: str) -> None:
+def test_an_upgrade_takes_the_port_of_the_metrics_along(mount: Mount) -> None:
+    port = free_port()
+    folder = mount("--metrics", f"127.0.0.1:{port}")
+    for _ in range(2):
+        upgraded = run("mount", "--upgrade", str(folder))
+        assert upgraded.returncode == 0, upgraded.stderr
+        assert (folder / "cat.txt").read_bytes() == b"cat\n"
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            assert values(answer.read().decode())["artifactfs_workers"] >= 1
+
+
+def check_refused(tmp_path: Path, target: str, *, says: bytes) -> None:
     folder = tmp_path / "mnt"
     folder.mkdir()
     done = run("mount", str(folder), "--transport", "kernel", "--metrics", target)
     assert done.returncode == 4, done.stderr
-    assert b"127.0.0.1:PORT" in done.stderr
+    assert says in done.stderr
     assert not os.path.ismount(folder)
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["0.0.0.0:9100", "example.org:80", "127.0.0.1:http", "127.0.0.1:99999", "127.0.0.1:0", f"127.0.0.1:{'9' * 5000}"],
+)
+def test_metrics_go_nowhere_else(animals: Cli, tmp_path: Path, target: str) -> None:
+    check_refused(tmp_path, target, says=b"127.0.0.1:PORT")
+
+
+@pytest.mark.parametrize(
+    ("target", "says"), [("missing/m.prom", b"there is no directory"), ("", b"it is a directory")], ids=["in", "is"]
+)
+def test_metrics_that_cannot_be_written_are_an_error(animals: Cli, tmp_path: Path, target: str, says: bytes) -> None:
+    check_refused(tmp_path, str(tmp_path / target), says=says)
+
+
+def test_metrics_on_a_port_that_is_taken_are_an_error(animals: Cli, tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        check_refused(tmp_path, f"127.0.0.1:{other.getsockname()[1]}", says=b"Address already in use")
+
+
+def test_a_file_of_metrics_is_relative_to_the_working_directory(
+    mount: Mount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mount("--metrics", "mm.prom")
+    wait_until((tmp_path / "mm.prom").exists)
 
 
 def test_a_line_for_each_request(mount: Mount) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from artifactfs.errors import MountError
 from artifactfs.mount.control import ControlClient, find_client
 from artifactfs.mount.mountpoint import resolve_mountpoint
-from artifactfs.mount.registry import find_live
+from artifactfs.mount.registry import find_live, is_served, slot_for
 
 if TYPE_CHECKING:
     from artifactfs.mount.options import MountInfo, Places
@@ -61,7 +61,8 @@ def upgrade_mount(places: Places, mountpoint: str) -> str:
     """Have the installed version serve a mount from now on, without unmounting; return that version.
 
     Raises:
-        MountError: nothing is mounted there, or the installed version does not start; the old one goes on.
+        MountError: nothing is mounted there; the installed version does not start, and the old one goes on; or the
+            server ended.
     """
     info = _get_info(places, mountpoint)
     with _connect(info) as client:
@@ -72,6 +73,9 @@ def upgrade_mount(places: Places, mountpoint: str) -> str:
         figures = find_figures(info)
         if figures is not None and figures["upgrades"] > before:
             return str(figures["version"])
+        if not is_served(slot_for(places, info.mountpoint)):
+            msg = f"the server of {info.mountpoint} ended while it was replaced: nothing is mounted there any more"
+            raise MountError(msg, hint=f"its log says why: {info.log}", subject=info.mountpoint)
         time.sleep(_PAUSE_SECONDS)
     msg = f"the server of {info.mountpoint} goes on with the version that it was"
     raise MountError(msg, hint=f"its log says why: {info.log}", subject=info.mountpoint)

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
-from artifactfs.errors import MountError
+from artifactfs.errors import ConfigurationError, MountError
 from artifactfs.index.epochs import hold_epoch
 from artifactfs.mount.daemon import Daemon, InfoSession, Served, build
 from artifactfs.mount.holding import begin_holding
 from artifactfs.mount.kernel.apart import call_apart
 from artifactfs.mount.kernel.choice import Prepared, prepare, recall, should_pass_through
 from artifactfs.mount.kernel.control_port import ControlPort
-from artifactfs.mount.kernel.figures import MetricsWriter
+from artifactfs.mount.kernel.metrics import MetricsWriter
 from artifactfs.mount.kernel.mounting import MountRequest, open_mount
 from artifactfs.mount.kernel.serve import begin, resume
 from artifactfs.mount.kernel.sessions import KernelSession
@@ -166,10 +166,7 @@ class KernelDaemon(Daemon):
         port = ControlPort(self._slot.socket, lambda: KernelSession(supervisor, self._upgrade))
         stack.callback(port.close)
         port.open(supervisor.add_reader, supervisor.remove_reader)
-        if order.metrics:
-            writer = MetricsWriter(supervisor, order.metrics)
-            stack.callback(writer.close)
-            writer.start()
+        self._start_metrics(stack, supervisor)
         self._is_kept = self._leave_with_manager(supervisor)
         supervisor.call_when_started(self._become_ready)
         supervisor.call_when_renewed(self._follow_epoch)
@@ -181,6 +178,18 @@ class KernelDaemon(Daemon):
         elif order.kind == REPOSITORY and self._served is not None:
             end_all(order, self._served.repository_id)
             remove_port(order, order.mountpoint)
+
+    def _start_metrics(self, stack: ExitStack, supervisor: Supervisor) -> None:
+        """Give metrics out, if they are wanted. Whoever mounted was told of a wrong target; now it ends nothing."""
+        if not self._order.metrics:
+            return
+        try:
+            writer = MetricsWriter(supervisor, self._order.metrics)
+        except ConfigurationError as error:
+            _log.error("%s", error)
+            return
+        stack.callback(writer.close)
+        writer.start()
 
     def _follow_epoch(self) -> None:
         """Hold the epoch that is served now, and leave it with the service manager."""

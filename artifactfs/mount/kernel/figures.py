@@ -6,13 +6,9 @@ Source: https://prometheus.io/docs/instrumenting/exposition_formats/, text forma
 
 from __future__ import annotations
 
-import os
-import socket
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactfs._version import __version__
-from artifactfs.errors import ConfigurationError, translate_os_error
 from artifactfs.mount.kernel import shared
 from artifactfs.mount.kernel.answers import name_opcode
 from artifactfs.mount.kernel.codes import Opcode
@@ -21,7 +17,6 @@ if TYPE_CHECKING:
     from artifactfs.mount.kernel.supervisor import Supervisor
 
 QUANTILES: Final = (0.5, 0.9, 0.99)
-_LOOPBACK: Final = "127.0.0.1"
 
 
 def take_figures(supervisor: Supervisor) -> dict[str, Any]:
@@ -127,62 +122,3 @@ def _format_histogram(buckets: list[int], label: str, seconds: float) -> list[st
 
 def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-class MetricsWriter:
-    """Gives the Prometheus text out: in a file, renewed every second, or on a port of this machine alone.
-
-    Threading: the supervisor's one thread.
-    """
-
-    def __init__(self, supervisor: Supervisor, target: str) -> None:
-        """Store where to: a path, or `127.0.0.1:PORT`."""
-        self._supervisor = supervisor
-        self._target = target
-        self._listener: socket.socket | None = None
-
-    def start(self) -> None:
-        """Begin.
-
-        Raises:
-            ConfigurationError: the port is not one of this machine alone.
-            ArtifactFSError: the port is taken.
-        """
-        host, colon, port = self._target.rpartition(":")
-        if not colon or "/" in self._target:
-            self._supervisor.add_tick(self._write)
-            return
-        if host != _LOOPBACK or not port.isdigit():
-            msg = f"metrics go to a file or to {_LOOPBACK}:PORT, not to {self._target}"
-            raise ConfigurationError(msg)
-        self._listener = socket.socket()
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            self._listener.bind((host, int(port)))
-        except OSError as error:
-            raise translate_os_error(error, doing=f"listening on {self._target}") from error
-        self._listener.listen(8)
-        self._supervisor.add_reader(self._listener, self._answer)
-
-    def _write(self) -> None:
-        temporary = f"{self._target}.new"
-        with suppress(OSError):
-            with open(temporary, "w", encoding="utf-8") as file:
-                file.write(format_prometheus(self._supervisor))
-            os.replace(temporary, self._target)
-
-    def _answer(self) -> None:
-        if self._listener is None:
-            return
-        connection, _ = self._listener.accept()
-        with connection, suppress(OSError):
-            connection.settimeout(0.2)
-            connection.recv(4096)
-            body = format_prometheus(self._supervisor).encode()
-            head = f"HTTP/1.0 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {len(body)}\r\n\r\n"
-            connection.sendall(head.encode() + body)
-
-    def close(self) -> None:
-        """Stop listening."""
-        if self._listener is not None:
-            self._listener.close()

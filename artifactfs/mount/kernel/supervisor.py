@@ -192,19 +192,32 @@ class Supervisor:
             callback()
         except ArtifactFSError as error:
             _log.error("%s", error)
+        except Exception:  # noqa: BLE001 - a bug in what is asked of it must not end the mount
+            _log.exception("what was asked of the supervisor failed in an unexpected way")
 
     def _fork(self, row: int) -> None:
         if row in self._helpers:
-            pid = fork_child(*self._helpers[row])
+            pid = self._fork_child(*self._helpers[row])
         elif row == shared.FETCHER_ROW:
-            pid = fork_child("af-fetcher", lambda: run_fetcher(self.mounted, row))
+            pid = self._fork_child("af-fetcher", lambda: run_fetcher(self.mounted, row))
         elif row == shared.NOTIFIER_ROW:
-            pid = fork_child("af-notifier", lambda: run_notifier(self.mounted, row))
+            pid = self._fork_child("af-notifier", lambda: run_notifier(self.mounted, row))
         else:
-            pid = fork_child(f"af-worker-{row}", lambda: run_worker(self.mounted, row))
+            pid = self._fork_child(f"af-worker-{row}", lambda: run_worker(self.mounted, row))
         self.children[pid] = row
         self._started[row] = time.monotonic()
         self._due.pop(row, None)
+
+    def _fork_child(self, name: str, main: Callable[[], int]) -> int:
+        """Fork a child that has none of the sockets: it would keep a port taken when this program is replaced."""
+
+        def run() -> int:
+            for key in list(self._selector.get_map().values()):
+                if isinstance(key.fileobj, socket.socket):
+                    key.fileobj.close()
+            return main()
+
+        return fork_child(name, run)
 
     def _replace_dead(self) -> None:
         lost = False
