@@ -25,13 +25,16 @@ pytestmark = pytest.mark.mounted
 Mount = Callable[..., Path]
 
 
+NOT_UTF8 = "m\udcff"
+
+
 @pytest.fixture
 def mount(animals: Cli, tmp_path: Path) -> Iterator[Mount]:
     """Return a function that mounts `animals:v0` by the kernel transport with further options."""
     folders: list[Path] = []
 
-    def start(*options: str) -> Path:
-        folder = tmp_path / f"mnt{len(folders)}"
+    def start(*options: str, name: str = "mnt") -> Path:
+        folder = tmp_path / f"{name}{len(folders)}"
         folder.mkdir()
         folders.append(folder)
         done = run("mount", str(folder), "--artifact", "animals:v0", "--transport", "kernel", *options)
@@ -172,6 +175,19 @@ def test_an_upgrade_takes_the_port_of_the_metrics_along(mount: Mount) -> None:
         assert (folder / "cat.txt").read_bytes() == b"cat\n"
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
             assert values(answer.read().decode())["artifactfs_workers"] >= 1
+
+
+def test_a_mount_point_that_is_not_utf8_has_metrics_and_upgrades(mount: Mount, tmp_path: Path) -> None:
+    target = tmp_path / "m.prom"
+    folder = mount("--metrics", str(target), name=NOT_UTF8)
+    assert (folder / "cat.txt").read_bytes() == b"cat\n"
+    wait_until(target.exists)
+    upgraded = run("mount", "--upgrade", os.fsencode(folder))
+    assert upgraded.returncode == 0, upgraded.stderr
+    assert (folder / "cat.txt").read_bytes() == b"cat\n"
+    wait_until(lambda: values(target.read_text())["artifactfs_read_bytes_total"] >= 4)
+    [told] = json.loads(run("mounts", os.fsencode(folder), "--json").stdout)["mounts"]
+    assert told["figures"]["upgrades"] == 1
 
 
 def check_refused(tmp_path: Path, target: str, *, says: bytes) -> None:

@@ -73,6 +73,11 @@ def scrape(supervisor: Stepped, place: tuple[str, int], request: bytes = b"GET /
     return answer
 
 
+def test_a_mount_point_that_is_not_utf8_is_escaped(begin: Callable[..., Stepped], tmp_path: Path) -> None:
+    begin(str(tmp_path / "m.prom"), Stepped('/m\udcff"\né'))
+    assert r'mountpoint="/m\\xff\"\né"' in (tmp_path / "m.prom").read_text(encoding="utf-8")
+
+
 def test_a_port_that_is_taken_ends_nothing_and_is_tried_again(
     begin: Callable[..., Stepped], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,22 +149,21 @@ def test_children_have_none_of_the_sockets(begin: Callable[..., Stepped]) -> Non
     """One would keep the port taken while the program is replaced."""
     place = address()
     supervisor = begin(f"127.0.0.1:{place[1]}")
-    reading, writing = socket.socketpair()
-    with reading, writing:
-        supervisor._fork_child("waits", lambda: len(writing.recv(1)))
+    ours, theirs = socket.socketpair()
+
+    def wait() -> int:
+        theirs.send(b"begun")
+        return len(theirs.recv(1))
+
+    with ours, theirs:
+        supervisor._fork_child("waits", wait)
+        ours.recv(5)
         for key in list(supervisor._selector.get_map().values()):
             assert isinstance(key.fileobj, socket.socket)
             key.fileobj.close()
-        deadline = time.monotonic() + 10
-        while True:  # the child closes when it has begun
-            try:
-                with socket.create_connection(place, timeout=1):
-                    assert time.monotonic() < deadline, "a child still listens"
-            except ConnectionResetError:
-                continue
-            except ConnectionRefusedError:
-                break
-        reading.send(b"x")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(place, timeout=5)
+        ours.send(b"x")
     supervisor._selector = selectors.DefaultSelector()
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 
+import msgspec
 import pytest
+from msgspec import structs
 
 from artifactfs.mount.kernel.backing_table import create_backings
 from artifactfs.mount.kernel.negotiation import Negotiated
 from artifactfs.mount.kernel.serve import resume
-from artifactfs.mount.kernel.settings import Handover, ServeSettings, load_handover, store_handover
+from artifactfs.mount.kernel.settings import Handover, ServeSettings, load_handover, read_handover, store_handover
 from artifactfs.mount.kernel.shared import BYTES, create_counters
 from artifactfs.mount.kernel.source import SourceSpec
 
@@ -23,6 +25,21 @@ def handover(counters: int, backings: int) -> Handover:
 
 def test_a_handover_goes_through_a_descriptor() -> None:
     assert load_handover(store_handover(handover(4, 5))) == handover(4, 5)
+
+
+def test_paths_that_are_not_utf8_go_through_too() -> None:
+    settings = structs.replace(SETTINGS, mountpoint="/m\udcff", source=SourceSpec("x", {"repository": "/r\udcff"}))
+    given = structs.replace(handover(4, 5), settings=settings, extra={"state": "/s\udcfe"})
+    assert load_handover(store_handover(given)) == given
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"[]"])
+def test_what_is_no_handover_is_told_from_one(data: bytes) -> None:
+    strange = os.memfd_create("strange")
+    os.write(strange, data)
+    with pytest.raises(msgspec.DecodeError):
+        read_handover(strange)
+    os.close(strange)
 
 
 def test_counts_and_open_files_go_on() -> None:

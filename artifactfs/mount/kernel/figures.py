@@ -6,6 +6,7 @@ Source: https://prometheus.io/docs/instrumenting/exposition_formats/, text forma
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 from artifactfs._version import __version__
@@ -121,4 +122,6 @@ def _format_histogram(buckets: list[int], label: str, seconds: float) -> list[st
 
 
 def _escape(text: str) -> str:
+    r"""Return a path as the value of a label, which is UTF-8: what is not becomes `\xNN`."""
+    text = os.fsencode(text).decode("utf-8", "backslashreplace")
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

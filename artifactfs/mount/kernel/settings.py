@@ -5,6 +5,7 @@ Threading: immutable values.
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Final
 
@@ -78,9 +79,14 @@ class Handover(Struct, frozen=True):
 
 
 def store_handover(handover: Handover) -> int:
-    """Return a memfd that holds the handover and goes through exec."""
+    """Return a memfd that holds the handover and goes through exec.
+
+    It is ASCII: paths that are not UTF-8 have surrogates, which msgspec does not write.
+    """
+    text = json.dumps(msgspec.to_builtins(handover), separators=(",", ":"))
     descriptor = os.memfd_create("artifactfs-handover", 0)
-    os.write(descriptor, msgspec.json.encode(handover))
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(text.encode("ascii"))
     return descriptor
 
 
@@ -88,7 +94,7 @@ def load_handover(descriptor: int) -> Handover:
     """Return what `store_handover` stored, and close the descriptor.
 
     Raises:
-        msgspec.ValidationError: it is something else.
+        msgspec.DecodeError: it is something else.
     """
     found = read_handover(descriptor)
     os.close(descriptor)
@@ -99,6 +105,10 @@ def read_handover(descriptor: int) -> Handover:
     """Return what `store_handover` stored; the memfd stays open.
 
     Raises:
-        msgspec.ValidationError: it is something else.
+        msgspec.DecodeError: it is something else.
     """
-    return msgspec.json.decode(os.pread(descriptor, os.fstat(descriptor).st_size, 0), type=Handover)
+    try:
+        found = json.loads(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
+    except ValueError as error:
+        raise msgspec.DecodeError(str(error)) from error
+    return msgspec.convert(found, Handover)
