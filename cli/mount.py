@@ -81,7 +81,9 @@ class _Given(TypedDict):
 )
 @click.option("--metrics", default="", metavar="FILE|127.0.0.1:PORT", help="Give Prometheus metrics out there.")
 @click.option("--cache-size", metavar="SIZE", help="Keep at most this much of what is fetched, such as 200G.")
-@click.option("--fd", "descriptor", type=click.IntRange(3), help="Serve this open, mounted descriptor of /dev/fuse.")
+@click.option(
+    "--fd", "descriptor", type=click.IntRange(3, 2**31 - 1), help="Serve this open, mounted descriptor of /dev/fuse."
+)
 @click.option("--keep", is_flag=True, help="Start the server again when it dies; nobody who reads notices.")
 @click.option("--mkdir", "make_directory", is_flag=True, help="Make MOUNTPOINT if it is missing.")
 @click.option("--share-parent", is_flag=True, help="Make the directory above a shared mount, for binds with rslave.")
@@ -111,6 +113,10 @@ def command(
         _upgrade(session, os.fsdecode(mountpoint))
         return
     check_words(words)
+    if given["descriptor"] is not None:
+        from artifactfs.mount.fusedevice import check_descriptor
+
+        check_descriptor(given["descriptor"])  # before anything is opened, which could get its number
     refuse_in_run("mount")
     is_foreground, is_kept = given["foreground"], given["keep"]
     is_ahead = not is_foreground and not is_kept and given["descriptor"] is None

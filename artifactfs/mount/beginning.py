@@ -11,14 +11,14 @@ from __future__ import annotations
 import logging
 import os
 
-from artifactfs.errors import MountError
+from artifactfs.errors import MountError, UsageError
 from artifactfs.mount import staging_mounts
-from artifactfs.mount.fusedevice import DEVICE, look_at_device
+from artifactfs.mount.fusedevice import DEVICE, check_descriptor, check_unserved, look_at_device
 from artifactfs.mount.launch import become_server, start_server
 from artifactfs.mount.metrics_target import check_target, place_target
 from artifactfs.mount.mountpoint import check_mountpoint, clear_dead, make_mountpoint, resolve_mountpoint
 from artifactfs.mount.options import MountInfo, MountOptions, Places
-from artifactfs.mount.orders import LOCKED, REPOSITORY, VERSION, Order
+from artifactfs.mount.orders import FUSEPY, KERNEL, LOCKED, REPOSITORY, VERSION, Order
 from artifactfs.mount.port.place import show as show_port
 from artifactfs.mount.sharing import share_parent
 from artifactfs.mount.spare import Taker
@@ -43,8 +43,10 @@ def mount(places: Places, mountpoint: str, *, options: MountOptions, spare: Take
         MountError: the mount point is missing, no directory, not empty, taken or inside the repository;
             `/dev/fuse` or libfuse is missing or forbidden; the server ended before it was ready.
         NotFoundError: `options.artifact` names nothing.
+        UsageError: `options.descriptor` has no mount behind it, or one that is served.
         ConfigurationError: metrics cannot be given out where they are to be.
     """
+    _check_descriptor(options)
     path = resolve_mountpoint(mountpoint) if options.descriptor is None else os.path.abspath(mountpoint)
     order = _order_for(places, path, options)
     is_kept = False
@@ -65,6 +67,22 @@ def mount(places: Places, mountpoint: str, *, options: MountOptions, spare: Take
         for error in staging_mounts.attach_all(places, keys, author=options.author):
             _log.warning("a staging directory cannot be shown: %s", error)
     return info
+
+
+def _check_descriptor(options: MountOptions) -> None:
+    """Return if what somebody else has mounted, if anything, can be served.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if options.descriptor is None:
+        return
+    if options.transport == FUSEPY:
+        msg = "a descriptor that is mounted already is served by the kernel transport alone"
+        raise UsageError(msg, hint="leave --transport out")
+    check_descriptor(options.descriptor)
+    if options.manager is None or not options.manager.kept:
+        check_unserved(options.descriptor)
 
 
 def _look_for_kept(order: Order) -> tuple[Order, bool]:
@@ -110,7 +128,7 @@ def _order_for(places: Places, path: str, options: MountOptions) -> Order:
         uid=options.uid,
         gid=options.gid,
         staging_links=not may_mount(),
-        transport=options.transport,
+        transport=options.transport if options.descriptor is None else KERNEL,
         passthrough=options.passthrough,
         freeze_aliases=options.freeze_aliases,
         locked=options.locked if options.artifact is None else None,

@@ -28,7 +28,7 @@ from artifactfs.mount.forker import FORKER, fork_servers
 from artifactfs.mount.keeper import Keeper
 from artifactfs.mount.logs import start_log
 from artifactfs.mount.options import MountInfo
-from artifactfs.mount.orders import REPOSITORY, STAGING, Order
+from artifactfs.mount.orders import FUSEPY, REPOSITORY, STAGING, Order
 from artifactfs.mount.port.place import remove as remove_port
 from artifactfs.mount.registry import Slot, held_slot, prepare_folders, slot_for, write_record
 from artifactfs.mount.service.manager import READY, tell
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from artifactfs.mount.holds import Holds
 
 _log = logging.getLogger(__name__)
-FUSEPY: Final = "fusepy"
 _KERNEL_MODULES: Final = ("artifactfs.mount.kernel.daemon", "artifactfs.mount.kernel.index_source")
 _OVERLAY_MODULES: Final = ("artifactfs.mount.overlay.daemon", *_KERNEL_MODULES)
 

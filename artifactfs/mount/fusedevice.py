@@ -1,19 +1,22 @@
-"""Whether FUSE's device can be used on this machine, and the mend when it cannot.
+"""Whether FUSE's device, or a descriptor of it, can be used, and the mend when it cannot.
 
-Used by `beginning` and `doctor`. Threading: functions without state.
+Used by the command line, `beginning` and `doctor`. Threading: functions without state.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import select
 import stat
 from typing import Final
 
+from artifactfs.errors import UsageError
 from artifactfs.mount.options import Finding
 
 DEVICE: Final = "/dev/fuse"
 _NUMBER: Final = os.makedev(10, 229)  # fixed by the kernel
+_INIT_MS: Final = 1000
 CONTAINER: Final = "in a container, start it with --device /dev/fuse --cap-add SYS_ADMIN"
 
 
@@ -40,3 +43,43 @@ def look_at_device(device: str = DEVICE) -> Finding:
 
 def _is_fuse(found: os.stat_result) -> bool:
     return stat.S_ISCHR(found.st_mode) and found.st_rdev == _NUMBER
+
+
+def check_descriptor(number: int) -> None:
+    """Return if a descriptor of this process is one of `/dev/fuse` with a mount behind it. Reads nothing.
+
+    Raises:
+        UsageError: it is not.
+
+    Source: fuse_dev_poll (fs/fuse/dev.c): POLLERR before it is mounted, and after it was unmounted.
+    """
+    try:
+        found = os.fstat(number)
+    except (OSError, OverflowError) as error:
+        raise _refuse_descriptor(number, "is not open") from error
+    if not _is_fuse(found):
+        raise _refuse_descriptor(number, f"is not one of {DEVICE}")
+    if _poll(number, 0) & select.POLLERR:
+        raise _refuse_descriptor(number, "has no mount behind it")
+
+
+def check_unserved(number: int) -> None:
+    """Return if INIT waits to be read from a descriptor that `check_descriptor` accepts: reading it would hang.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if not _poll(number, _INIT_MS) & select.POLLIN:
+        raise _refuse_descriptor(number, "is served already")
+
+
+def _poll(number: int, milliseconds: int) -> int:
+    poll = select.poll()
+    poll.register(number, select.POLLIN)
+    return sum(events for _, events in poll.poll(milliseconds))
+
+
+def _refuse_descriptor(number: int, reason: str) -> UsageError:
+    return UsageError(
+        f"descriptor {number} {reason}", hint="--fd takes a descriptor that was mounted and not yet served"
+    )

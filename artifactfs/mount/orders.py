@@ -18,6 +18,9 @@ from artifactfs.blobstore.connecting import DEFAULT_LIMITS, RemoteLimits
 from artifactfs.mount.service.manager import Manager
 from artifactfs.repository.locked import Locked
 
+KERNEL: Final = "kernel"
+FUSEPY: Final = "fusepy"
+"""Transports."""
 REPOSITORY: Final = "repository"
 VERSION: Final = "version"
 STAGING: Final = "staging"

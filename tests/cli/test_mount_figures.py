@@ -268,3 +268,48 @@ def test_an_unprivileged_process_serves_what_somebody_else_mounted(animals: Cli,
             subprocess.run(["umount", "-l", str(folder)], check=False, capture_output=True)
         assert server.stderr is not None
         assert b"Traceback" not in server.stderr.read()
+
+
+def check_descriptor_refused(folder: Path, descriptor: int | str, *options: str, says: bytes, **more: object) -> None:
+    done = run("mount", str(folder), "--fd", str(descriptor), *options, **more)
+    assert done.returncode == 2, done.stderr
+    assert says in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert not run("mounts").stdout
+
+
+def test_a_descriptor_of_something_else_is_refused(animals: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "mnt"
+    folder.mkdir()
+    with open("/etc/passwd", "rb") as file:
+        check_descriptor_refused(folder, file.fileno(), says=b"is not one of /dev/fuse", pass_fds=(file.fileno(),))
+    # The command has something of its own there, or nothing.
+    check_descriptor_refused(folder, 3, says=b"descriptor 3 is not")
+    check_descriptor_refused(folder, 77, says=b"descriptor 77 is not open")
+    check_descriptor_refused(folder, "99999999999999999", says=b"--fd")
+    device = os.open("/dev/fuse", os.O_RDWR)
+    try:
+        check_descriptor_refused(folder, device, says=b"has no mount behind it", pass_fds=(device,))
+    finally:
+        os.close(device)
+
+
+@pytest.mark.skipif(not may_mount() or os.getuid() != 0, reason="mounting for somebody else needs root")
+def test_a_descriptor_is_served_once_and_by_the_kernel_transport(animals: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "mnt"
+    folder.mkdir()
+    descriptor = open_mount(MountRequest(str(folder)))
+    passed = {"pass_fds": (descriptor,)}
+    try:
+        check_descriptor_refused(folder, descriptor, "--transport", "fusepy", says=b"kernel transport", **passed)
+        done = run("mount", str(folder), "--artifact", "animals:v0", "--fd", str(descriptor), **passed)
+        assert done.returncode == 0, done.stderr
+        [told] = json.loads(run("mounts", "--json").stdout)["mounts"]
+        assert told["transport"] == "kernel"
+        again = run("mount", str(folder), "--fd", str(descriptor), **passed)
+        assert again.returncode == 2, again.stderr
+        assert b"is served already" in again.stderr
+        assert (folder / "cat.txt").read_bytes() == b"cat\n"
+    finally:
+        os.close(descriptor)
+        subprocess.run(["umount", "-l", str(folder)], check=False, capture_output=True)

@@ -40,7 +40,7 @@ from artifactfs.mount.kernel.supervisor import Supervisor
 from artifactfs.mount.kernel.upgrade import check_installed, describe, handover_of, replace_program
 from artifactfs.mount.mountinfo import find_mount
 from artifactfs.mount.mountpoint import detach
-from artifactfs.mount.orders import LOWER, REPOSITORY, Order
+from artifactfs.mount.orders import KERNEL, LOWER, REPOSITORY, Order
 from artifactfs.mount.port.place import remove as remove_port
 from artifactfs.mount.registry import held_slot
 from artifactfs.mount.service.kept import leave
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from artifactfs.mount.options import MountInfo
 
 _log = logging.getLogger(__name__)
-KERNEL: Final = "kernel"
 MODULE: Final = "artifactfs.mount.kernel.daemon"
 _BORROWED: Final = -1
 """What the order of a later server says about a descriptor that somebody else has mounted."""
