@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 
-from artifactfs.errors import MountError, UsageError
+from artifactfs.errors import BusyError, MountError, UsageError
 from artifactfs.mount import staging_mounts
 from artifactfs.mount.fusedevice import DEVICE, check_descriptor, check_unserved, look_at_device
 from artifactfs.mount.launch import become_server, start_server
@@ -20,6 +20,7 @@ from artifactfs.mount.mountpoint import check_mountpoint, clear_dead, make_mount
 from artifactfs.mount.options import MountInfo, MountOptions, Places
 from artifactfs.mount.orders import FUSEPY, KERNEL, LOCKED, REPOSITORY, VERSION, Order
 from artifactfs.mount.port.place import show as show_port
+from artifactfs.mount.registry import is_served, slot_for
 from artifactfs.mount.sharing import share_parent
 from artifactfs.mount.spare import Taker
 from artifactfs.mount.syscalls import may_mount
@@ -46,8 +47,8 @@ def mount(places: Places, mountpoint: str, *, options: MountOptions, spare: Take
         UsageError: `options.descriptor` has no mount behind it, or one that is served.
         ConfigurationError: metrics cannot be given out where they are to be.
     """
-    _check_descriptor(options)
     path = resolve_mountpoint(mountpoint) if options.descriptor is None else os.path.abspath(mountpoint)
+    _check_descriptor(places, path, options)
     order = _order_for(places, path, options)
     is_kept = False
     # What is mounted already and has nobody who answers yet must not be looked into.
@@ -69,11 +70,12 @@ def mount(places: Places, mountpoint: str, *, options: MountOptions, spare: Take
     return info
 
 
-def _check_descriptor(options: MountOptions) -> None:
+def _check_descriptor(places: Places, path: str, options: MountOptions) -> None:
     """Return if what somebody else has mounted, if anything, can be served.
 
     Raises:
         UsageError: it cannot.
+        BusyError: a server of this user does so already.
     """
     if options.descriptor is None:
         return
@@ -81,6 +83,9 @@ def _check_descriptor(options: MountOptions) -> None:
         msg = "a descriptor that is mounted already is served by the kernel transport alone"
         raise UsageError(msg, hint="leave --transport out")
     check_descriptor(options.descriptor)
+    if is_served(slot_for(places, path)):
+        msg = f"another process is serving {path}"
+        raise BusyError(msg, hint="run: artifactfs mounts", subject=path)
     if options.manager is None or not options.manager.kept:
         check_unserved(options.descriptor)
 

@@ -9,6 +9,7 @@ import errno
 import os
 import select
 import stat
+import time
 from typing import Final
 
 from artifactfs.errors import UsageError
@@ -17,6 +18,8 @@ from artifactfs.mount.options import Finding
 DEVICE: Final = "/dev/fuse"
 _NUMBER: Final = os.makedev(10, 229)  # fixed by the kernel
 _INIT_MS: Final = 1000
+_LOOKS: Final = 10
+_LOOK_SECONDS: Final = 0.005
 CONTAINER: Final = "in a container, start it with --device /dev/fuse --cap-add SYS_ADMIN"
 
 
@@ -69,8 +72,11 @@ def check_unserved(number: int) -> None:
     Raises:
         UsageError: it does not.
     """
-    if not _poll(number, _INIT_MS) & select.POLLIN:
-        raise _refuse_descriptor(number, "is served already")
+    # Where nobody serves INIT waits all the time; a server may have a request waiting at one moment, too.
+    for milliseconds in (_INIT_MS, *[0] * _LOOKS):
+        if not _poll(number, milliseconds) & select.POLLIN:
+            raise _refuse_descriptor(number, "is served already")
+        time.sleep(_LOOK_SECONDS)
 
 
 def _poll(number: int, milliseconds: int) -> int:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import socket
+
 import pytest
 
 from artifactfs.errors import MountError
+from artifactfs.mount.kernel import serve
 from artifactfs.mount.kernel.codes import InitFlag, Opcode
 from artifactfs.mount.kernel.negotiation import WANTED, Negotiated, encode_init_reply, is_init, negotiate
+from artifactfs.mount.kernel.notifications import encode_resend
 from artifactfs.mount.kernel.serve import SHORT_NS, with_short_names
+from artifactfs.mount.kernel.settings import ServeSettings
 from artifactfs.mount.kernel.source import SourceSpec
 from artifactfs.mount.kernel.structures import IN_HEADER, INIT_IN, INIT_IN_OLD, INIT_OUT, OUT_HEADER
 
@@ -66,6 +72,34 @@ def test_the_answer() -> None:
 def test_names_of_features() -> None:
     agreed = Negotiated(45, int(InitFlag.MAX_PAGES | InitFlag.HAS_RESEND), 0, 0, 256)
     assert agreed.feature_names() == ["MAX_PAGES", "HAS_RESEND"]
+
+
+@pytest.mark.parametrize("refusal", [None, PermissionError(1, "not permitted")], ids=["granted", "refused"])
+def test_a_refused_passthrough_is_no_feature(monkeypatch: pytest.MonkeyPatch, refusal: OSError | None) -> None:
+    agreed = negotiate(init(45, EVERYTHING), extra=InitFlag.PASSTHROUGH)
+    monkeypatch.setattr(serve, "answer_init", lambda *_, **__: agreed)
+    monkeypatch.setattr(serve, "may_register", lambda *_: refusal)
+    mounted = serve.begin(-1, ServeSettings("/nowhere", SourceSpec("none", {}), 1, passthrough=True))
+    assert mounted.settings.passthrough is (refusal is None)
+    assert ("PASSTHROUGH" in mounted.agreed.feature_names()) is (refusal is None)
+
+
+def test_a_descriptor_from_which_nothing_comes_hangs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "INIT_SECONDS", 0.05)
+    reading, writing = os.pipe()
+    with pytest.raises(MountError, match="something serves it already"):
+        serve.answer_init(reading, passthrough=False)
+    os.close(reading)
+    os.close(writing)
+
+
+def test_a_request_that_was_another_servers_is_handed_out_again() -> None:
+    ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, kernels:
+        kernels.send(IN_HEADER.packer.pack(IN_HEADER.size, Opcode.GETATTR, 9, 1, 0, 0, 0, 0, 0))
+        with pytest.raises(MountError, match="is not INIT"):
+            serve.answer_init(ours.fileno(), passthrough=False)
+        assert kernels.recv(100) == encode_resend()
 
 
 def test_names_are_kept_shortly_where_they_cannot_be_expired() -> None:

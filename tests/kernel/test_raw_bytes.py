@@ -212,7 +212,29 @@ def test_a_request_that_is_sent_again_is_answered_under_its_new_name(device: Dev
 def test_counts(device: Device) -> None:
     device.ask(Opcode.GETATTR, 1, bytes(16))
     device.ask(Opcode.GETATTR, 5555, bytes(16))
-    assert (device.row[BY_OPCODE + Opcode.GETATTR], device.row[ERRORS]) == (2, 1)
+    assert (device.row[BY_OPCODE + Opcode.GETATTR], device.row[ERRORS]) == (2, 0)
+
+
+def test_errors_are_those_that_are_logged(
+    device: Device, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for ask in (
+        (Opcode.GETXATTR, 1, GETXATTR_IN.packer.pack(0) + b"system.posix_acl_access\0"),
+        (Opcode.OPENDIR, 1, bytes(8)),
+        (Opcode.UNLINK, 1, b"cat.txt\0"),
+        (Opcode.LOOKUP, 5555, b"a\0"),
+    ):
+        assert device.ask(*ask)[0]
+    assert device.row[ERRORS] == 0
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, "the disk is ill")
+
+    monkeypatch.setattr(type(device.source), "find_attributes", fail)
+    assert device.ask(Opcode.GETATTR, 1, bytes(16))[0] == errno.EIO
+    monkeypatch.undo()
+    assert device.ask(Opcode.GETATTR, 1, bytes(16))[0] == 0  # an error counts once
+    assert device.row[ERRORS] == 1 == sum(record.levelname == "ERROR" for record in caplog.records)
 
 
 def test_directories_in_pieces(device: Device, tree: Path) -> None:

@@ -45,6 +45,8 @@ class Answers:
         self._descriptor = descriptor
         self._buffers = buffers
         self._handlers = handlers
+        self.has_failed = False
+        """Whether the last request was answered with an error that was logged; others are everyday answers."""
 
     def handle(self, opcode: int, node: int, length: int) -> tuple[int, int]:
         """Run the handler of the request in the buffer.
@@ -61,6 +63,7 @@ class Answers:
             Away: only a process that may wait for the network can answer it.
             DamagedError: nothing can be answered from this epoch any more.
         """
+        self.has_failed = length < 0
         if length < 0:
             _log.error("a request says another length than it has; refused")
             return 0, errno.EIO
@@ -74,12 +77,13 @@ class Answers:
         except RefusedError as error:
             return 0, error.errno or errno.EIO
         except (ArtifactFSError, OSError) as error:
-            number = log_failure(error, opcode, node)
+            number, self.has_failed = log_failure(error, opcode, node)
             if self._may_renew and isinstance(error, IndexCorruptError):
                 raise DamagedError from error
             return 0, number
         except Exception:  # noqa: BLE001 - a bug must not end the process
             _log.exception("%s of node %d failed in an unexpected way", name_opcode(opcode), node)
+            self.has_failed = True
             return 0, errno.EIO
 
     def reply(self, unique: int, size: int, number: int) -> None:
@@ -94,19 +98,20 @@ class Answers:
                 return  # interrupted, or answered before it was sent again
             if error.errno in UNMOUNTED:
                 return
+            self.has_failed = True
             _log.error("the kernel refuses an answer of %d bytes: %s", total, error)
             if number == 0:
                 self.reply(unique, 0, errno.EIO)
 
 
-def log_failure(error: ArtifactFSError | OSError, opcode: int, node: int) -> int:
-    """Write a line about a request that failed, and return its errno."""
+def log_failure(error: ArtifactFSError | OSError, opcode: int, node: int) -> tuple[int, bool]:
+    """Write a line about a request that failed; return its errno, and whether that is an error for the log."""
     number = error.errno or errno.EIO
     # A name or node that is gone is an everyday answer; anything else is worth a line.
     is_everyday = number in _EVERYDAY and not isinstance(error, ReferenceChangedError)
     level = logging.DEBUG if is_everyday else logging.ERROR
     _log.log(level, "%s of node %d: %s", name_opcode(opcode), node, error)
-    return number
+    return number, not is_everyday
 
 
 def name_opcode(opcode: int) -> str:

@@ -195,12 +195,12 @@ class Fetcher:
             old = [errand for errand in self._under_way.values() if not errand.is_begun and errand.came < limit]
         for errand in old:
             _log.error("%s of node %d: nothing came in time", name_opcode(errand.opcode), errand.node)
-            self._refuse(errand, errno.ETIMEDOUT)
+            self._refuse(errand, errno.ETIMEDOUT, is_logged=True)
 
-    def _refuse(self, errand: _Errand, number: int) -> None:
+    def _refuse(self, errand: _Errand, number: int, *, is_logged: bool = False) -> None:
         if self._claim(errand):
             self._refusals.reply(errand.unique, 0, number)
-            self._count(errand, 0, number)
+            self._count(errand, 0, is_error=is_logged)
 
     def _claim(self, errand: _Errand) -> bool:
         """Return whether the caller is the one that answers a request."""
@@ -235,10 +235,11 @@ class Fetcher:
                 except DamagedError:
                     os._exit(DAMAGED)  # from any thread; the kernel sends again what was taken
                 except (ArtifactFSError, OSError) as error:
-                    self._refuse(errand, log_failure(error, errand.opcode, errand.node))
+                    number, is_logged = log_failure(error, errand.opcode, errand.node)
+                    self._refuse(errand, number, is_logged=is_logged)
                 except Exception:  # noqa: BLE001 - a bug must not end the thread, or others of the group wait for ever
                     _log.exception("%s of node %d failed in an unexpected way", name_opcode(errand.opcode), errand.node)
-                    self._refuse(errand, errno.EIO)
+                    self._refuse(errand, errno.EIO, is_logged=True)
         if tools is not None:
             with closing(tools):
                 pass
@@ -258,25 +259,26 @@ class Fetcher:
             _note_read(tools, errand)
             return
         key = _find_key(errand)
-        result, number = 0, self._failures.find(key)
+        result, number, is_error = 0, self._failures.find(key), False
         if not number:
             size, begun = len(errand.message), time.monotonic()
             tools.buffers.request[:size] = errand.message
             result, number = tools.answers.handle(errand.opcode, errand.node, size)
+            is_error = tools.answers.has_failed
             if number and errand.opcode == Opcode.READ:
                 self._failures.note(key, number, begun=begun)
         if self._claim(errand) and result != NO_ANSWER:
             tools.answers.reply(errand.unique, result, number)
-            self._count(errand, result, number)
+            self._count(errand, result, is_error=is_error)
 
-    def _count(self, errand: _Errand, result: int, number: int) -> None:
+    def _count(self, errand: _Errand, result: int, *, is_error: bool) -> None:
         spent = int((time.monotonic() - errand.came) * 1e9)
         row, opcode = self._row, errand.opcode
         with self._guard:
             row[shared.BY_OPCODE + (opcode if opcode < 64 else 0)] += 1
             row[shared.LATENCY + min((spent // 1000).bit_length(), shared.LATENCY_BUCKETS - 1)] += 1
             row[shared.TOTAL_NS] += spent
-            row[shared.ERRORS] += 1 if number else 0
+            row[shared.ERRORS] += is_error
             row[shared.BYTES] += result if opcode == Opcode.READ else 0
             row[shared.RESENT] += 1 if errand.unique & UNIQUE_RESEND else 0
 

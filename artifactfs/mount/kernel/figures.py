@@ -97,7 +97,12 @@ def format_prometheus(supervisor: Supervisor) -> str:
     ]
     for name, value, kind, text in (
         ("artifactfs_read_bytes_total", figures["bytes"], "counter", "Bytes of files handed to the kernel."),
-        ("artifactfs_request_errors_total", figures["errors"], "counter", "Requests answered with an error."),
+        (
+            "artifactfs_request_errors_total",
+            figures["errors"],
+            "counter",
+            "Requests answered with an error that was logged.",
+        ),
         ("artifactfs_requests_resent_total", figures["resent"], "counter", "Requests that the kernel sent again."),
         ("artifactfs_worker_restarts_total", figures["restarts"], "counter", "Workers that were replaced."),
         ("artifactfs_workers", len(figures["workers"]), "gauge", "Workers that serve now."),

@@ -10,7 +10,9 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import select
 import tempfile
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
@@ -29,6 +31,7 @@ from artifactfs.mount.kernel.negotiation import (
     is_init,
     negotiate,
 )
+from artifactfs.mount.kernel.notifications import encode_resend
 from artifactfs.mount.kernel.serving import Mounted
 from artifactfs.mount.kernel.settings import ServeSettings
 from artifactfs.mount.kernel.shared import SharedCounters, create_counters
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
     from artifactfs.mount.kernel.source import SourceSpec
 
 _log = logging.getLogger(__name__)
+INIT_SECONDS: Final = 10
+"""INIT waits from the moment of mounting, so this is long."""
 SHORT_NS: Final = 50_000_000
 
 
@@ -55,7 +60,6 @@ def begin(device: int, settings: ServeSettings, *, probe: str = "") -> Mounted:
     agreed = answer_init(device, passthrough=settings.passthrough)
     for line in agreed.missing():
         _log.warning("%s", line)
-    _log.info("protocol 7.%d, features: %s", agreed.minor, " ".join(agreed.feature_names()))
     ahead = raise_read_ahead(settings.mountpoint)
     _log.info("read-ahead is %s KiB", "unknown" if ahead is None else ahead)
     if not agreed.has(InitFlag.HAS_EXPIRE_ONLY):
@@ -65,7 +69,16 @@ def begin(device: int, settings: ServeSettings, *, probe: str = "") -> Mounted:
         settings = structs.replace(settings, fetches=False, source=with_waiting(settings.source))
     if settings.passthrough:
         settings = structs.replace(settings, passthrough=_can_pass_through(device, agreed, probe))
+    agreed = _in_use(agreed, settings)
+    _log.info("protocol 7.%d, features: %s", agreed.minor, " ".join(agreed.feature_names()))
     return Mounted(settings, agreed, device, create_counters(), create_backings(), _make_errands(settings))
+
+
+def _in_use(agreed: Negotiated, settings: ServeSettings) -> Negotiated:
+    """Return what was agreed on without the passthrough that was granted by INIT and refused by the call."""
+    if settings.passthrough:
+        return agreed
+    return structs.replace(agreed, flags=agreed.flags & ~int(InitFlag.PASSTHROUGH))
 
 
 def _make_errands(settings: ServeSettings) -> ErrandPipe | None:
@@ -113,6 +126,11 @@ def answer_init(device: int, *, passthrough: bool) -> Negotiated:
 
 
 def _read_init(device: int) -> bytes:
+    poll = select.poll()
+    poll.register(device, select.POLLIN)
+    if not poll.poll(INIT_SECONDS * 1000):
+        msg = "nothing comes from the descriptor: something serves it already"
+        raise MountError(msg, hint="mount it afresh")
     try:
         request = os.read(device, 1 << 16)
     except OSError as error:
@@ -120,6 +138,8 @@ def _read_init(device: int) -> bytes:
         msg = "the descriptor has no mount behind it" if gone else f"the descriptor cannot be read: {error.strerror}"
         raise MountError(msg, hint="it must be one of /dev/fuse, mounted and not yet served") from error
     if not is_init(request):
+        with suppress(OSError):  # whoever serves it is handed the request after all
+            os.write(device, encode_resend())
         msg = "the first request of the descriptor is not INIT: something has served it before"
         raise MountError(msg, hint="mount it afresh")
     return request
@@ -135,7 +155,7 @@ def resume(handover: Handover) -> Mounted:
         _log.warning("the earlier version counted open files in another way: they are not known any more")
     return Mounted(
         handover.settings,
-        handover.agreed,
+        _in_use(handover.agreed, handover.settings),
         handover.device,
         SharedCounters(handover.counters),
         BackingTable(handover.backings) if fits else create_backings(),

@@ -24,6 +24,7 @@ BUSY_SINCE: Final = 0
 PID: Final = 1
 BYTES: Final = 2
 ERRORS: Final = 3
+"""Requests that ended with an error that was logged; that a name or an attribute does not exist is none."""
 OPCODE: Final = 4
 NODE: Final = 5
 TOTAL_NS: Final = 6

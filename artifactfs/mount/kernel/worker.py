@@ -114,24 +114,25 @@ class Worker:
         row = self._row
         start = time.monotonic_ns()
         row[shared.OPCODE], row[shared.NODE], row[shared.BUSY_SINCE] = opcode, node, start
+        answers, is_lost = self._answers, False
         try:
-            result, number = self._answers.handle(opcode, node, length if length == size else -1)
+            result, number = answers.handle(opcode, node, length if length == size else -1)
         except Away:
             handed = self._hand_over(size)
             if handed:
                 row[shared.BUSY_SINCE] = 0
                 return
             _log.error("%s of node %d: the fetcher takes no more errands", name_opcode(opcode), node)
-            result, number = 0, errno.ETIMEDOUT
+            result, number, is_lost = 0, errno.ETIMEDOUT, True
         if result != NO_ANSWER:
-            self._answers.reply(unique, result, number)
+            answers.reply(unique, result, number)
         spent = time.monotonic_ns() - start
         row[shared.BUSY_SINCE] = 0
         self._note()
         row[shared.BY_OPCODE + (opcode if opcode < 64 else 0)] += 1
         row[shared.LATENCY + min((spent // 1000).bit_length(), shared.LATENCY_BUCKETS - 1)] += 1
         row[shared.TOTAL_NS] += spent
-        if number:
+        if answers.has_failed or is_lost:
             row[shared.ERRORS] += 1
         elif opcode == Opcode.READ:
             row[shared.BYTES] += result
