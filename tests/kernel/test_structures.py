@@ -54,6 +54,40 @@ GOLDEN = {
     "fuse_backing_map": "01000000020000000000000000000000",
 }
 
+MINORS = {
+    ("fuse_in_header", 40): 38,
+    ("fuse_out_header", 16): 1,
+    ("fuse_init_in", 64): 36,
+    ("fuse_init_in", 16): 6,
+    ("fuse_init_out", 64): 43,
+    ("fuse_attr", 88): 32,
+    ("fuse_entry_out", 128): 32,
+    ("fuse_attr_out", 104): 32,
+    ("fuse_dirent", 24): 1,
+    ("fuse_getattr_in", 16): 9,
+    ("fuse_open_in", 8): 33,
+    ("fuse_open_out", 16): 40,
+    ("fuse_release_in", 24): 8,
+    ("fuse_read_in", 40): 9,
+    ("fuse_getxattr_in", 8): 1,
+    ("fuse_getxattr_out", 8): 1,
+    ("fuse_statfs_out", 80): 4,
+    ("fuse_interrupt_in", 8): 7,
+    ("fuse_forget_in", 8): 1,
+    ("fuse_batch_forget_in", 8): 16,
+    ("fuse_lseek_in", 24): 24,
+    ("fuse_lseek_out", 8): 24,
+    ("fuse_notify_inval_inode_out", 24): 12,
+    ("fuse_notify_inval_entry_out", 16): 38,
+    ("fuse_backing_map", 16): 40,
+}
+"""By name and size, the minor at which the last of the fields came, from the protocol changelog in linux/fuse.h."""
+
+
+def test_minors_are_those_of_the_changelog() -> None:
+    assert {(structure.name, structure.size): structure.minor for structure in ALL} == MINORS
+    assert max(MINORS.values()) <= PROTOCOL_MINOR
+
 
 @pytest.mark.parametrize("structure", ALL, ids=lambda structure: f"{structure.name}-{structure.size}")
 def test_layout_is_that_of_the_header(structure: Structure) -> None:
@@ -64,7 +98,6 @@ def test_layout_is_that_of_the_header(structure: Structure) -> None:
     assert structure.packer.pack(*values) == golden
     assert structure.packer.unpack(golden) == values
     assert structure.packer.size == structure.size == len(golden)
-    assert 1 <= structure.minor <= PROTOCOL_MINOR
 
 
 def test_records_are_aligned_to_eight_bytes() -> None:

@@ -72,26 +72,28 @@ INIT_OUT: Final = _declare(
 ATTR_FIELDS: Final = (
     "ino size blocks atime mtime ctime atimensec mtimensec ctimensec mode nlink uid gid rdev blksize flags"
 )
-ATTR: Final = _declare("fuse_attr", "=QQQQQQIIIIIIIIII", ATTR_FIELDS, size=88, minor=9)
+ATTR: Final = _declare("fuse_attr", "=QQQQQQIIIIIIIIII", ATTR_FIELDS, size=88, minor=32)
+"""Before 7.32 `flags` was padding, here and in the two structures that end with the same fields."""
 ENTRY_OUT: Final = _declare(
     "fuse_entry_out",
     "=QQQQIIQQQQQQIIIIIIIIII",
     f"nodeid generation entry_valid attr_valid entry_valid_nsec attr_valid_nsec {ATTR_FIELDS}",
     size=128,
-    minor=9,
+    minor=32,
 )
 ATTR_OUT: Final = _declare(
     "fuse_attr_out",
     "=QI4xQQQQQQIIIIIIIIII",
     f"attr_valid attr_valid_nsec {ATTR_FIELDS}",
     size=104,
-    minor=9,
+    minor=32,
 )
 DIRENT: Final = _declare("fuse_dirent", "=QQII", "ino off namelen type", size=24, minor=1)
 """Followed by the name and padding to a multiple of eight; in READDIRPLUS preceded by a `fuse_entry_out`."""
 
 GETATTR_IN: Final = _declare("fuse_getattr_in", "=I4xQ", "getattr_flags fh", size=16, minor=9)
-OPEN_IN: Final = _declare("fuse_open_in", "=II", "flags open_flags", size=8, minor=12)
+OPEN_IN: Final = _declare("fuse_open_in", "=II", "flags open_flags", size=8, minor=33)
+"""Before 7.33 `open_flags` was padding."""
 OPEN_OUT: Final = _declare("fuse_open_out", "=QIi", "fh open_flags backing_id", size=16, minor=40)
 RELEASE_IN: Final = _declare("fuse_release_in", "=QIIQ", "fh flags release_flags lock_owner", size=24, minor=8)
 READ_IN: Final = _declare("fuse_read_in", "=QQIIQI4x", "fh offset size read_flags lock_owner flags", size=40, minor=9)
