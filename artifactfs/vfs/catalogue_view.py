@@ -23,6 +23,7 @@ from artifactfs.clock import format_time_ns
 from artifactfs.errors import EntryNotFoundError, IntegrityError, InvalidNameError
 from artifactfs.paths import find_version_number, format_version
 from artifactfs.repository.trees import root_placement
+from artifactfs.repository.watching import Unchanged, list_collections
 from artifactfs.vfs.attributes import Attributes, Kind
 from artifactfs.vfs.base import ROOT_NODE, NotADirectoryNodeError, UnknownNodeError
 from artifactfs.vfs.hidden import DIFFERENCES_NAME, PARTS_NAME, Hidden, lookup_either
@@ -87,6 +88,7 @@ class CatalogueView:
         self._hidden = Hidden(self._tree.nodes, self._get_collection)
         self._frozen = frozen
         self._shows_new = shows_new
+        self._times: Unchanged[int] = Unchanged(repository)
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -297,14 +299,18 @@ class CatalogueView:
             return None
 
     def _root_time(self) -> int:
-        times = [state.time_ns for name in self._repository.collection_names() if (state := self._try_state(name))]
-        return max(times, default=0)
+        return max((self._find_time(name) for name in list_collections(self._repository)), default=0)
 
-    def _try_state(self, name: str) -> Collection | None:
+    def _find_time(self, name: str) -> int:
+        """Return the time of the last record of a collection; 0 where there is none, or it cannot be read."""
         try:
-            return self._repository.find_collection(name)
-        except IntegrityError:
-            return None
+            return self._times.find(name, self._load_time)
+        except (InvalidNameError, IntegrityError):
+            return 0
+
+    def _load_time(self, name: str) -> tuple[int, int]:
+        state = self._repository.load_state(name)
+        return state.seq, state.time_ns if state.exists else 0
 
     def _collection_attributes(self, collection: Collection) -> Attributes:
         node = self._tree.nodes.collection(collection.name)

@@ -1,6 +1,9 @@
 """What moves above versions: collections, aliases, versions and staging directories that come, go or change.
 
-The notifier asks after each event; the answer is found by comparing the logs' states with those of the last time.
+The notifier asks after each event. Of what changed since the last look the kernel is told whatever it may hold on to,
+not only what differs between both: an alias may have moved there and back in between, and a name come and gone, while a
+reader looked. Which names were shown in between, the epoch knows: it has given each of them a node.
+
 At the first call nothing is known, so everything that the kernel may hold on to is told: a notifier that was killed
 has then missed nothing. So it is when a process has shown something as it was last known, because the service did not
 answer: what was told of changes before that, the kernel asked for too soon. And each change of a repository elsewhere
@@ -14,11 +17,10 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from artifactfs.errors import ArtifactFSError
 from artifactfs.index.epoch import ROOT_NODE, SHARED, read_node
+from artifactfs.mount.kernel.looks import STAGING_FOLDER, Looks, Seen, find_staging_mark
 from artifactfs.mount.kernel.source import Change
 from artifactfs.repository.watching import find_log_directories
 from artifactfs.vfs.node_records import AliasNode, CollectionNode, DifferenceLinkNode, StagingNode
@@ -32,17 +34,7 @@ if TYPE_CHECKING:
     from artifactfs.vfs.nodes import NodeTable
     from artifactfs.vfs.staging_places import StagingPlaces
 
-STAGING_FOLDER = "staging"
 _ALIASES, _COLLECTIONS, _STAGING, _DIFFERENCE_LINKS = b"a", b"c", b"s", b"x"
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What a collection looked like: record number, alias targets, names in its directory."""
-
-    seq: int = 0
-    aliases: dict[str, int] = field(default_factory=dict)
-    names: frozenset[str] = frozenset()
 
 
 class CatalogueChanges:
@@ -73,9 +65,10 @@ class CatalogueChanges:
         """
         self._repository = repository
         self._nodes = nodes
-        self._staging = staging
+        self._looks = Looks(repository, staging)
         self._holding = holding
-        self._known: dict[str, _Seen] | None = None
+        self._known: dict[str, Seen] | None = None
+        self._staging_mark: frozenset[tuple[str, int, int]] = frozenset()
         self._told_all_ns = 0
         self._lag_seconds = lag_seconds
         self._now = now
@@ -93,20 +86,19 @@ class CatalogueChanges:
     def find_changes(self) -> list[Change]:
         """Return what changed since the last call; at the first, everything that the kernel may have kept."""
         now_ns = time.time_ns()
-        present = self._look()
+        # Taken before the look: what comes after it is seen as a change at the next.
+        before_mark, self._staging_mark = self._staging_mark, find_staging_mark(self._repository.state_directory)
+        present = self._looks.look()
         before, self._known = self._known, present
         is_back = self._repository.unanswered_since_ns is None
         if before is None or (is_back and self._repository.last_unanswered_ns > self._told_all_ns):
             self._told_all_ns = now_ns
             return self._everything()
-        changes = [
-            change
-            for name in sorted(before.keys() | present.keys())
-            for change in self._compare(name, before.get(name, _Seen()), present.get(name, _Seen()))
-        ]
-        moved = before.keys() ^ present.keys()
-        if changes or moved:
-            changes.append(Change(ROOT_NODE, tuple(name.encode() for name in sorted(moved))))
+        changes = self._find_staging_gone(present) if before_mark != self._staging_mark else []
+        for name in sorted(before.keys() | present.keys()):
+            changes += self._compare(name, before.get(name, Seen()), present.get(name, Seen()))
+        if changes and not any(change.node == ROOT_NODE for change in changes):
+            changes.append(Change(ROOT_NODE))
         return changes + self._repeat(changes)
 
     def _repeat(self, changes: list[Change]) -> list[Change]:
@@ -118,41 +110,60 @@ class CatalogueChanges:
             self._again += [(now + self._lag_seconds, change) for change in changes]
         return due
 
-    def _compare(self, name: str, before: _Seen, after: _Seen) -> list[Change]:
-        if before == after:
-            return []
-        changes = [
-            Change(self._nodes.alias(name, alias))
-            for alias, target in after.aliases.items()
-            if before.aliases.get(alias, target) != target
-        ]
-        if before.aliases != after.aliases:
+    def _compare(self, name: str, before: Seen, after: Seen) -> list[Change]:
+        """Return what the kernel must forget of a collection."""
+        changes, names = [], before.staging ^ after.staging
+        if before.log != after.log:
+            aliases = self._known_aliases(name)
+            names |= (before.names ^ after.names) | (after.deleted - before.deleted) | (aliases.keys() - after.aliases)
             links = self._nodes.epoch.environment.items(SHARED, difference_links_key(name))
+            changes = [Change(node) for node in aliases.values()]
             changes += [Change(read_node(value)) for _, value in links]
-        moved = before.names ^ after.names
-        changes.append(Change(self._nodes.collection(name), tuple(entry.encode() for entry in sorted(moved))))
+        elif not names:
+            return []
+        changes.append(Change(self._nodes.collection(name), tuple(entry.encode() for entry in sorted(names))))
+        if before.is_shown != after.is_shown or not after.is_shown:
+            changes.append(Change(ROOT_NODE, (name.encode(),)))
         return changes
 
-    def _look(self) -> dict[str, _Seen]:
-        names = {*self._repository.collection_names(), *self._staging.staging_collections()}
-        found = {}
-        for name in names:
-            staging = {f"@{entry}" for entry in self._staging.staging_names(name)}
-            try:
-                state = self._repository.load_state(name)
-            except ArtifactFSError:
-                found[name] = _Seen(names=frozenset(staging))  # a damaged log: entering it says so
-                continue
-            versions = {version.name for version in state.versions.values()}
-            found[name] = _Seen(state.seq, dict(state.aliases), frozenset({*versions, *state.aliases, *staging}))
-        return found
+    def _known_aliases(self, collection: str) -> dict[str, int]:
+        """Return the nodes, by name, of all that this epoch ever showed as aliases of a collection."""
+        records = (self._nodes.get(read_node(value)) for _, value in self._shared(_ALIASES))
+        return {
+            record.name: record.node
+            for record in records
+            if isinstance(record, AliasNode) and record.collection == collection
+        }
+
+    def _find_staging_gone(self, present: dict[str, Seen]) -> list[Change]:
+        """Return the names of staging directories that may have come and gone between two looks."""
+        names: dict[str, set[str]] = {}
+        for _, value in self._shared(_STAGING):
+            record = self._nodes.get(read_node(value))
+            if isinstance(record, StagingNode):
+                names.setdefault(record.collection, set()).add(f"@{record.name}")
+        changes = []
+        for collection, known in sorted(names.items()):
+            seen = present.get(collection, Seen())
+            gone = tuple(entry.encode() for entry in sorted(known - seen.staging))
+            if gone:
+                changes.append(Change(self._nodes.collection(collection), gone))
+            if not seen.is_shown:
+                changes.append(Change(ROOT_NODE, (collection.encode(),)))
+        return changes
+
+    def _shared(self, kind: bytes) -> list[tuple[bytes, bytes]]:
+        return self._nodes.epoch.environment.items(SHARED, kind)
 
     def _everything(self) -> list[Change]:
         """Return a change of every node of the catalogue that this epoch ever gave out."""
         changes = [Change(ROOT_NODE)]
         for kind in (_COLLECTIONS, _ALIASES, _STAGING, _DIFFERENCE_LINKS):
-            for _, value in self._nodes.epoch.environment.items(SHARED, kind):
+            for _, value in self._shared(kind):
                 changes += self._renewal(read_node(value))
+        for name, seen in (self._known or {}).items():
+            if seen.deleted:
+                changes.append(Change(self._nodes.collection(name), tuple(entry.encode() for entry in seen.deleted)))
         return changes
 
     def _renewal(self, node: int) -> list[Change]:
