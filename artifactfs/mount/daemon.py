@@ -34,6 +34,7 @@ from artifactfs.mount.registry import Slot, held_slot, prepare_folders, slot_for
 from artifactfs.mount.service.manager import READY, tell
 from artifactfs.mount.spare import SPARE, wait_and_serve
 from artifactfs.mount.staging_mounts import end_all
+from artifactfs.mount.transport import FUSEPY, why_fusepy
 from artifactfs.mount.wakeups import Wakeups, should_hasten
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class Daemon:
         self._is_ready = False
         self._failure: ArtifactFSError | None = None
         self.transport = FUSEPY
+        self._why_fusepy = why_fusepy(order)
 
     def run(self) -> int:
         """Serve until the mount is gone; return the process's exit code."""
@@ -130,6 +132,7 @@ class Daemon:
         with ExitStack() as stack:
             stack.enter_context(held_slot(self._slot, mountpoint=order.mountpoint))
             self.transport = FUSEPY
+            _log.info("transport: fusepy, because %s", self._why_fusepy)
             served = self._build(stack, order, self._try_to_become_ready)
             self._served = served
             control = ControlServer(self._slot.socket, served.make_session)

@@ -45,6 +45,7 @@ from artifactfs.mount.port.place import remove as remove_port
 from artifactfs.mount.registry import held_slot
 from artifactfs.mount.service.kept import leave
 from artifactfs.mount.staging_mounts import end_all
+from artifactfs.mount.transport import KERNEL, why_kernel
 from artifactfs.mount.wakeups import should_hasten
 
 if TYPE_CHECKING:
@@ -85,11 +86,12 @@ class KernelDaemon(Daemon):
         except MountError as error:
             if self._order.transport == KERNEL:
                 raise
-            _log.warning("transport: fusepy, because the kernel transport cannot be used: %s", error)
+            self._why_fusepy = f"the kernel transport cannot be used: {error}"
             super()._serve()
             return
         self.transport = KERNEL
-        _log.info("transport: kernel, protocol 7.%d", mounted.agreed.minor)
+        why = why_kernel(self._order) if self._handover is None else "an earlier server left it so"
+        _log.info("transport: kernel, protocol 7.%d, because %s", mounted.agreed.minor, why)
         with ExitStack() as stack:
             lock = self._handover.extra.get("lock") if self._handover is not None else None
             inherited = None if lock is None else int(lock)
