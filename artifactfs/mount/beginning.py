@@ -24,6 +24,7 @@ from artifactfs.mount.registry import is_served, slot_for
 from artifactfs.mount.sharing import share_parent
 from artifactfs.mount.spare import Taker
 from artifactfs.mount.syscalls import may_mount
+from artifactfs.mount.transport import check_transport
 
 _log = logging.getLogger(__name__)
 __all__ = ["MountOptions", "mount"]
@@ -44,9 +45,11 @@ def mount(places: Places, mountpoint: str, *, options: MountOptions, spare: Take
         MountError: the mount point is missing, no directory, not empty, taken or inside the repository;
             `/dev/fuse` or libfuse is missing or forbidden; the server ended before it was ready.
         NotFoundError: `options.artifact` names nothing.
-        UsageError: `options.descriptor` has no mount behind it, or one that is served.
+        UsageError: `options.descriptor` has no mount behind it, or one that is served; the transport that is asked for
+            does not have one of the options.
         ConfigurationError: metrics cannot be given out where they are to be.
     """
+    check_transport(options)
     path = resolve_mountpoint(mountpoint) if options.descriptor is None else os.path.abspath(mountpoint)
     _check_descriptor(places, path, options)
     order = _order_for(places, path, options)

@@ -132,9 +132,14 @@ def _read_only(order: Order) -> dict[str, str | int | bool]:
 def _build_repository(stack: ExitStack, order: Order, repository: Repository, epoch: Epoch, on_ready: Ready) -> Served:
     holds = _begin_holding(stack, order)
     staging = StagingList(repository, order)
+    names = repository.collection_names() if order.freeze_aliases else []
+    targets = {name: dict(repository.get_collection(name).aliases) for name in names}
+    frozen = targets if order.freeze_aliases else None
 
     def make(epoch: Epoch) -> CatalogueView:
-        return stack.enter_context(CatalogueView(repository, epoch, staging=staging, locked=order.locked))
+        return stack.enter_context(
+            CatalogueView(repository, epoch, staging=staging, frozen=frozen, locked=order.locked)
+        )
 
     view, renew = make(epoch), Renewal(stack, repository, epoch, make)
     operations = ReadOperations(view, details=view, on_ready=on_ready, renew=renew, **_owner(order))

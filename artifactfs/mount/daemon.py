@@ -34,7 +34,7 @@ from artifactfs.mount.registry import Slot, held_slot, prepare_folders, slot_for
 from artifactfs.mount.service.manager import READY, tell
 from artifactfs.mount.spare import SPARE, wait_and_serve
 from artifactfs.mount.staging_mounts import end_all
-from artifactfs.mount.transport import FUSEPY, why_fusepy
+from artifactfs.mount.transport import why_fusepy
 from artifactfs.mount.wakeups import Wakeups, should_hasten
 
 if TYPE_CHECKING:

@@ -15,10 +15,13 @@ import ctypes
 import errno
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import fuse
+
+from artifactfs.paths import printable
 
 if TYPE_CHECKING:
     from artifactfs.mount.fusepy.turns import Turns
@@ -108,6 +111,7 @@ class Bridge(fuse.FUSE):  # type: ignore[misc]
         self._thread = threading.local()
         self._kept_count = 0
         self._note = wakeups.note
+        self._is_debugged = _log.isEnabledFor(logging.DEBUG)
         if turns is not None:
             fuse._libfuse = _OtherMain(fuse._libfuse, turns)  # noqa: SLF001 - fusepy leaves no other way
         super().__init__(operations, as_option_text(mountpoint), encoding=_BYTES_ENCODING, **options)
@@ -120,6 +124,21 @@ class Bridge(fuse.FUSE):  # type: ignore[misc]
         if not hasattr(self._thread, "is_kept"):
             self._keep_thread()
         self._note()
+        if self._is_debugged:
+            return self._call_debugged(function, *arguments)
+        return self._call(function, *arguments)
+
+    def _call_debugged(self, function: Callable[..., int], *arguments: Any) -> int:
+        start_ns = time.perf_counter_ns()
+        found = self._call(function, *arguments)
+        path = arguments[0] if arguments and isinstance(arguments[0], bytes) else b"-"
+        microseconds = (time.perf_counter_ns() - start_ns) // 1000
+        _log.debug(
+            "%s path=%s error=%d %d us", function.__name__.upper(), printable(path), -min(found, 0), microseconds
+        )
+        return found
+
+    def _call(self, function: Callable[..., int], *arguments: Any) -> int:
         try:
             return function(*arguments)
         except OSError as error:

@@ -45,7 +45,7 @@ from artifactfs.mount.port.place import remove as remove_port
 from artifactfs.mount.registry import held_slot
 from artifactfs.mount.service.kept import leave
 from artifactfs.mount.staging_mounts import end_all
-from artifactfs.mount.transport import KERNEL, why_kernel
+from artifactfs.mount.transport import find_ignored, why_kernel
 from artifactfs.mount.wakeups import should_hasten
 
 if TYPE_CHECKING:
@@ -87,6 +87,8 @@ class KernelDaemon(Daemon):
             if self._order.transport == KERNEL:
                 raise
             self._why_fusepy = f"the kernel transport cannot be used: {error}"
+            for option in find_ignored(self._order):
+                _log.warning("%s does nothing: the fusepy transport has no such thing", option)
             super()._serve()
             return
         self.transport = KERNEL
