@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,6 +18,7 @@ from artifactfs.index.epochs import open_epoch
 from artifactfs.mount.following import remote_of
 from artifactfs.mount.holding import resolve_held
 from artifactfs.mount.kernel.catalogue import Served, describe
+from artifactfs.mount.kernel.large_files import find_newest, is_mostly_large
 from artifactfs.mount.orders import LOCKED, REPOSITORY
 from artifactfs.mount.pinned import encode_root
 from artifactfs.mount.syscalls import may_mount
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     from artifactfs.mount.kernel.source import SourceSpec
     from artifactfs.mount.orders import LOCKED, Order
 
-LARGE_MEAN_BYTES: Final = 16 << 20
-"""Files of a version that are this large on average are handed to the kernel, unless told otherwise."""
-
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -44,14 +42,14 @@ class Prepared:
         repository_id: of the repository.
         location: of the repository.
         state_directory: what this user keeps about it.
-        mean_bytes: mean size of the files of the one version; 0 for a whole repository.
+        is_mostly_large: whether it is mostly large files; False where nobody asked.
     """
 
     served: Served
     repository_id: str
     location: str
     state_directory: str
-    mean_bytes: int
+    is_mostly_large: bool
 
     def source(self) -> SourceSpec:
         """Return how workers open it."""
@@ -72,7 +70,7 @@ def prepare(order: Order, holds: Holds | None = None) -> Prepared:
     ) as repository:
         with open_epoch(repository.state_directory, random=os.urandom) as epoch:
             number = epoch.number
-        collection, version, mean = _resolve(order, repository, holds)
+        collection, version = _resolve(order, repository, holds)
         top = repository.get_collection(collection).versions[version].root if collection and not order.root else None
         served = Served(
             repository=repository.location,
@@ -89,26 +87,32 @@ def prepare(order: Order, holds: Holds | None = None) -> Prepared:
             top=encode_root(top) if top is not None else None,
             known=_find_known(order, repository),
         )
-        return Prepared(served, repository.id, repository.location, repository.state_directory, mean)
+        return Prepared(
+            served,
+            repository.id,
+            repository.location,
+            repository.state_directory,
+            _is_mostly_large(order, repository, served),
+        )
 
 
 def recall(handover: Handover) -> Prepared:
     """Return what an earlier program of this process serves: nothing is decided again."""
     served = msgspec.convert(handover.settings.source.arguments, Served)
-    return Prepared(served, handover.extra["id"], served.repository, handover.extra["state"], 0)
+    return Prepared(served, handover.extra["id"], served.repository, handover.extra["state"], is_mostly_large=False)
 
 
-def _resolve(order: Order, repository: Repository, holds: Holds | None) -> tuple[str, int, int]:
+def _resolve(order: Order, repository: Repository, holds: Holds | None) -> tuple[str, int]:
     if order.kind in (REPOSITORY, LOCKED):
-        return "", 0, 0
+        return "", 0
     ref = parse_ref(order.artifact or "")
     if order.root is not None:
-        return ref.collection, ref.version or 0, 0
+        return ref.collection, ref.version or 0
     if ref.path or ref.staging is not None:
         msg = f"{ref} is not a version"
         raise UsageError(msg, hint="--artifact takes NAME, NAME:vN or NAME:ALIAS")
     collection, version = resolve_held(repository, ref, holds)
-    return collection.name, version.number, version.root.size // max(version.root.count, 1)
+    return collection.name, version.number
 
 
 def _find_known(order: Order, repository: Repository) -> dict[str, bytes] | None:
@@ -124,6 +128,12 @@ def _freeze(repository: Repository) -> dict[str, dict[str, int]]:
 
 def should_pass_through(order: Order, prepared: Prepared) -> bool:
     """Return whether to ask the kernel for passthrough: when told so, or when mostly large files are mounted."""
-    if order.passthrough is not None:
-        return order.passthrough
-    return prepared.mean_bytes >= LARGE_MEAN_BYTES and may_mount()
+    return prepared.is_mostly_large if order.passthrough is None else order.passthrough
+
+
+def _is_mostly_large(order: Order, repository: Repository, served: Served) -> bool:
+    if order.passthrough is not None or order.root is not None or not may_mount():
+        return False
+    if not served.collection:
+        return is_mostly_large(repository, find_newest(repository, order.locked))
+    return is_mostly_large(repository, [repository.get_collection(served.collection).versions[served.version].root])
