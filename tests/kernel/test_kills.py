@@ -81,6 +81,17 @@ def test_a_worker_that_is_told_to_stop_is_replaced(serve: Serve, tree: Path) -> 
 
 
 @needs_resend
+def test_a_worker_that_is_stopped_while_idle_is_replaced(serve: Serve, tree: Path) -> None:
+    server = serve(tree, "--workers", "1")
+    assert (server.path / "cat.txt").exists()
+    (worker,) = server.workers()
+    os.kill(worker, signal.SIGSTOP)
+    asked = subprocess.run(["cat", server.path / "cat.txt"], capture_output=True, check=True, timeout=20)
+    assert asked.stdout == (tree / "cat.txt").read_bytes()
+    assert worker not in server.workers()
+    assert f"process {worker} of row 0 is stopped; it is replaced" in server.logged()
+
+
 def test_a_stuck_worker_is_reported_and_replaced(serve: Serve, tree: Path) -> None:
     server = serve(tree, "--stuck", "1", "--workers", "1")
     fifo = tree / "cat.txt"

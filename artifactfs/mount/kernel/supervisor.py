@@ -24,6 +24,7 @@ from msgspec import structs
 from artifactfs.errors import ArtifactFSError
 from artifactfs.mount.kernel import shared
 from artifactfs.mount.kernel.codes import InitFlag, Opcode
+from artifactfs.mount.kernel.idleness import Idleness
 from artifactfs.mount.kernel.notifications import encode_inc_epoch, encode_resend
 from artifactfs.mount.kernel.processes import describe_status, end_children, fork_child, reap
 from artifactfs.mount.kernel.renewal import Renewals
@@ -84,6 +85,7 @@ class Supervisor:
         self._on_started: Callable[[], None] | None = None
         self._on_renewed: Callable[[], None] | None = None
         self._renewals = Renewals()
+        self._idleness = Idleness(mounted.settings.mountpoint, mounted.counters, workers=mounted.settings.workers)
 
     def _is_worker(self, row: int) -> bool:
         return row < self.mounted.settings.workers
@@ -182,6 +184,8 @@ class Supervisor:
         if self._renewals.is_due and not self._ended:
             self._renew()
         self._replace_stuck()
+        if self._idleness.is_due():
+            self._replace_idle()
         for tick in self._ticks:
             tick()
         while self._soon:
@@ -308,13 +312,31 @@ class Supervisor:
             "process %d has worked for over %.0f s on %s of node %d; it is replaced",
             pid, self.mounted.settings.stuck_seconds, what, words[shared.NODE],
         )  # fmt: skip
+        self._replace(pid, row)
+
+    def _replace_idle(self) -> None:
+        """Replace who is stopped, and all workers where requests wait and none takes any."""
+        if len(self._stuck) >= STUCK_LIMIT:
+            return
+        seconds = self.mounted.settings.stuck_seconds
+        ours = {pid: row for pid, row in self.children.items() if row not in self._helpers}
+        for pid in self._idleness.find_stopped(ours):
+            _log.error("process %d of row %d is stopped; it is replaced", pid, ours.pop(pid))
+            self._replace(pid, self.children[pid])
+        if self._idleness.is_overdue(seconds):
+            pids = sorted(pid for pid, row in ours.items() if self._is_worker(row))
+            _log.error("requests wait for over %.0f s, and no worker takes any; %s are replaced", seconds, pids)
+            for pid in pids:
+                self._replace(pid, ours[pid])
+
+    def _replace(self, pid: int, row: int) -> None:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         # A process that waits for a disk does not die before the disk answers. Another takes its place now, and what
         # the dying one may take meanwhile is sent again when it is reaped.
         del self.children[pid]
         self._stuck.add(pid)
-        words[shared.BUSY_SINCE] = 0
+        self.mounted.counters.row(row)[shared.BUSY_SINCE] = 0
         self.restarts += 1
         self._fork(row)
         self._resend()
