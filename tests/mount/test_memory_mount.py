@@ -225,12 +225,15 @@ def test_foreground_serves_in_the_process_itself(folders: Folders, mountpoint: P
 
 
 def read_counts(mount: MountInfo) -> dict[str, int]:
-    """Return how often the server was asked what since the last time."""
+    """Return how often the server was asked what since the last time.
+
+    A single GETATTR does not count: whoever looks at all mounts of the machine asks for the top, as prunes do.
+    """
     client = find_client(mount.socket)
     assert client is not None
     with client:
         counts: dict[str, int] = client.ask("counts")["counts"]
-    return counts
+    return {kind: count for kind, count in counts.items() if (kind, count) != ("getattr", 1)}
 
 
 def test_what_the_kernel_asks(memory_mount: MountInfo) -> None:
@@ -241,13 +244,12 @@ def test_what_the_kernel_asks(memory_mount: MountInfo) -> None:
 
     for name in names:
         os.stat(folder / name)
-    assert read_counts(memory_mount) == {"getattr": 1000}
+    assert read_counts(memory_mount) in ({"getattr": 1000}, {"getattr": 1001})
 
     for name in names:
         (folder / name).read_bytes()
     first = read_counts(memory_mount)
     assert first.pop("open") == 1
-    assert first.pop("getattr", 0) <= 1  # of the top, by a process that looks at all mounts of the machine
     assert first == {"read": 1000}
 
     for name in names:
