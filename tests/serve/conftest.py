@@ -1,4 +1,4 @@
-"""Fixtures: a repository with something of everything, and a client of its API."""
+"""Fixtures: a repository with something of everything, a client of its API, a server of its pages and a browser."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
+from tests.serve.browser import open_browser, serve
 from tests.serve.support import Client, fill, open_client
 
 
@@ -31,3 +33,17 @@ def writable(tmp_path: Path) -> Iterator[Client]:
     fill(tmp_path)
     with open_client(tmp_path, may_write=True) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Return a real browser."""
+    with open_browser() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def address(shown: Path) -> Iterator[str]:
+    """Return where a real server shows `shown`."""
+    with serve(shown) as url:
+        yield url

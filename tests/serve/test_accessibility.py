@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.resources
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.serve.browser import MISSING, look, open_browser, serve
+from tests.serve.browser import MISSING, look, serve
 from tests.serve.large import commit, make_root_of
 from tests.serve.support import open_one
 
@@ -25,18 +24,6 @@ PAGES = (
     *("/v/animals:v1/images/cat.png", "/lineage/model:v0", "/history", "/history/animals", "/machine"),
 )
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def address(shown: Path) -> Iterator[str]:
-    with serve(shown) as url:
-        yield url
 
 
 def find_violations(page: Page) -> list[tuple[str, str]]:

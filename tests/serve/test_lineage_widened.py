@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, expect
 
 from artifactfs.runs.history import RunLog
 from artifactfs.serve import lineage
-from tests.serve.browser import MISSING, look, open_browser, serve, until
+from tests.serve.browser import MISSING, look, serve, until
 from tests.serve.large import commit, make_large, make_root_of
 from tests.serve.support import Client, open_client, open_one
 
@@ -46,12 +46,6 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def steps(chain: Path) -> Iterator[Client]:
     with open_client(chain) as client:
         yield client
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as found:
-        yield found
 
 
 def versions(found: dict) -> list[str]:  # type: ignore[type-arg]

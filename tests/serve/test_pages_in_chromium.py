@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Route, expect
 from artifactfs.paths import parse_ref
 from artifactfs.repository.staging import StagingArea
 from artifactfs.staging.marks import make_whiteout
-from tests.serve.browser import MISSING, Look, look, open_browser, serve, until
+from tests.serve.browser import MISSING, Look, look, serve, until
 from tests.serve.large import commit, make_root_of
 from tests.serve.support import HOSTILE_NAMES, Client, fill, make_image, open_client, open_one, put
 
@@ -47,18 +47,6 @@ SHOWN = {
     "machine": ("/machine", "animals:@staging"),
     "staging": ("/v/animals:@staging", "staging directory"),
 }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def address(shown: Path) -> Iterator[str]:
-    with serve(shown) as url:
-        yield url
 
 
 @pytest.fixture

@@ -95,8 +95,10 @@ class CatalogueChanges:
             self._told_all_ns = now_ns
             return self._everything()
         changes = self._find_staging_gone(present) if before_mark != self._staging_mark else []
-        for name in sorted(before.keys() | present.keys()):
-            changes += self._compare(name, before.get(name, Seen()), present.get(name, Seen()))
+        changed = [name for name in sorted(before.keys() | present.keys()) if before.get(name) != present.get(name)]
+        aliases = self._find_known(_ALIASES) if changed else {}
+        for name in changed:
+            changes += self._compare(name, before.get(name, Seen()), present.get(name, Seen()), aliases.get(name, {}))
         if changes and not any(change.node == ROOT_NODE for change in changes):
             changes.append(Change(ROOT_NODE))
         return changes + self._repeat(changes)
@@ -110,11 +112,10 @@ class CatalogueChanges:
             self._again += [(now + self._lag_seconds, change) for change in changes]
         return due
 
-    def _compare(self, name: str, before: Seen, after: Seen) -> list[Change]:
-        """Return what the kernel must forget of a collection."""
+    def _compare(self, name: str, before: Seen, after: Seen, aliases: dict[str, int]) -> list[Change]:
+        """Return what the kernel must forget of a collection, of which it may know these aliases by their nodes."""
         changes, names = [], before.staging ^ after.staging
         if before.log != after.log:
-            aliases = self._known_aliases(name)
             names |= (before.names ^ after.names) | (after.deleted - before.deleted) | (aliases.keys() - after.aliases)
             links = self._nodes.epoch.environment.items(SHARED, difference_links_key(name))
             changes = [Change(node) for node in aliases.values()]
@@ -126,31 +127,26 @@ class CatalogueChanges:
             changes.append(Change(ROOT_NODE, (name.encode(),)))
         return changes
 
-    def _known_aliases(self, collection: str) -> dict[str, int]:
-        """Return the nodes, by name, of all that this epoch ever showed as aliases of a collection."""
-        records = (self._nodes.get(read_node(value)) for _, value in self._shared(_ALIASES))
-        return {
-            record.name: record.node
-            for record in records
-            if isinstance(record, AliasNode) and record.collection == collection
-        }
-
     def _find_staging_gone(self, present: dict[str, Seen]) -> list[Change]:
         """Return the names of staging directories that may have come and gone between two looks."""
-        names: dict[str, set[str]] = {}
-        for _, value in self._shared(_STAGING):
-            record = self._nodes.get(read_node(value))
-            if isinstance(record, StagingNode):
-                names.setdefault(record.collection, set()).add(f"@{record.name}")
         changes = []
-        for collection, known in sorted(names.items()):
+        for collection, known in sorted(self._find_known(_STAGING).items()):
             seen = present.get(collection, Seen())
-            gone = tuple(entry.encode() for entry in sorted(known - seen.staging))
+            gone = tuple(name.encode() for name in sorted({f"@{name}" for name in known} - seen.staging))
             if gone:
                 changes.append(Change(self._nodes.collection(collection), gone))
             if not seen.is_shown:
                 changes.append(Change(ROOT_NODE, (collection.encode(),)))
         return changes
+
+    def _find_known(self, kind: bytes) -> dict[str, dict[str, int]]:
+        """Return by collection the names, with their nodes, of all aliases or staging directories ever shown."""
+        found: dict[str, dict[str, int]] = {}
+        for _, value in self._shared(kind):
+            record = self._nodes.get(read_node(value))
+            if isinstance(record, AliasNode | StagingNode):
+                found.setdefault(record.collection, {})[record.name] = record.node
+        return found
 
     def _shared(self, kind: bytes) -> list[tuple[bytes, bytes]]:
         return self._nodes.epoch.environment.items(SHARED, kind)
