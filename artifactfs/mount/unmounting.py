@@ -8,6 +8,7 @@ Threading: functions without state.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from artifactfs.errors import BusyError, MountError
 from artifactfs.mount.mountinfo import MountLine, find_mount, mounts_below, read_mounts
@@ -23,6 +24,7 @@ from artifactfs.mount.users import iter_users, iter_viewers
 from artifactfs.paths import printable
 
 _END_SECONDS = 30.0
+_STAGING_END_SECONDS = 2.0
 
 
 def unmount(places: Places, mountpoint: str, *, lazy: bool) -> None:
@@ -35,24 +37,30 @@ def unmount(places: Places, mountpoint: str, *, lazy: bool) -> None:
         raise MountError(msg, hint="artifactfs mounts lists what is mounted", subject=path)
     slot = slot_for(places, path)
     info = read_record(slot.record)
+    ending: list[str] = []
     # A mount with a living server is not looked into: it may hang.
     if not is_served(slot) and is_dead(path):
         clear_dead(path)
     else:
         with changing(places):  # else what is taken away first is brought back, and in the way
             if not lazy:
-                _check_unused([path, *_ending_with(places, info)])
+                ending = _ending_with(places, info)
+                _check_unused([path, *ending])
             _take_down(path, lazy=lazy)
-    _finish(places, path, info, lazy=lazy)
+    _finish(places, path, info, ending, lazy=lazy)
 
 
-def _finish(places: Places, path: str, info: MountInfo | None, *, lazy: bool) -> None:
+def _finish(places: Places, path: str, info: MountInfo | None, ending: list[str], *, lazy: bool) -> None:
     if not lazy:
         await_end(places, path, seconds=_END_SECONDS)
     if info is not None:
         # The server does this itself, unless it was killed.
         end_all(places, info.repository_id)
         remove_port(places, path)
+    for staging in ending:
+        # So that nothing is held any more. A container may still have it mounted, in a namespace of its own.
+        with suppress(MountError):
+            await_end(places, staging, seconds=_STAGING_END_SECONDS)
 
 
 def _ending_with(places: Places, info: MountInfo | None) -> list[str]:

@@ -122,9 +122,9 @@ class TreeSource:
             yield encode_record(name, entry, mode=attributes.mode, node=child, offset=offset)
 
     def open_content(self, node: int) -> TreeContent:
-        """Open a file."""
-        found = self._get(node)
-        return TreeContent(os.open(found.path, os.O_RDONLY | os.O_CLOEXEC), found.attributes.size)
+        """Open a file; its size is that of what is there now, since it may have been replaced."""
+        descriptor = os.open(self._get(node).path, os.O_RDONLY | os.O_CLOEXEC)
+        return TreeContent(descriptor, os.fstat(descriptor).st_size)
 
     def list_xattrs(self, node: int) -> list[bytes]:
         """Return one name."""

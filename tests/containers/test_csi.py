@@ -250,9 +250,20 @@ def forkers(host: Host) -> set[int]:
     return found
 
 
+def await_forker(host: Host) -> int:
+    """Return the forker when it has left the process that was started for it, which leads a session."""
+
+    def left() -> list[int]:
+        with contextlib.suppress(OSError):  # it has just ended
+            return [pid for pid in forkers(host) if os.getsid(pid) != pid]
+        return []
+
+    wait_until(lambda: len(left()) == 1)
+    return left()[0]
+
+
 def test_staging_volumes_are_served_by_what_one_forker_has_forked(plugin: Plugin) -> None:
-    wait_until(lambda: forkers(plugin.host))
-    [first] = forkers(plugin.host)
+    first = await_forker(plugin.host)
     for name in ("one", "two", "three"):
         plugin.publish(name, mode="staging")
     served = {info.pid for info in iter_live(plugin.host.folders) if info.kind == "staging"}
@@ -268,8 +279,7 @@ def test_a_forker_ends_with_the_plugin(plugin: Plugin) -> None:
 
 
 def test_a_forker_that_was_killed_is_not_missed(plugin: Plugin) -> None:
-    wait_until(lambda: forkers(plugin.host))
-    [gone] = forkers(plugin.host)
+    gone = await_forker(plugin.host)
     os.kill(gone, signal.SIGKILL)
     assert (plugin.publish("pod", mode="staging") / "README").read_text() == "hello\n"
     wait_until(lambda: forkers(plugin.host) - {gone})
