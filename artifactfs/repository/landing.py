@@ -89,6 +89,11 @@ class Landing:
                 os.close(descriptor)
         self._root = self._work = self._lock = -1
 
+    @property
+    def descriptors(self) -> tuple[int, int, int]:
+        """Descriptors of the destination, of the work directory, and of the lock that lasts as long as any of it."""
+        return self._root, self._work, self._lock
+
     @contextmanager
     def directory(self, path: bytes) -> Iterator[int]:
         """Give a descriptor of a directory in the destination; b"" is the destination itself."""
@@ -180,9 +185,7 @@ class Landing:
             msg = f"another process is writing {printable(self._destination)}"
             raise BusyError(msg, hint="wait for it", subject=printable(self._destination)) from error
         self._check_request(has_more=has_more)
-        for name in os.listdir(self._work):
-            if name != _REQUEST:
-                os.unlink(name, dir_fd=self._work)
+        _empty_directory(self._work, but=_REQUEST)
 
     def _check_request(self, *, has_more: bool) -> None:
         """Read what the work directory is for, or write it down."""
@@ -220,6 +223,17 @@ def _make_usable(parent: int, name: bytes) -> None:
         os.close(descriptor)
 
 
-def _empty_directory(descriptor: int) -> None:
+def _empty_directory(descriptor: int, *, but: str = "") -> None:
+    """Remove the files in a work directory, and the directories with files of workers."""
     for name in os.listdir(descriptor):
-        os.unlink(name, dir_fd=descriptor)
+        if name == but:
+            continue
+        try:
+            os.unlink(name, dir_fd=descriptor)
+        except (IsADirectoryError, PermissionError):
+            below = os.open(name, _DIRECTORY, dir_fd=descriptor)
+            try:
+                _empty_directory(below)
+            finally:
+                os.close(below)
+            os.rmdir(name, dir_fd=descriptor)

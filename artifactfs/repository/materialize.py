@@ -1,4 +1,4 @@
-"""Writing stored directories, files and links into a destination, with a few threads.
+"""Writing stored directories, files and links into a destination, with a few threads and processes.
 
 Directories get their permission bits and times last, the deepest first, so that read-only ones can be filled and
 filling does not change their time.
@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Final
 from artifactfs.digest import CHUNK_SIZE
 from artifactfs.errors import ReferenceChangedError
 from artifactfs.model import DirectoryEntry, FileEntry, ReferenceEntry, SymlinkEntry
-from artifactfs.paths import join_path
+from artifactfs.paths import join_path, split_path
 from artifactfs.reference.uris import redact_uri
 from artifactfs.repository.copying import Copier
+from artifactfs.repository.copyworkers import Job, start
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from artifactfs.blobstore.packs import PackPlace
     from artifactfs.blobstore.verifying import ReadableFile
     from artifactfs.model import Placement
+    from artifactfs.repository.copyworkers import CopyWorkers, Done
     from artifactfs.repository.landing import Landing
     from artifactfs.repository.progress import Progress
     from artifactfs.repository.repository import Repository
@@ -88,6 +90,7 @@ class Materializer:
         self._copier = Copier(lambda size: progress.advance(size=size))
         self._guard = threading.Lock()
         self._running: deque[Future[None]] = deque()
+        self._workers: CopyWorkers | None = None
         self.trees = trees
         self.counts = Counts()
 
@@ -100,13 +103,19 @@ class Materializer:
             ArtifactFSError: see `checkout`.
         """
         self._progress.begin(files=selection.files, size=selection.size)
+        if not self._hard_links and not self._repository.is_remote:
+            self._workers = start(landing, files=selection.files)
         pool = ThreadPoolExecutor(THREADS, "get")
         try:
             made = self._write_tree(landing, directory, selection, (pool, placement))
             while self._running:
                 self._running.popleft().result()
+            for done in self._workers.finish() if self._workers is not None else ():
+                self._note(landing, done)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            if self._workers is not None:
+                self._workers.close()
         for path, entry in reversed(made):
             self._finish_directory(landing, path, entry)
         try:
@@ -163,36 +172,85 @@ class Materializer:
             raise landing.failed(error, path) from error
 
     def _submit(self, pool: ThreadPoolExecutor, landing: Landing, path: bytes, entries: list[Placed]) -> None:
-        """Hand the files of one directory to threads, in batches."""
+        """Hand the files of one directory on, in batches: those that workers copy at once, others to threads.
+
+        Workers are given jobs by one thread: two that look up where files lie take twice as long as one.
+        """
         batch: list[Placed] = []
         size = 0
         for number, (entry, place) in enumerate(entries, 1):
             batch.append((entry, place))
             size += getattr(entry, "size", 0)
             if len(batch) >= JOB_FILES or size >= JOB_SIZE or number == len(entries):
-                self._running.append(pool.submit(self._write_batch, landing, path, batch))
+                if self._workers is not None and all(where is not None for _, where in batch):
+                    self._write_batch(landing, path, batch)
+                else:
+                    self._running.append(pool.submit(self._write_batch, landing, path, batch))
                 batch, size = [], 0
                 if len(self._running) > WAITING_JOBS:
                     self._running.popleft().result()
 
     def _write_batch(self, landing: Landing, path: bytes, batch: list[Placed]) -> None:
         current = path
+        job = Job(list(split_path(path)), [])
         try:
             known = self._repository.find_known_places(entry for entry, _ in batch if isinstance(entry, FileEntry))
             with landing.directory(path) as parent:
                 for entry, place in batch:
                     current = join_path(path, entry.name)
-                    self._write_entry(landing, parent, (entry, place), known)
+                    self._write_entry(landing, parent, (entry, place), known, job)
         except OSError as error:
             raise landing.failed(error, current) from error
+        if job.files:
+            self._hand_over(landing, job)
 
-    def _write_entry(self, landing: Landing, parent: int, placed: Placed, known: Mapping[bytes, PackPlace]) -> None:
+    def _hand_over(self, landing: Landing, job: Job) -> None:
+        """Have a worker copy files."""
+        assert self._workers is not None
+        is_taken, done = self._workers.copy(job)
+        if not is_taken:
+            self._copy_all(landing, job)
+        for item in done:
+            self._note(landing, item)
+
+    def _note(self, landing: Landing, done: Done) -> None:
+        """Count what a worker has done; do it here if the worker is gone."""
+        if done.errno is None:
+            self._copy_all(landing, done.job)
+            return
+        written = done.job.files[: done.count]
+        size = sum(entry.size for entry, _ in written)
+        self._progress.advance(size=size)
+        self._count(files=len(written), size=size, copied=len(written))
+        for _, file in done.job.files:
+            file.close()
+        if done.errno:
+            name = done.job.files[done.count][0].name if done.count < len(done.job.files) else b""
+            path = b"/".join([*done.job.names, name])
+            raise landing.failed(OSError(done.errno, os.strerror(done.errno)), path)
+
+    def _copy_all(self, landing: Landing, job: Job) -> None:
+        path = b"/".join(job.names)
+        try:
+            with landing.directory(path) as parent:
+                for entry, file in job.files:
+                    self._copy_file(landing, parent, entry, file)
+        except OSError as error:
+            raise landing.failed(error, path) from error
+
+    def _write_entry(
+        self, landing: Landing, parent: int, placed: Placed, known: Mapping[bytes, PackPlace], job: Job
+    ) -> None:
         entry = placed[0]
         match entry:
             case FileEntry():
                 if landing.resumed and self._keep_file(parent, entry):
                     return
-                self._write_file(landing, parent, (entry, placed[1]), known)
+                file = self._repository.open_file(entry, placed[1], known=known)
+                if self._workers is not None and placed[1] is not None and file.size and file.extent() is not None:
+                    job.files.append((entry, file))
+                else:
+                    self._write_file(landing, parent, (entry, placed[1]), file)
             case SymlinkEntry():
                 landing.make_link(parent, entry.name, target=entry.target, mtime_ns=entry.mtime_ns)
                 self._count(files=1)
@@ -202,17 +260,17 @@ class Materializer:
                 raise AssertionError  # directories are made before
 
     def _write_file(
-        self,
-        landing: Landing,
-        parent: int,
-        placed: tuple[FileEntry, Placement | None],
-        known: Mapping[bytes, PackPlace],
+        self, landing: Landing, parent: int, placed: tuple[FileEntry, Placement | None], file: ReadableFile
     ) -> None:
         entry, place = placed
-        file = self._repository.open_file(entry, place, known=known)
+        if self._hard_links and place is None and self._link_file(landing, parent, entry, file):
+            file.close()
+        else:
+            self._copy_file(landing, parent, entry, file)
+
+    def _copy_file(self, landing: Landing, parent: int, entry: FileEntry, file: ReadableFile) -> None:
+        """Copy one file, and close its content."""
         try:
-            if self._hard_links and place is None and self._link_file(landing, parent, entry, file):
-                return
             with landing.new_file(parent, entry.name) as target:
                 cloned = self._copier.copy(file, target)
                 _finish_file(target, entry)

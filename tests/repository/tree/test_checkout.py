@@ -19,6 +19,7 @@ from artifactfs.errors import (
     UsageError,
 )
 from artifactfs.model import DirectoryEntry, Root
+from artifactfs.repository import copyworkers
 from artifactfs.repository.checkout import checkout
 from artifactfs.repository.landing import WORK_NAME, Landing
 from artifactfs.repository.replacing import remove_tree
@@ -27,6 +28,14 @@ from artifactfs.repository.treebuilder import TreeBuilder, make_root
 from artifactfs.repository.trees import Trees
 from tests.repository.tree.conftest import Killed, Killer, Recorder, damage, put
 from tests.repository.tree.support import TREES, Tree, snapshot, write
+
+
+@pytest.fixture(autouse=True, params=["threads", "processes"])
+def copied_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let files be copied by threads, and by processes as in a large version."""
+    if request.param == "processes":
+        monkeypatch.setattr(copyworkers, "FROM_FILES", 1)
+
 
 # What comes out is what went in.
 
@@ -346,6 +355,8 @@ def test_a_full_disk_is_said_and_gone_on_with(
     repository: Repository, work: Path, version: Root, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from artifactfs.repository import copying
+
+    monkeypatch.setattr(copyworkers, "FROM_FILES", 1 << 30)  # what follows is done to this process
 
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
