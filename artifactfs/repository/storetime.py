@@ -45,7 +45,7 @@ def check_clock(created_ns: int | None, *, between: tuple[int, int], tolerance_s
     if created_ns is None:
         return
     behind, ahead = created_ns - between[1], between[0] - created_ns
-    if max(behind, ahead) <= tolerance_seconds * 1e9:
+    if max(behind, ahead) <= (tolerance_seconds + GRAIN_SECONDS) * 1e9:
         return
     side = "behind" if behind > ahead else "ahead of"
     minutes = round(max(behind, ahead) / 60e9)
