@@ -98,7 +98,7 @@ def _explain_kept(repository: Repository) -> str:
 
 def _say_wait(session: Session, until_ns: int) -> None:
     until = time.strftime("%H:%M", time.localtime(until_ns // 10**9))
-    session.note(f"waiting until {until} for commits under way; ending this is safe, and deletes nothing")
+    session.note(f"waiting until {until} for commits under way; ending this is safe, and deletes nothing more")
 
 
 def _question(drafts: int, total: Amount, repacking: Repacking) -> str:

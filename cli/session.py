@@ -132,6 +132,7 @@ class Session:
             remote=self.find_remote(location, keeps=keeps),
             references=partial(_find_references, places.cache if keeps else ""),
         )
+        repository.exclusion.tell = self.note
         with repository:
             self.explain(f"repository {repository.location}")
             yield repository

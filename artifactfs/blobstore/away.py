@@ -55,6 +55,15 @@ class AwayBucket:
         found = sorted(key for key in self._known if key.startswith(prefix))
         return iter([key for key in found if key > after]) if found and prefix else _away(prefix)
 
+    def iter_sizes_after(self, prefix: str, after: str) -> Iterator[tuple[str, int]]:
+        """Raise `Away`."""
+        del after
+        _away(prefix)
+
+    def find_time_ns(self, key: str) -> int | None:
+        """Raise `Away`."""
+        _away(key)
+
     def iter_children(self, prefix: str) -> Iterator[str]:
         """Raise `Away`."""
         _away(prefix)

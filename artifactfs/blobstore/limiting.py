@@ -98,6 +98,10 @@ class LimitingStore:
         """Return the bytes in an object, or None when there is none."""
         return self._gate.run(lambda: self._store.find_size(key))
 
+    def find_time_ns(self, key: str) -> int | None:
+        """Return when an object was created, by the service's clock; None when there is none, or nothing says it."""
+        return self._gate.run(lambda: self._store.find_time_ns(key))
+
     def iter_keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys that begin with `prefix`, in order."""
         return self._iter_gated(self._store.iter_keys(prefix))
@@ -106,14 +110,18 @@ class LimitingStore:
         """Yield the keys that begin with `prefix` and are greater than the key `after`, in order."""
         return self._iter_gated(self._store.iter_keys_after(prefix, after))
 
+    def iter_sizes_after(self, prefix: str, after: str) -> Iterator[tuple[str, int]]:
+        """Yield the same keys, each with the bytes in its object."""
+        return self._iter_gated(self._store.iter_sizes_after(prefix, after))
+
     def iter_children(self, prefix: str) -> Iterator[str]:
         """Yield each name that directly follows `prefix` in some key."""
         return self._iter_gated(self._store.iter_children(prefix))
 
-    def _iter_gated(self, names: Iterator[str]) -> Iterator[str]:
-        """Yield names, each asked for in its turn: any of them may need the next page."""
-        while (name := self._gate.run(lambda: next(names, None))) is not None:
-            yield name
+    def _iter_gated(self, items: Iterator[T]) -> Iterator[T]:
+        """Yield items, each asked for in its turn: any of them may need the next page."""
+        while (item := self._gate.run(lambda: next(items, None))) is not None:
+            yield item
 
     def create(self, key: str, data: bytes) -> bool:
         """Create an object unless there is one, and return whether this call created it."""

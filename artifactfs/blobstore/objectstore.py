@@ -96,16 +96,27 @@ class BucketStore:
         except FileNotFoundError:
             return None
 
+    def find_time_ns(self, key: str) -> int | None:
+        """Return when an object was created, by the service's clock; None when there is none, or nothing says it."""
+        try:
+            return self._call(lambda: self._find_time_ns(key), "looking for", key, has_body=False) or None
+        except FileNotFoundError:
+            return None
+
     def iter_keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys that begin with `prefix`, which ends in `/` or is empty, in order; in pages."""
         return self.iter_keys_after(prefix, "")
 
     def iter_keys_after(self, prefix: str, after: str) -> Iterator[str]:
         """Yield the keys that begin with `prefix` and are greater than the key `after`, in order."""
+        return (key for key, _ in self.iter_sizes_after(prefix, after))
+
+    def iter_sizes_after(self, prefix: str, after: str) -> Iterator[tuple[str, int]]:
+        """Yield the same keys, each with the bytes in its object."""
         pages = self._requests.list(prefix.rstrip("/") or None, offset=after or None, chunk_size=PAGE)
         while (page := self._call(lambda: next(pages, None), "listing", prefix)) is not None:
             # Azure's marker is a hint: what comes before it may come again.
-            yield from (item["path"] for item in page if item["path"] > after)
+            yield from ((item["path"], int(item["size"])) for item in page if item["path"] > after)
 
     def iter_children(self, prefix: str) -> Iterator[str]:
         """Yield each name that directly follows `prefix` in some key."""
@@ -161,9 +172,15 @@ class BucketStore:
         return bytes(found.bytes())
 
     def _find_size(self, key: str) -> int:
+        return int(self._look_at(key)["size"])
+
+    def _find_time_ns(self, key: str) -> int:
+        return int(self._look_at(key)["last_modified"].timestamp() * 1e9)
+
+    def _look_at(self, key: str) -> Any:
         meta = self._requests.head(key)
         check_answer(meta, doing=f"looking for {key} at {self.location}", key=key)
-        return int(meta["size"])
+        return meta
 
     def _delete(self, keys: str | list[str], key: str) -> None:
         self._call(lambda: self._requests.delete(keys), "deleting", key, has_body=False)

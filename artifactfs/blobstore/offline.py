@@ -79,6 +79,15 @@ class OfflineBucket:
             self._refuse(prefix or "the bucket")
         return (key for key in self._remembered.iter_keys(prefix) if key > after)
 
+    def iter_sizes_after(self, prefix: str, after: str) -> Iterator[tuple[str, int]]:
+        """Fail: sizes are not remembered."""
+        del after
+        self._refuse(prefix or "the bucket")
+
+    def find_time_ns(self, key: str) -> int | None:
+        """Fail."""
+        self._refuse(key)
+
     def iter_children(self, prefix: str) -> Iterator[str]:
         """Yield each name that directly follows `prefix` in some key that was seen."""
         if not prefix:

@@ -107,6 +107,12 @@ class RemoteObjects(ObjectStore, RangeReader, Uploader, Protocol):
     def iter_keys_after(self, prefix: str, after: str) -> Iterator[str]:
         """Yield the keys that begin with `prefix` and are greater than the key `after`, in order."""
 
+    def iter_sizes_after(self, prefix: str, after: str) -> Iterator[tuple[str, int]]:
+        """Yield the same keys, each with the bytes in its object."""
+
+    def find_time_ns(self, key: str) -> int | None:
+        """Return when an object was created, by the service's clock; None when there is none, or nothing says it."""
+
 
 class RemoteFile:
     """An object of which each read is a request. May be shared by threads."""

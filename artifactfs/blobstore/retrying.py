@@ -11,10 +11,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from artifactfs.blobstore.remote import open_remote
 from artifactfs.blobstore.uploads import UploadBatch
+from artifactfs.clock import find_elapsed
 from artifactfs.errors import ArtifactFSError
 
 if TYPE_CHECKING:
@@ -36,7 +38,8 @@ class RetryPolicy:
 
     Attributes:
         attempts: how often a request is made at most.
-        deadline_seconds: since the first attempt, after which no other one begins.
+        deadline_seconds: since the first attempt, after which no other one begins; it passes while the machine is
+            suspended, too.
         sleep: waits.
         now: seconds of a clock that never goes back.
         random: returns a byte, so that many waiting writers do not come back at once.
@@ -46,7 +49,7 @@ class RetryPolicy:
     deadline_seconds: float
     random: Callable[[int], bytes]
     sleep: Callable[[float], None] = time.sleep
-    now: Callable[[], float] = time.monotonic
+    now: Callable[[], float] = find_elapsed
 
     def run(self, request: Callable[[], T]) -> T:
         """Return what `request` returns, made again while it fails in a way that may pass.
@@ -76,6 +79,7 @@ class RetryingStore:
 
     Attributes:
         keeps_checksums: True: services compare what they hold with checksums.
+        doubtful_deletes: how many calls of `delete` were answered only when made again: an earlier one may arrive yet.
     """
 
     keeps_checksums: Final = True
@@ -88,6 +92,7 @@ class RetryingStore:
         self._policy = policy
         self._spool = spool
         self._connections = connections
+        self.doubtful_deletes = 0
 
     def read(self, key: str) -> bytes:
         """Return a whole object.
@@ -122,25 +127,39 @@ class RetryingStore:
         """Return the bytes in an object, or None when there is none."""
         return self._policy.run(partial(self._store.find_size, key))
 
+    def find_time_ns(self, key: str) -> int | None:
+        """Return when an object was created, by the service's clock; None when there is none, or nothing says it."""
+        return self._policy.run(partial(self._store.find_time_ns, key))
+
     def iter_keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys that begin with `prefix`, in order. A listing that breaks goes on where it was."""
         return self.iter_keys_after(prefix, "")
 
     def iter_keys_after(self, prefix: str, after: str) -> Iterator[str]:
         """Yield the keys that begin with `prefix` and are greater than the key `after`, in order."""
-        keys = self._store.iter_keys_after(prefix, after)
+        return self._iter_on(self._store.iter_keys_after, prefix, after, find_key=str)
 
-        def advance() -> str | None:
-            nonlocal keys
+    def iter_sizes_after(self, prefix: str, after: str) -> Iterator[tuple[str, int]]:
+        """Yield the same keys, each with the bytes in its object."""
+        return self._iter_on(self._store.iter_sizes_after, prefix, after, find_key=itemgetter(0))
+
+    def _iter_on(
+        self, begin: Callable[[str, str], Iterator[T]], prefix: str, after: str, *, find_key: Callable[[T], str]
+    ) -> Iterator[T]:
+        """Yield what a listing gives; one that breaks is begun again behind the last key."""
+        items = begin(prefix, after)
+
+        def advance() -> T | None:
+            nonlocal items
             try:
-                return next(keys, None)
+                return next(items, None)
             except ArtifactFSError:
-                keys = self._store.iter_keys_after(prefix, after)
+                items = begin(prefix, after)
                 raise
 
-        while (key := self._policy.run(advance)) is not None:
-            yield key
-            after = key
+        while (item := self._policy.run(advance)) is not None:
+            yield item
+            after = find_key(item)
 
     def iter_children(self, prefix: str) -> Iterator[str]:
         """Yield each name that directly follows `prefix` in some key."""
@@ -174,7 +193,15 @@ class RetryingStore:
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; one that is not there is no error."""
-        self._policy.run(partial(self._store.delete, list(keys)))
+        waiting, attempts = list(keys), 0
+
+        def attempt() -> None:
+            nonlocal attempts
+            attempts += 1
+            self._store.delete(waiting)
+
+        self._policy.run(attempt)
+        self.doubtful_deletes += attempts > 1
 
     def begin_batch(self) -> UploadBatch:
         """Return a new batch."""

@@ -23,6 +23,8 @@ from artifactfs.blobstore.keys import (
     PRUNE_PREFIX,
     RUNS_PREFIX,
     TREEPACKS_PREFIX,
+    tree_key,
+    treepack_key,
 )
 from artifactfs.errors import IntegrityError
 from artifactfs.repository.check_formats import check_formats
@@ -34,10 +36,12 @@ from artifactfs.repository.format import ORIGINS, PACKS, REFERENCES
 from artifactfs.repository.progress import NoProgress
 from artifactfs.repository.reach import PREFIXES, find_object
 from artifactfs.repository.roots import NOTHING_MORE, Keeping, iter_roots
+from artifactfs.repository.trees import root_placement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from artifactfs.blobstore.base import ObjectReader
     from artifactfs.model import Collection, Root
     from artifactfs.repository.progress import Progress
     from artifactfs.repository.repository import Repository
@@ -120,7 +124,7 @@ def check_repository(
     logs.check()
     progress.begin(files=sum(1 for prefix in PREFIXES for _ in repository.store.iter_keys(prefix)), size=0)
     keeping = _make_keeping(repository)
-    roots = [*_iter_named_roots(logs.states, keeping), *logs.parts]
+    roots = [*_iter_named_roots(repository.store, logs.states, keeping), *logs.parts]
     with ObjectAudit(repository, report=report, share=share, random=random, progress=progress) as audit:
         for _, root in roots:
             audit.add_root(root)
@@ -164,7 +168,7 @@ def _locate(
     parts = logs.parts
     with suppress(IntegrityError):
         parts = list(Drafts(repository).iter_roots())
-    roots = [*_iter_named_roots(states, _make_keeping(repository)), *parts]
+    roots = [*_iter_named_roots(repository.store, states, _make_keeping(repository)), *parts]
     places = find_places(repository.blobs, roots, set(found))
     unsure: dict[str, tuple[str, ...]] = {}
     for key, (name, gap) in logs.gaps.items():
@@ -185,7 +189,18 @@ def _make_keeping(repository: Repository) -> Keeping:
     return Keeping(repository.clock.now_ns() - grace_ns + _SKEW_NS) if grace_ns else NOTHING_MORE
 
 
-def _iter_named_roots(states: dict[str, Collection], keeping: Keeping) -> Iterator[tuple[str, Root]]:
+def _iter_named_roots(
+    store: ObjectReader, states: dict[str, Collection], keeping: Keeping
+) -> Iterator[tuple[str, Root]]:
     for name, state in states.items():
+        needed = {number for number, _ in iter_roots(state)}
         for number, root in iter_roots(state, keeping):
-            yield f"{name}:v{number}{'' if number in state.versions else REMOVED}", root
+            if number in needed or _has_top(store, root):
+                yield f"{name}:v{number}{'' if number in state.versions else REMOVED}", root
+
+
+def _has_top(store: ObjectReader, root: Root) -> bool:
+    """Return whether anything of a removed version is there: a clone has its record alone."""
+    placement = root_placement(root)
+    top = tree_key(root.as_entry().tree) if placement is None else treepack_key(placement.pack)
+    return store.find_size(top) is not None

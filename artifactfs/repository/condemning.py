@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from artifactfs.blobstore.keys import CONDEMNED, DONE, PRUNE_PREFIX, VERDICT, is_prune_id, prune_key
 from artifactfs.errors import ArtifactFSError, BlobMissingError, ConflictError, IntegrityError
-from artifactfs.repository.exclusion import wait_silently
+from artifactfs.repository.exclusion import tell_log, wait_silently
 from artifactfs.repository.looking import Look
 from artifactfs.repository.prune_steps import (
     Condemned,
@@ -28,6 +28,7 @@ from artifactfs.repository.prune_steps import (
     encode_step,
     list_objects,
 )
+from artifactfs.repository.storetime import check_clock, find_created_ns, find_rest_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,20 +47,25 @@ class Timing:
     """How long things may take on a store.
 
     Attributes:
-        wait_seconds: from the list to the verdict. A commit's record comes in half of it after its look.
+        wait_seconds: from the list to the first delete, by the clock of this machine and by that of the store. A
+            commit's record comes in half of it after its look.
+        look_seconds: which a look may take; one that took longer is made anew.
         delete_seconds: from the verdict to the last delete.
         slack_seconds: in which a delete that was sent arrives.
         skew_seconds: by which clocks of two machines may differ: object stores refuse requests whose time is more than
             15 minutes off.
+        stranded_seconds: from the list until others cancel a prune without verdict, so that commits need not read it.
         forget_seconds: from the end of a prune until its steps may be deleted.
         poll_seconds: between looks of a commit that waits.
         grace_seconds: for which deleted versions are kept.
     """
 
     wait_seconds: float = 3600
+    look_seconds: float = 900
     delete_seconds: float = 3600
     slack_seconds: float = 300
     skew_seconds: float = 1800
+    stranded_seconds: float = 86400
     forget_seconds: float = 14 * 86400
     poll_seconds: float = 10
     grace_seconds: float = 14 * 86400
@@ -75,6 +81,9 @@ class ListExclusion:
         random: makes ids of prunes.
         author: who prunes and commits.
         timing: how long things may take.
+
+    Attributes:
+        tell: see `Exclusion`.
     """
 
     def __init__(
@@ -91,6 +100,7 @@ class ListExclusion:
         self.reader = reader
         self.clock = clock
         self.timing = timing or Timing()
+        self.tell: Callable[[str], None] = tell_log
         self._random = random
         self._author = author
 
@@ -116,22 +126,13 @@ class ListExclusion:
         """Write the list, tell `waiting` until when, wait, take the verdict; afterwards say that it is done.
 
         When a delete failed or was interrupted, it may still arrive: then nothing is said, and commits wait until the
-        time is over.
+        time is over. Where one was sent again until it was answered, the first may arrive: that is waited for.
 
         Raises:
             ConflictError: a commit cancelled it.
+            ConfigurationError: the clock of this machine is wrong.
         """
-        prune = self._random(ID_SIZE).hex()
-        listed = Condemned(prune, self._author, self.clock.now_ns(), list_objects(condemned))
-        self._create(prune, CONDEMNED, encode_step(listed))
-        limit_ns = listed.created_ns + self.memory_ns
-        try:
-            waiting(self.clock.now_ns() + int(self.timing.wait_seconds * 1e9))
-            self.clock.sleep(self.timing.wait_seconds)
-        except BaseException:
-            with suppress(ArtifactFSError):  # or the next commit that needs something of it does
-                self.cancel(prune)
-            raise
+        prune, limit_ns, stored_ns = self._condemn(condemned, waiting)
         end_ns = self._take_verdict(prune, limit_ns)
         deleted = 0
 
@@ -142,8 +143,15 @@ class ListExclusion:
                 raise ConflictError(msg, hint="prune again: it goes on with what is left")
             deleted += count
 
+        doubtful = self._count_doubtful()
         try:
+            decided_ns = find_created_ns(self.store, prune_key(prune, VERDICT))
+            if rest := find_rest_seconds(stored_ns, decided_ns, self.timing.wait_seconds):
+                self.clock.sleep(rest)
             yield may_delete
+            if self._count_doubtful() != doubtful:
+                waiting(self.clock.now_ns() + int(self.timing.slack_seconds * 1e9))
+                self.clock.sleep(self.timing.slack_seconds)
         except BaseException:
             if not deleted:
                 with suppress(ArtifactFSError):
@@ -195,9 +203,35 @@ class ListExclusion:
             return found
         return self.find_verdict(prune) or verdict
 
+    def list_prunes(self) -> dict[str, set[str]]:
+        """Return the names of the steps of each prune that there are, by its id: what one listing tells."""
+        found: dict[str, set[str]] = {}
+        for key in self.store.iter_keys(PRUNE_PREFIX):
+            prune, _, step = key.removeprefix(PRUNE_PREFIX).partition("/")
+            if is_prune_id(prune):
+                found.setdefault(prune, set()).add(step)
+        return found
+
     def iter_prunes(self) -> Iterator[str]:
         """Yield the ids of all prunes that there are steps of."""
         yield from filter(is_prune_id, self.store.iter_children(PRUNE_PREFIX))
+
+    def _condemn(self, condemned: ObjectSet, waiting: Callable[[int], None]) -> tuple[str, int, int | None]:
+        """Write the list and wait. Returns the prune, its last time for a verdict, and the store's of the list."""
+        prune = self._random(ID_SIZE).hex()
+        listed = Condemned(prune, self._author, self.clock.now_ns(), list_objects(condemned))
+        self._create(prune, CONDEMNED, encode_step(listed))
+        try:
+            stored_ns = find_created_ns(self.store, prune_key(prune, CONDEMNED))
+            between = listed.created_ns, self.clock.now_ns()
+            check_clock(stored_ns, between=between, tolerance_seconds=self.timing.skew_seconds / 2)
+            waiting(self.clock.now_ns() + int(self.timing.wait_seconds * 1e9))
+            self.clock.sleep(self.timing.wait_seconds)
+        except BaseException:
+            with suppress(ArtifactFSError):  # or the next commit that needs something of it does
+                self.cancel(prune)
+            raise
+        return prune, listed.created_ns + self.memory_ns, stored_ns
 
     def _take_verdict(self, prune: str, limit_ns: int) -> int:
         """Decide to delete, and return the time at which the last delete must have been sent."""
@@ -216,6 +250,11 @@ class ListExclusion:
             raise ConflictError(msg, hint="prune again when commits have ended", subject=prune)
         return found.until_ns - int(self.timing.slack_seconds * 1e9)
 
+    def _count_doubtful(self) -> int:
+        """Return how many deletes were sent more than once, so that one of them may arrive yet."""
+        found: int = getattr(self.store, "doubtful_deletes", 0)
+        return found
+
     def _create(self, prune: str, step: str, data: bytes) -> None:
         """Create a step; an answer that was lost is no error if it, or another's, is there."""
         key = prune_key(prune, step)
@@ -231,17 +270,19 @@ def forget_prunes(exclusion: ListExclusion) -> None:
 
     Lists go first: a commit that finds a prune without its list looks for everything that it needs.
     """
-    limit_ns = exclusion.clock.now_ns() - int(exclusion.timing.forget_seconds * 1e9)
-    for prune in list(exclusion.iter_prunes()):
+    now_ns, timing = exclusion.clock.now_ns(), exclusion.timing
+    for prune, steps in exclusion.list_prunes().items():
         with suppress(IntegrityError):
-            if exclusion.find_verdict(prune) is None and _find_begin(exclusion, prune) < limit_ns:
-                exclusion.cancel(prune)
+            if VERDICT not in steps:
+                if CONDEMNED not in steps:  # whoever forgot it was killed
+                    exclusion.store.delete([prune_key(prune, DONE)])
+                elif _find_begin(exclusion, prune) < now_ns - int(timing.stranded_seconds * 1e9):
+                    exclusion.cancel(prune)
+                continue
             verdict = exclusion.find_verdict(prune)
-            if (
-                verdict is not None
-                and exclusion.is_over(prune)
-                and max(verdict.created_ns, verdict.until_ns) < limit_ns
-            ):
+            limit_ns = now_ns - int(timing.forget_seconds * 1e9)
+            is_old = verdict is not None and max(verdict.created_ns, verdict.until_ns) < limit_ns
+            if is_old and (DONE in steps or exclusion.is_over(prune)):
                 for step in (CONDEMNED, VERDICT, DONE):
                     exclusion.store.delete([prune_key(prune, step)])
 

@@ -16,7 +16,14 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from artifactfs.errors import ArtifactFSError, BlobMissingError, DraftClosedError, PathConflictError, UsageError
+from artifactfs.errors import (
+    ArtifactFSError,
+    BlobMissingError,
+    DraftClosedError,
+    PathConflictError,
+    PrunedError,
+    UsageError,
+)
 from artifactfs.model import NO_METADATA, DirectoryEntry
 from artifactfs.paths import check_collection_name, printable
 from artifactfs.repository import changes
@@ -25,6 +32,7 @@ from artifactfs.repository.draft_options import closed_options, gather_options, 
 from artifactfs.repository.draft_steps import Dropped, Part, find_draft_id
 from artifactfs.repository.drafts import LIFETIME_NS, Draft
 from artifactfs.repository.joining import Joiner, find_clashes, place_root
+from artifactfs.repository.reach import check_present
 from artifactfs.repository.treebuilder import TreeBuilder, make_root
 from artifactfs.repository.trees import Trees
 
@@ -100,7 +108,11 @@ def contribute(drafts: Drafts, collection: str, name: str, store: Callable[[], R
                 _check_type(draft, given.type)
                 if any(_is_same(part, given, root) for part in draft.parts):
                     return draft
-                _check_disjoint(repository, trees, draft, root, compared)
+                try:
+                    _check_disjoint(repository, trees, draft, root, compared)
+                except BlobMissingError as error:
+                    _explain_missing(drafts, draft, root, error)
+                    raise
                 compared = len(draft.parts)
             writing.look(root)
             after = drafts.add(draft, _make_part(drafts, collection, name, given, root))
@@ -108,6 +120,20 @@ def contribute(drafts: Drafts, collection: str, name: str, store: Callable[[], R
                 return after
 
     return store_safely(repository, store, add)
+
+
+def _explain_missing(drafts: Drafts, draft: Draft, root: Root, error: BlobMissingError) -> None:
+    """Return if what is missing is damage, and nothing that a prune took meanwhile.
+
+    Raises:
+        DraftClosedError: the draft was given up, and so was what its parts have.
+        PrunedError: it is missing in the part that is to be added, which nothing names yet.
+    """
+    drafts.check_open(drafts.find(draft.collection, draft.name) or draft)
+    try:
+        check_present(drafts.repository.store, drafts.repository.blobs.in_place, root)
+    except BlobMissingError:
+        raise PrunedError(error.message, hint="run the same command again", subject=error.subject) from error
 
 
 def _is_same(part: Part, given: Contribution, root: Root) -> bool:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from artifactfs.model import Root
     from artifactfs.repository.reach import ObjectSet
 
+_log = logging.getLogger(__name__)
 _NO_LOCKS: Final = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _PAUSE_SECONDS: Final = 0.1
 PATIENCE_SECONDS: Final = 10.0
@@ -41,6 +43,11 @@ PATIENCE_SECONDS: Final = 10.0
 
 def wait_silently(_until_ns: int) -> None:
     """Tell nobody of a wait."""
+
+
+def tell_log(text: str) -> None:
+    """Write of a wait into the log: of a program without one, logging prints it."""
+    _log.warning("%s", text)
 
 
 class Writing(Protocol):
@@ -58,7 +65,13 @@ class Writing(Protocol):
 
 
 class Exclusion(Protocol):
-    """Keeps commits and prunes out of each other's way."""
+    """Keeps commits and prunes out of each other's way.
+
+    Attributes:
+        tell: is told, in words for people, of each wait of a commit for a prune; any thread may call it.
+    """
+
+    tell: Callable[[str], None]
 
     @property
     def grace_seconds(self) -> float:
@@ -97,6 +110,9 @@ class LockExclusion:
         path: of the file, which is made when it is needed.
         clock: the time.
         patience_seconds: how long a prune waits for writers; None is PATIENCE_SECONDS.
+
+    Attributes:
+        tell: see `Exclusion`.
     """
 
     grace_seconds = 0.0
@@ -105,13 +121,14 @@ class LockExclusion:
         self._path = path
         self._clock = clock
         self._patience_ns = int((PATIENCE_SECONDS if patience_seconds is None else patience_seconds) * 1e9)
+        self.tell: Callable[[str], None] = tell_log
 
     @contextmanager
     def writing(self) -> Iterator[Writing]:
         """Hold the lock together with other writers; waits while a prune deletes."""
         descriptor = self._open()
         try:
-            _lock_shared(descriptor)
+            _lock_shared(descriptor, self.tell)
             yield LockedWriting()
         finally:
             os.close(descriptor)
@@ -163,9 +180,13 @@ class LockExclusion:
                 return
 
 
-def _lock_shared(descriptor: int) -> None:
+def _lock_shared(descriptor: int, tell: Callable[[str], None]) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tell("waiting until a prune, or a repair, of the repository has ended")
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise translate_os_error(error, doing="locking the repository against prune") from error

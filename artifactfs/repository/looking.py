@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from artifactfs.blobstore.keys import digest_key
+from artifactfs.blobstore.keys import DONE, digest_key
 from artifactfs.errors import BlobMissingError, IntegrityError, PrunedError
 from artifactfs.repository.reach import PREFIXES, Reach
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from artifactfs.model import Root
     from artifactfs.repository.condemning import ListExclusion
+    from artifactfs.repository.prune_steps import Verdict
     from artifactfs.repository.reach import ObjectSet
 
 
@@ -28,7 +29,8 @@ class Look:
         self._exclusion = exclusion
         # Whatever these deleted was gone before this commit looked for its first object.
         self._begun_ns = exclusion.clock.now_ns()
-        self._over = {prune for prune in exclusion.iter_prunes() if _is_over(exclusion, prune)}
+        there = exclusion.list_prunes()
+        self._over = {prune for prune, steps in there.items() if DONE in steps or _is_over(exclusion, prune)}
 
     def look(self, *roots: Root) -> None:
         """Cancel, or wait for, every prune that has condemned what is reached from `roots`.
@@ -36,17 +38,19 @@ class Look:
         Raises:
             PrunedError: something is gone, or may be.
         """
+        exclusion = self._exclusion
         needed: ObjectSet | None = None
         settled: set[str] = set()  # of these roots: what others need of a prune that is over by now may be gone
         while True:
             self._check_age()
+            begun_ns = exclusion.clock.now_ns()
             has_waited = False
-            for prune in set(self._exclusion.iter_prunes()) - self._over - settled:
+            for prune in set(exclusion.iter_prunes()) - self._over - settled:
                 needed = needed or self._find_needed(roots)
-                if self._settle(prune, needed):
-                    has_waited = True
-                    settled.add(prune)
-            if not has_waited:
+                has_waited |= self._settle(prune, needed)
+                settled.add(prune)  # lists never change
+            # What was listed meanwhile was not seen, and the hour of its prune does not wait for a look.
+            if not has_waited and exclusion.clock.now_ns() - begun_ns <= exclusion.timing.look_seconds * 1e9:
                 return
 
     def _check_age(self) -> None:
@@ -67,14 +71,25 @@ class Look:
             if not verdict.delete:
                 self._over.add(prune)
                 return False
-            while not (exclusion.is_ended_by(verdict) or exclusion.is_done(prune)):
-                exclusion.clock.sleep(exclusion.timing.poll_seconds)
+            self._wait(verdict)
         for prefix, digest in wanted:
             key = digest_key(prefix, digest)
             if exclusion.store.find_size(key) is None:
                 msg = f"a prune deleted {key}, which this commit needs"
                 raise PrunedError(msg, hint="run the same command again", subject=key)
         return True
+
+    def _wait(self, verdict: Verdict) -> None:
+        """Wait until a prune is done, or has no time left: by the clock, or since its verdict was there to be seen."""
+        exclusion, waited = self._exclusion, 0.0
+        longest = (verdict.until_ns - verdict.created_ns) / 1e9 + exclusion.timing.skew_seconds
+        while not (exclusion.is_ended_by(verdict) or exclusion.is_done(verdict.prune)) and waited <= longest:
+            if not waited:
+                by = f" of {verdict.author}" if verdict.author else ""
+                limit = f"{max(1, round(longest / 60))} min at most"
+                exclusion.tell(f"waiting for the prune{by} to end, which deletes what this needs: {limit}")
+            exclusion.clock.sleep(exclusion.timing.poll_seconds)
+            waited += exclusion.timing.poll_seconds
 
     def _read_condemned(self, prune: str) -> tuple[bool, ObjectSet | None]:
         """Return whether there is a list, and what it condemns; None when that may be anything."""

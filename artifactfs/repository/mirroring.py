@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from artifactfs.blobstore.keys import TREES_PREFIX, find_content_digest, find_digest
 from artifactfs.digest import CHUNK_SIZE, Digest
-from artifactfs.errors import BlobMissingError, DigestMismatchError
+from artifactfs.errors import BlobMissingError, DigestMismatchError, translate_os_error
 from artifactfs.storedpage import decode_stored
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Mirror:
         self._ranges = ThreadPoolExecutor(AT_ONCE, "range")
         self._workers = ThreadPoolExecutor(OBJECTS_AT_ONCE, "object")
         self._groups: list[list[tuple[str, int]]] = []
+        self._present: list[str] = []
         self.objects = 0
         self.size = 0
 
@@ -66,9 +67,11 @@ class Mirror:
         Raises:
             BlobMissingError: the source does not have one.
         """
-        self._groups = [
-            [found for found in self._ranges.map(self._find_missing, keys) if found is not None] for keys in groups
-        ]
+        self._groups, self._present = [], []
+        for keys in groups:
+            found = list(self._ranges.map(self._find_missing, keys))
+            self._groups.append([item for item in found if item is not None])
+            self._present += [key for key, item in zip(keys, found, strict=True) if item is None]
         missing = [size for group in self._groups for _, size in group]
         self._progress.begin(files=len(missing), size=sum(missing))
 
@@ -79,10 +82,21 @@ class Mirror:
             DigestMismatchError, MalformedError: what the source has is damaged; it is not copied.
             StorageFullError, RemoteError: it could not be stored.
         """
+        self._make_durable()
         for group in self._groups:
             with self._target.begin_batch() as batch:
                 self._copy_group(batch, group)
                 batch.flush()
+
+    def _make_durable(self) -> None:
+        """Make the names durable of what is there already: whoever stored it may have been killed before that."""
+        sync_names = getattr(self._target, "sync_names", None)
+        if sync_names is None or not self._present:
+            return
+        try:
+            sync_names(self._present)
+        except OSError as error:
+            raise translate_os_error(error, doing="making what is there already durable") from error
 
     def _copy_group(self, batch: ObjectBatch, group: list[tuple[str, int]]) -> None:
         waiting = 0

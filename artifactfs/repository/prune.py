@@ -25,11 +25,12 @@ from artifactfs.repository.exclusion import wait_silently
 from artifactfs.repository.progress import NoProgress
 from artifactfs.repository.prune_reach import check_known, reach_all, read_logs
 from artifactfs.repository.reach import PREFIXES, ObjectSet, find_object
-from artifactfs.repository.usage import PackUsage
+from artifactfs.repository.usage import SMALL, PackUsage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
+    from artifactfs.blobstore.base import Store
     from artifactfs.model import Collection as State
     from artifactfs.repository.drafts import Draft
     from artifactfs.repository.progress import Progress
@@ -78,11 +79,17 @@ class Garbage:
     roots: tuple[KeptRoot, ...]
     usage: PackUsage
     _states: dict[str, State]
+    _sizes: dict[bytes, int]
 
     @property
     def total(self) -> Amount:
         """All of it."""
         return sum(self.amounts.values(), Amount())
+
+    def find_size(self, store: Store, prefix: str, digest: bytes) -> int:
+        """Return the bytes in one of the objects; 0 when it is gone."""
+        size = self._sizes.get(digest)
+        return (store.find_size(digest_key(prefix, digest)) or 0) if size is None else size
 
 
 def find_garbage(
@@ -110,21 +117,31 @@ def find_garbage(
     check_known(repository)
     states = read_logs(repository, {})
     reach, states, roots = reach_all(repository, PackUsage(repository.blobs.in_place), states, shown, given_up)
-    garbage, amounts, reached = ObjectSet(), dict[str, Amount](), 0
+    garbage, amounts, sizes, reached = ObjectSet(), dict[str, Amount](), dict[bytes, int](), 0
     for prefix in PREFIXES:
-        for key in repository.store.iter_keys(prefix):
+        for key, listed in _iter_sizes(repository.store, prefix):
             progress.advance(files=1)
             found = find_object(key)
             if found is None:
                 continue  # not an object of this format: left alone
             if reach.objects.has(*found):
                 reached += 1
-            elif (size := repository.store.find_size(key)) is not None:
+                if listed is not None and prefix in SMALL:
+                    reach.sizes[found[1]] = listed
+            elif (size := repository.store.find_size(key) if listed is None else listed) is not None:
                 garbage.add(*found)
                 folder = prefix.rstrip("/")
                 amounts[folder] = amounts.get(folder, Amount()) + Amount(1, size)
+                if listed is not None:
+                    sizes[found[1]] = listed
     kept = tuple(f"{name}:v{number}" for name, number, _ in roots if number not in states[name].versions)
-    return Garbage(garbage, amounts, reached, kept, roots, reach, states)
+    return Garbage(garbage, amounts, reached, kept, roots, reach, states, sizes)
+
+
+def _iter_sizes(store: Store, prefix: str) -> Iterator[tuple[str, int | None]]:
+    """Yield the keys below a prefix, with sizes where a listing tells them: asking for each takes long."""
+    iter_sizes = getattr(store, "iter_sizes_after", None)
+    yield from iter_sizes(prefix, "") if iter_sizes is not None else ((key, None) for key in store.iter_keys(prefix))
 
 
 def delete_garbage(
@@ -171,7 +188,8 @@ def delete_garbage(
             left = (digest for digest in garbage.objects.iter_sorted(prefix) if not reach.objects.has(prefix, digest))
             while some := list(islice(left, DELETED_AT_ONCE)):
                 keys = [digest_key(prefix, digest) for digest in some]
-                amount = Amount(len(keys), sum(repository.store.find_size(key) or 0 for key in keys))
+                size = sum(garbage.find_size(repository.store, prefix, digest) for digest in some)
+                amount = Amount(len(keys), size)
                 may_delete(len(keys))
                 repository.store.delete(keys)
                 deleted += amount

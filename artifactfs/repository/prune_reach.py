@@ -7,7 +7,6 @@ Source: docs/format.md section 9; docs/design/prune.md.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from artifactfs.blobstore.keys import COLLECTIONS_PREFIX
@@ -16,16 +15,19 @@ from artifactfs.model import Collection as State
 from artifactfs.paths import check_collection_name
 from artifactfs.repository.drafts import Drafts
 from artifactfs.repository.format import find_format
-from artifactfs.repository.roots import Keeping, iter_roots
+from artifactfs.repository.reach import walk
+from artifactfs.repository.roots import NOTHING_MORE, Keeping, iter_roots
 from artifactfs.repository.usage import PackUsage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Container, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
+    from artifactfs.model import Placement
     from artifactfs.repository.drafts import Draft
     from artifactfs.repository.prune import Shown
     from artifactfs.repository.repack import KeptRoot
     from artifactfs.repository.repository import Repository
+    from artifactfs.storedpage import StoredPage
 
 
 def check_known(repository: Repository) -> None:
@@ -82,9 +84,12 @@ def reach_all(
     keeping = _make_keeping(repository, shown)
     while True:
         roots = _list_roots(states.values(), keeping)
+        needed = frozenset(_list_roots(states.values(), NOTHING_MORE))
         try:
-            roots = _add_roots(reach, roots, _list_roots(states.values(), replace(keeping, shown=())))
+            # Removed ones come last: a page that is gone there counts as met, and must be missed by all others first.
+            _add_roots(reach, (kept for kept in roots if kept in needed))
             _hold_drafts(repository, reach, given_up)
+            roots = tuple(kept for kept in roots if kept in needed or _add_removed(reach, kept))
         except _UnreadableError as unreadable:
             states = read_logs(repository, states)
             now = _list_roots(states.values(), keeping), tuple(Drafts(repository).iter_roots())
@@ -105,21 +110,51 @@ class _UnreadableError(Exception):
         self.error = type(error)(msg, hint="nothing was deleted; `artifactfs check` says more", subject=error.subject)
 
 
-def _add_roots(reach: PackUsage, roots: Iterable[KeptRoot], needed: Container[KeptRoot]) -> tuple[KeptRoot, ...]:
-    """Add what versions reach, and return those that are kept: of one that is only shown something may be gone."""
-    found = []
+def _add_roots(reach: PackUsage, roots: Iterable[KeptRoot]) -> None:
     for kept in roots:
         name, number, root = kept
         try:
             reach.add_root(root)
-        except BlobMissingError as error:
-            if kept in needed:
-                raise _UnreadableError(kept, f"{name}:v{number}", error) from error
-            continue  # it was deleted before somebody could be seen to look at it
         except IntegrityError as error:
             raise _UnreadableError(kept, f"{name}:v{number}", error) from error
-        found.append(kept)
-    return tuple(found)
+
+
+def _add_removed(reach: PackUsage, kept: KeptRoot) -> bool:
+    """Add what is left of a version that is kept only for who may still read it, and return whether that is all of it.
+
+    It may have been deleted before somebody could be seen to look at it, or not have come here with a clone.
+    """
+    name, number, root = kept
+    visitor = _PassingGaps(reach)
+    try:
+        walk(root, visitor)
+    except IntegrityError as error:
+        raise _UnreadableError(kept, f"{name}:v{number}", error) from error
+    return visitor.is_whole
+
+
+class _PassingGaps:
+    """Collects what is reached, also beside pages that are gone. Belongs to one thread.
+
+    Attributes:
+        is_whole: whether no page is.
+    """
+
+    def __init__(self, reach: PackUsage) -> None:
+        self._reach = reach
+        self.is_whole = True
+
+    def enter_page(self, tree: bytes, placement: Placement | None) -> StoredPage | None:
+        """Return a stored page the first time that it is met, or None when it is gone."""
+        try:
+            return self._reach.enter_page(tree, placement)
+        except BlobMissingError:
+            self.is_whole = False
+            return None
+
+    def take_files(self, stored: StoredPage) -> None:
+        """Add what files need."""
+        self._reach.take_files(stored)
 
 
 def _hold_drafts(repository: Repository, reach: PackUsage, given_up: Collection[Draft]) -> None:

@@ -26,10 +26,15 @@ MERGE_FROM: Final = 8
 
 
 class PackUsage(Reach):
-    """Collects what is reached, and which parts of packs. Belongs to one thread."""
+    """Collects what is reached, and which parts of packs. Belongs to one thread.
+
+    Attributes:
+        sizes: bytes in packs of which a listing told them.
+    """
 
     def __init__(self, reader: PageReader) -> None:
         super().__init__(reader)
+        self.sizes: dict[bytes, int] = {}
         # By prefix and pack, the size of each part by its offset: versions share parts.
         self._parts: dict[str, dict[bytes, dict[int, int]]] = {PACKS_PREFIX: {}, TREEPACKS_PREFIX: {}}
         self._held = Reach(reader)
@@ -59,6 +64,11 @@ class PackUsage(Reach):
     def live_sizes(self, prefix: str) -> dict[bytes, int]:
         """Return by pack how many of its bytes are reached."""
         return {pack: sum(parts.values()) for pack, parts in self._parts[prefix].items()}
+
+    def find_size(self, store: ObjectReader, prefix: str, pack: bytes) -> int | None:
+        """Return the bytes in a pack; None when it is not there."""
+        size = self.sizes.get(pack)
+        return store.find_size(digest_key(prefix, pack)) if size is None else size
 
     def _note(self, prefix: str, placement: Placement) -> None:
         parts = self._parts[prefix].setdefault(placement.pack, {})
@@ -96,7 +106,7 @@ def choose_packs(store: ObjectReader, usage: PackUsage) -> Repacking:
         found = [
             (pack, pack_size, live)
             for pack, live in usage.live_sizes(prefix).items()
-            if not usage.is_held(prefix, pack) and (pack_size := store.find_size(digest_key(prefix, pack))) is not None
+            if not usage.is_held(prefix, pack) and (pack_size := usage.find_size(store, prefix, pack)) is not None
         ]
         small = [pack for pack, pack_size, _ in found if pack_size < SMALL[prefix]]
         merged = frozenset(small if len(small) >= MERGE_FROM else ())

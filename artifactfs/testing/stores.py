@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 RACERS = 8
 SEVERAL_PARTS = 20 << 20
+SOON_SECONDS = 60
 
 
 class StoreContract:
@@ -195,6 +197,22 @@ class RemoteContract(StoreContract):
             store.create(f"collections/x/log/{number:020}", b"x")
         found = list(store.iter_keys_after("collections/x/log/", f"collections/x/log/{2:020}"))
         assert found == [f"collections/x/log/{number:020}" for number in (3, 4)]
+
+    def test_a_listing_tells_sizes(self, store: RetryingStore) -> None:
+        """With the keys, in order."""
+        for number in (2, 0, 1):
+            store.create(f"a/{number}", b"x" * number)
+        store.create("b", b"other")
+        assert list(store.iter_sizes_after("a/", "")) == [("a/0", 0), ("a/1", 1), ("a/2", 2)]
+        assert list(store.iter_sizes_after("none/", "")) == []
+
+    def test_it_says_when_an_object_came(self, store: RetryingStore) -> None:
+        """By its own clock, which here is that of this machine."""
+        store.create("a/b", b"x")
+        found = store.find_time_ns("a/b")
+        assert found is not None
+        assert abs(found / 1e9 - time.time()) < SOON_SECONDS
+        assert store.find_time_ns("a/none") is None
 
     def test_an_object_in_parts_appears_when_it_hashes_to_its_name(self, store: RetryingStore) -> None:
         """And leaves nothing when it does not."""

@@ -31,7 +31,9 @@ def reach(edges: set[tuple[str, str]], start: str, near: int, depth: int | None)
     return found
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.lists(EDGES, max_size=4), NAMES, st.one_of(st.none(), st.integers(1, 3)))
 def test_walks_equal_those_of_a_model(graph: Graph, portions: list, start: str, depth: int | None) -> None:
     graph.clear()

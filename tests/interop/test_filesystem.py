@@ -97,7 +97,9 @@ def test_walks_end_and_see_each_file_once(fs: Any) -> None:
     assert fs.du("animals") == sum(fs.size(path) for path in expected)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 @given(data=st.data())
 def test_ranges_equal_slices(fs: Any, data: st.DataObject) -> None:
     bound = st.none() | st.integers(-len(LARGE) - 5, len(LARGE) + 5)
@@ -105,7 +107,9 @@ def test_ranges_equal_slices(fs: Any, data: st.DataObject) -> None:
     assert fs.cat_file("animals/large.bin", start, end) == LARGE[start:end]
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 @given(steps=st.lists(st.tuples(st.integers(0, len(LARGE) + 9), st.integers(0, 6 << 20)), max_size=6))
 def test_reads_after_seeks_equal_slices(fs: Any, steps: list[tuple[int, int]]) -> None:
     with fs.open("animals/large.bin") as file:

@@ -267,7 +267,9 @@ def _names(data: bytes, *, plus: bool) -> Iterator[tuple[bytes, int]]:
         position += (skip + 24 + length + 7) & ~7
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 @given(st.integers(0, 60), st.integers(0, 20), st.binary(max_size=200))
 def test_no_body_ends_the_worker(device: Device, opcode: int, node: int, body: bytes) -> None:
     data = IN_HEADER.packer.pack(IN_HEADER.size + len(body), opcode, 3, node, 0, 0, 1, 0, 0) + body

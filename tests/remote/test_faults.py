@@ -121,6 +121,35 @@ def test_tries_end_at_the_deadline_and_after_the_last_attempt(bucket: BucketStor
     assert proxy.count("GET") == 4
 
 
+def test_nothing_is_sent_again_once_the_machine_was_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A delete that is sent again hours later takes what others have stored since."""
+    real, sent = time.clock_gettime, list[int]()
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: real(clock) + 7200 * len(sent))
+
+    def send() -> None:
+        sent.append(1)
+        msg = "no answer in time"
+        raise RemoteTimeoutError(msg)
+
+    with pytest.raises(RemoteTimeoutError):
+        RetryPolicy(8, 60, os.urandom, sleep=lambda seconds: None).run(send)
+    assert len(sent) == 1
+
+
+@pytest.mark.parametrize(("fault", "doubtful"), [("", 0), (LOSE, 1), (BUSY, 1)])
+def test_a_delete_that_was_sent_again_is_counted(
+    bucket: BucketStore, proxy: FaultyProxy, fault: str, doubtful: int
+) -> None:
+    """The first one may arrive after the answer to the second."""
+    store = with_retries(bucket, sleep=lambda seconds: None)
+    store.create("a/b", b"x")
+    if fault:
+        proxy.fail(fault, method="POST")
+    store.delete(["a/b"])
+    assert store.find_size("a/b") is None
+    assert store.doubtful_deletes == doubtful
+
+
 def test_what_is_never_answered_fails_at_the_deadline(moto: Server, proxy: FaultyProxy) -> None:
     deadline = 0.3
     server = replace(moto, endpoint=proxy.endpoint)

@@ -14,6 +14,7 @@ from artifactfs.errors import CollectionNotFoundError, ConflictError, DigestMism
 from artifactfs.repository import changes
 from artifactfs.repository.check import check_repository
 from artifactfs.repository.clone import clone
+from artifactfs.repository.reach import PREFIXES, Reach
 from artifactfs.repository.repository import Repository, open_repository
 from artifactfs.testing.repositories import commit_files, find_stored, make_repository
 
@@ -135,6 +136,25 @@ def test_an_interrupted_clone_is_gone_on_with(
     assert check_repository(target).damage == ()
     clone(source, target)
     assert records(target) == records(source)
+
+
+def test_what_a_killed_clone_left_is_made_durable_before_the_records(
+    source: Repository, open_clone: Callable[[str], Repository], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been killed between the names of objects and the directories that hold these."""
+    target = open_clone("clone")
+    clone(source, target)
+    commit_files(source, "animals", {b"a": b"1", b"d": {b"b": b"x"}})
+    real, done = type(target.store), list[str]()
+    sync, create = real.sync_names, real.create  # type: ignore[attr-defined]
+    monkeypatch.setattr(real, "sync_names", lambda self, keys: (done.extend(keys), sync(self, keys))[1])
+    monkeypatch.setattr(real, "create", lambda self, key, data: (done.append(key), create(self, key, data))[1])
+    clone(source, target, ["animals"])
+    before = done[: next(number for number, key in enumerate(done) if "/log/" in key)]
+    reach = Reach(target.blobs)
+    for version in target.get_collection("animals").versions.values():
+        reach.add_root(version.root)
+    assert {key for prefix in PREFIXES for key in reach.objects.iter_keys(prefix)} <= set(before)
 
 
 def test_a_clone_of_one_with_a_pin_can_be_pruned(source: Repository, open_clone: Callable[[str], Repository]) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from artifactfs.blobstore.keys import DRAFTS_PREFIX, draft_key, log_key
+from artifactfs.blobstore.keys import DRAFTS_PREFIX, draft_key, log_key, tree_key
 from artifactfs.errors import (
     ArtifactFSError,
+    BlobMissingError,
     DraftClosedError,
     DraftNotFoundError,
     InvalidNameError,
@@ -19,6 +20,7 @@ from artifactfs.errors import (
     UsageError,
     VersionNotFoundError,
 )
+from artifactfs.model import Root
 from artifactfs.repository.check import check_repository
 from artifactfs.repository.contributing import Contribution, contribute
 from artifactfs.repository.drafts import FORGET_NS, LIFETIME_NS, Drafts
@@ -164,6 +166,49 @@ def test_prune_keeps_what_an_unfinished_draft_has(repository: Repository) -> Non
     assert read_version(repository, finish_it(repository).version) == BOTH
     prune(repository)  # pages of the parts that the version does not have
     assert read_version(repository, repository.get_collection("animals").versions[0]) == BOTH
+
+
+def delete_page(repository: Repository, root: Root) -> None:
+    repository.store.delete([tree_key(root.as_entry().tree)])
+
+
+def test_a_part_of_which_a_prune_took_a_page_is_stored_again() -> None:
+    """Between its pages and the look at prunes, while it is compared with the others."""
+    repository = open_listed()
+    add(repository, ONE)
+    stored: list[Root] = []
+
+    def store() -> Root:
+        stored.append(store_files(repository, TWO))
+        if len(stored) == 1:
+            delete_page(repository, stored[0])
+        return stored[-1]
+
+    contribute(Drafts(repository), "animals", "epoch", store, Contribution())
+    assert len(stored) == 2
+    assert read_version(repository, finish_it(repository).version) == BOTH
+
+
+def test_damage_to_another_part_is_no_reason_to_store_again() -> None:
+    repository = open_listed()
+    draft = add(repository, ONE)
+    delete_page(repository, draft.parts[0].root)
+    stored: list[Root] = []
+
+    def store() -> Root:
+        stored.append(store_files(repository, TWO))
+        return stored[-1]
+
+    with pytest.raises(BlobMissingError):
+        contribute(Drafts(repository), "animals", "epoch", store, Contribution())
+    assert len(stored) == 1
+
+    def store_late() -> Root:
+        Drafts(repository).drop("animals", "epoch")
+        return store()
+
+    with pytest.raises(DraftClosedError):
+        contribute(Drafts(repository), "animals", "epoch", store_late, Contribution())
 
 
 def test_what_nobody_finishes_is_dropped_and_forgotten(repository: Repository) -> None:

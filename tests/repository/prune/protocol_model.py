@@ -124,6 +124,7 @@ class Rules:
         notes_first: a commit notes which prunes are over before its first object, not when it looks.
         flushes: what a commit sent has arrived before it looks.
         slack: what a prune sent has arrived before its time is over.
+        arrives: what a prune sent has arrived before it sends more, or is done.
         stops: a prune sends nothing once its time is over.
         limit: a verdict says when the time is over.
         young: a commit that began so long ago that prunes may be forgotten begins anew.
@@ -142,6 +143,7 @@ class Rules:
     notes_first: bool = True
     flushes: bool = True
     slack: bool = True
+    arrives: bool = True
     stops: bool = True
     limit: bool = True
     young: bool = True

@@ -221,7 +221,7 @@ def _prune_moves(state: State, number: int, rules: Rules) -> Moves:
         yield f"{who} is killed", put_prune(state, number, _kill_listed(prune))
     elif prune.at == READING:
         yield from _read(state, number)
-    elif prune.at == DELETING and not prune.sent:
+    elif prune.at == DELETING and not (prune.sent and rules.arrives):
         yield from _send(state, number)
     if prune.at in (READING, DELETING):
         yield f"{who} is killed", put_prune(state, number, Prune(DEAD, prune.condemned, sent=prune.sent))
@@ -266,10 +266,11 @@ def _send(state: State, number: int) -> Moves:
     """Yield the next delete that is sent, the page first, or the end."""
     prune, who = state.prunes[number], f"prune {number}"
     if not prune.left:
-        yield f"{who} is done", put_prune(state, number, Prune(OVER, prune.condemned, is_cancelled=prune.is_cancelled))
+        done = Prune(OVER, prune.condemned, sent=prune.sent, is_cancelled=prune.is_cancelled)
+        yield f"{who} is done", put_prune(state, number, done)
         return
     digest = PAGE if prune.left & PAGE else BLOB
-    after = prune._replace(left=prune.left & ~digest, sent=digest)
+    after = prune._replace(left=prune.left & ~digest, sent=prune.sent | digest)
     yield f"{who} sends that {NAMES[digest]} be deleted", put_prune(state, number, after)
 
 

@@ -10,6 +10,7 @@ from artifactfs.blobstore.memory import MemoryStore
 from artifactfs.errors import MalformedError
 from artifactfs.repository.advice import find_advice
 from artifactfs.repository.check import CheckReport, check_repository
+from artifactfs.repository.clone import clone
 from artifactfs.repository.condemning import Timing
 from artifactfs.repository.prune import find_garbage
 from artifactfs.repository.put import Source, put_paths
@@ -17,6 +18,7 @@ from artifactfs.repository.repair import repair
 from artifactfs.repository.repository import Repository
 from artifactfs.testing.repositories import commit_files
 from tests.repository.prune.support import StoppedClock, delete_version, open_listed, prune, read_all
+from tests.repository.prune.test_prune import FIRST, SECOND
 
 
 def damage(repository: Repository, key: str) -> None:
@@ -63,6 +65,27 @@ def test_what_another_machine_gave_up_already_is_not_missed() -> None:
     assert prune(repository).count == 2
     clock.time_ns -= 60 * 10**9
     assert check(repository).damage == ()
+
+
+@pytest.mark.parametrize("packed_below", [0, 1 << 20])
+def test_a_clone_in_a_bucket_misses_nothing_of_what_was_removed_before(packed_below: int) -> None:
+    """Removed versions are kept there for a time, but a clone has only their records."""
+    origin, store = MemoryStore(), MemoryStore()
+    source = open_listed(origin, packed_below=packed_below)
+    for content in (FIRST, SECOND):
+        commit_files(source, "animals", content)
+    delete_version(source, 0)
+    delete_version(source, commit_files(source, "animals", {b"other": b"other"}).number)
+    store.objects = {key: data for key, data in origin.objects.items() if key.startswith("format/")}
+    target = open_listed(store, packed_below=packed_below, start=1 << 64)
+    target.location = "/elsewhere"
+    clone(source, target)
+    assert check_repository(target, share=1).damage == ()
+    garbage = find_garbage(target)
+    assert (garbage.total.count, garbage.kept) == (0, ("animals:v0",) if packed_below else ())
+    delete_version(target, commit_files(target, "animals", {b"more": b"more"}).number)
+    assert prune(target).count == 0
+    assert set(read_all(target)) == {"animals:v1"}
 
 
 @pytest.mark.parametrize("step", ["condemned", "verdict", "done"])

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from artifactfs.blobstore.keys import CONDEMNED, DONE, VERDICT, draft_key, prune_key
+from artifactfs.blobstore.keys import CONDEMNED, DONE, VERDICT, blob_key, draft_key, prune_key, tree_key
 from artifactfs.blobstore.memory import MemoryStore
+from artifactfs.digest import hash_bytes
 from artifactfs.errors import BusyError, ConflictError, IntegrityError, NewerFormatError, PrunedError
+from artifactfs.model import DirectoryEntry
 from artifactfs.repository import changes
 from artifactfs.repository.commit import commit_root
 from artifactfs.repository.condemning import ListExclusion, Timing
@@ -22,6 +24,7 @@ from artifactfs.repository.prune import Amount, delete_garbage, find_garbage
 from artifactfs.repository.prune_steps import Condemned, Verdict, encode_step
 from artifactfs.repository.reach import ObjectSet
 from artifactfs.repository.repository import Repository
+from artifactfs.repository.trees import Trees
 from artifactfs.testing.repositories import commit_files, make_repository
 from tests.repository.prune.support import (
     StoppedClock,
@@ -177,6 +180,39 @@ def test_what_somebody_looks_at_stays(repository: Repository) -> None:
     garbage = find_garbage(repository)
     assert garbage.total.count
     assert delete_garbage(repository, garbage, shown).count == 0, "also when it is mounted after it was looked for"
+
+
+DEEP = {b"dir": {b"x": {b"kept": b"kept"}, b"y": {b"lost": b"lost"}}}
+
+
+def lose_page(repository: Repository) -> None:
+    """Remove the page of dir/y of the collection's first version, which is deleted after that."""
+    trees = Trees(repository.blobs)
+    entry, _ = trees.find_placed(repository.get_collection("animals").versions[0].root, b"dir/y")
+    assert isinstance(entry, DirectoryEntry)
+    repository.store.delete([tree_key(entry.tree)])
+    delete_version(repository, 0)
+
+
+def test_what_is_missing_where_somebody_looks_is_missed_by_a_version_that_has_it_too(repository: Repository) -> None:
+    """Else what lies beside it would go."""
+    commit_files(repository, "animals", DEEP)
+    commit_files(repository, "animals", {**DEEP, b"more": b"more"})
+    lose_page(repository)
+    with pytest.raises(IntegrityError, match="animals:v1 cannot be read"):
+        find_garbage(repository, lambda: frozenset({("animals", 0)}))
+
+
+def test_what_is_left_of_versions_that_somebody_looks_at_stays(repository: Repository) -> None:
+    commit_files(repository, "animals", DEEP)
+    commit_files(repository, "animals", {**DEEP, b"more": b"more"})
+    commit_files(repository, "animals", FIRST)
+    lose_page(repository)
+    delete_version(repository, 1)
+    garbage = find_garbage(repository, lambda: frozenset({("animals", 0), ("animals", 1)}))
+    kept = {blob_key(hash_bytes(data).raw) for data in (b"kept", b"more")}
+    assert kept.isdisjoint(garbage.objects.iter_keys("blobs/"))
+    assert set(garbage.objects.iter_keys("blobs/")) == {blob_key(hash_bytes(b"lost").raw)}
 
 
 def test_deleted_versions_stay_for_a_time_where_others_may_read_them() -> None:

@@ -40,7 +40,9 @@ def copied_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 # What comes out is what went in.
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(tree=TREES)
 def test_checkout_after_put_is_identity(repository: Repository, work: Path, tree: Tree) -> None:
     source, target = work / "source", work / "target"

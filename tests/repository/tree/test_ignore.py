@@ -63,7 +63,9 @@ def walk_says(patterns: Patterns) -> set[bytes]:
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(patterns=st.lists(st.sampled_from(PATTERNS), min_size=1, max_size=4))
 def test_patterns_agree_with_git(work_tree: Path, patterns: list[str]) -> None:
     parsed = parse_patterns([pattern.encode() for pattern in patterns])
