@@ -231,6 +231,13 @@ def test_metrics_that_cannot_be_written_are_an_error(animals: Cli, tmp_path: Pat
     check_refused(tmp_path, str(tmp_path / target), says=says)
 
 
+@pytest.mark.parametrize("inside", ["mnt/m.prom", "link/m.prom", "mnt"])
+def test_metrics_of_a_mount_in_itself_are_an_error(animals: Cli, tmp_path: Path, inside: str) -> None:
+    """Its supervisor would wait for workers that it has yet to start."""
+    (tmp_path / "link").symlink_to("mnt")
+    check_refused(tmp_path, str(tmp_path / inside), says=b"in the mount that they are of")
+
+
 def test_metrics_on_a_port_that_is_taken_are_an_error(animals: Cli, tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
