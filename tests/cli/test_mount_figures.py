@@ -207,6 +207,28 @@ def test_a_mount_point_that_is_not_utf8_has_metrics_and_upgrades(mount: Mount, t
     assert told["figures"]["upgrades"] == 1
 
 
+def test_an_upgrade_keeps_the_options_and_takes_no_others(mount: Mount) -> None:
+    folder = mount()
+    for options in (["--workers", "2"], ["--no-passthrough"], ["--artifact", "animals:v0"], ["-o", "noexec"]):
+        done = run("mount", "--upgrade", str(folder), *options)
+        assert done.returncode == 2, done.stderr
+        assert f"{options[0].replace('--no-', '--')} means nothing with --upgrade".encode() in done.stderr
+    done = run("mount", "--upgrade", str(folder), "--quiet")
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_mount_point_that_is_not_utf8_is_printed_readably(animals: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / NOT_UTF8
+    folder.mkdir()
+    done = run("mount", os.fsencode(folder))
+    try:
+        assert done.returncode == 0, done.stderr
+        assert rb"m\xff" in done.stderr
+        assert rb"m\xff is served by" in run("mount", "--upgrade", os.fsencode(folder)).stderr
+    finally:
+        run("umount", os.fsencode(folder))
+
+
 def check_refused(tmp_path: Path, target: str, *, says: bytes) -> None:
     folder = tmp_path / "mnt"
     folder.mkdir()
