@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
+from click.core import ParameterSource
 
 from artifactfs.mount.described import mount_fields
+from artifactfs.paths import printable
 
 from .options import BytesPath, Command, lock_option
 from .output import print_json, print_path
@@ -54,6 +56,24 @@ class _Given(TypedDict):
     transport: str
     uid: int | None
     workers: int
+
+
+_OPTIONS = frozenset({*_Given.__annotations__, "artifact", "cache_size", "words", "lock"})
+
+
+def check_alone() -> None:
+    """Return unless options of mounts were given, which a mount that is up keeps as they are.
+
+    Raises:
+        UsageError: they were.
+    """
+    from artifactfs.errors import UsageError
+
+    context = click.get_current_context()
+    for option in context.command.params:
+        if option.name in _OPTIONS and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE:
+            msg = f"{option.opts[0]} means nothing with --upgrade: the mount keeps the options that it was made with"
+            raise UsageError(msg, hint="unmount it, and mount it with other options")
 
 
 @click.command("mount", cls=Command)
@@ -110,6 +130,7 @@ def command(
 
     session = current_session()
     if upgrade:
+        check_alone()
         _upgrade(session, os.fsdecode(mountpoint))
         return
     check_words(words)
@@ -139,7 +160,8 @@ def command(
             kernel_options=words,
             **given,
         )
-        session.note(f"mounting {artifact or session.places.repository} at {os.fsdecode(mountpoint)}")
+        shown = artifact or printable(os.fsencode(session.places.repository))
+        session.note(f"mounting {shown} at {printable(mountpoint)}")
         info = mount(session.places, os.fsdecode(mountpoint), options=options, spare=spare)
     if session.json:
         print_json(mount_fields(info))
@@ -179,4 +201,4 @@ def _upgrade(session: Session, mountpoint: str) -> None:
     from artifactfs.mount.kernel.asking import upgrade_mount
 
     version = upgrade_mount(session.places, mountpoint)
-    session.note(f"{mountpoint} is served by version {version}")
+    session.note(f"{printable(os.fsencode(mountpoint))} is served by version {version}")

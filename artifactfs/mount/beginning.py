@@ -24,7 +24,7 @@ from artifactfs.mount.registry import is_served, slot_for
 from artifactfs.mount.sharing import share_parent
 from artifactfs.mount.spare import Taker
 from artifactfs.mount.syscalls import may_mount
-from artifactfs.mount.transport import check_transport
+from artifactfs.mount.transport import check_transport, find_ignored
 
 _log = logging.getLogger(__name__)
 __all__ = ["MountOptions", "mount"]
@@ -60,11 +60,13 @@ def mount(places: Places, mountpoint: str, *, options: MountOptions, spare: Take
         if not is_kept:
             _check_place(places, path, options)
     if not is_kept:
-        check_target(order.metrics)
+        check_target(order.metrics, mountpoint=path)
     if options.foreground:
         become_server(places, order)
     has_own_process = order.descriptor is not None or order.keep
     info = start_server(places, order, spare=None if has_own_process else spare)
+    for option in find_ignored(order) if info.transport == FUSEPY else ():
+        _log.warning("%s does nothing: the fusepy transport serves; %s says why", option, info.log)
     if info.kind == REPOSITORY:
         show_port(places, info.mountpoint)
         keys = staging_mounts.staging_keys(places, info.repository_id, info.repository)
@@ -111,7 +113,7 @@ def _check_place(places: Places, path: str, options: MountOptions) -> None:
     clear_dead(path)
     if options.make_directory:
         make_mountpoint(path)
-    check_mountpoint(path, repository=places.repository)
+    check_mountpoint(path, repository=places.repository, others=(places.state, places.cache, places.runtime))
     device = look_at_device(DEVICE)
     if not device.ok:
         raise MountError(device.message, hint=device.mend, subject=DEVICE)

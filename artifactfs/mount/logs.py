@@ -26,18 +26,33 @@ class ServerLog(RotatingFileHandler):
     Threading: as its base class.
     """
 
+    _captures = False
+
     def _open(self) -> TextIOWrapper:
         stream = super()._open()
         os.fchmod(stream.fileno(), 0o600)
         return stream
 
     def doRollover(self) -> None:  # noqa: N802
-        """Begin a new file, and lead standard output and standard error there too."""
+        """Begin a new file, and lead standard output and standard error there too, if they led into the old one."""
         super().doRollover()
-        self.capture_output()
+        if self._captures:
+            self.capture_output()
+
+    def rotate_if_large(self) -> None:
+        """Begin a new file if this one has become too large by what other processes wrote."""
+        with suppress(OSError):
+            if os.stat(self.baseFilename).st_size < self.maxBytes:
+                return
+            self.acquire()
+            try:
+                self.doRollover()
+            finally:
+                self.release()
 
     def capture_output(self) -> None:
         """Lead file descriptors 1 and 2 into the log, where libfuse and a crash would write."""
+        self._captures = True
         if self.stream is None:
             return
         self.stream.flush()
@@ -67,6 +82,13 @@ def follow_log() -> None:
             follower.setFormatter(handler.formatter)
             root.removeHandler(handler)
             root.addHandler(follower)
+
+
+def rotate_log() -> None:
+    """Rotate the log if forked processes have filled it; to be called now and then by the one that opened it."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, ServerLog):
+            handler.rotate_if_large()
 
 
 def start_log(path: str, *, foreground: bool, debug: bool = False) -> None:

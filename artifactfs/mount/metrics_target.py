@@ -43,17 +43,26 @@ def place_target(target: str) -> str:
     return target if not target or split_address(target) else os.path.abspath(target)
 
 
-def check_target(target: str) -> None:
-    """Return if something can be given out at what `place_target` returned.
+def check_target(target: str, *, mountpoint: str) -> None:
+    """Return if something can be given out at what `place_target` returned, by the server of a mount.
 
     Raises:
-        ConfigurationError: the port is taken, or the file cannot be written.
+        ConfigurationError: the port is taken, or the file cannot be written or lies in that mount: who serves it would
+            wait for himself.
     """
     address = split_address(target)
     if address is not None:
         _check_port(address)
     elif target:
+        # First by name alone: somebody else may have mounted it already, and nobody answers yet.
+        if _is_inside(target, mountpoint) or _is_inside(os.path.realpath(os.path.dirname(target)), mountpoint):
+            msg = f"metrics cannot be written to {target}: it is in the mount that they are of"
+            raise ConfigurationError(msg, hint=_HINT, subject=target)
         _check_file(target)
+
+
+def _is_inside(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def _check_port(address: tuple[str, int]) -> None:

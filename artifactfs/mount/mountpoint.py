@@ -14,13 +14,16 @@ import errno
 import os
 import stat
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from artifactfs.errors import BusyError, MountError
 from artifactfs.mount.mountinfo import find_mount
 from artifactfs.mount.syscalls import may_mount, unmount_by_helper, unmount_privileged
 from artifactfs.mount.users import describe_users, iter_users
 from artifactfs.paths import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _DEAD: Final = frozenset({errno.ENOTCONN, errno.ECONNABORTED})
 _STACK_LIMIT: Final = 16
@@ -81,11 +84,11 @@ def make_mountpoint(path: str) -> None:
         raise MountError(msg, subject=path) from error
 
 
-def check_mountpoint(path: str, *, repository: str) -> None:
-    """Return if a file system can be mounted on `path`.
+def check_mountpoint(path: str, *, repository: str, others: Sequence[str] = ()) -> None:
+    """Return if a file system can be mounted on `path`; `others` are directories that its server needs as well.
 
     Raises:
-        MountError: it is missing, no directory, not empty, taken, or inside the repository.
+        MountError: it is missing, no directory, not empty, taken, inside the repository, or would hide what is needed.
     """
     shown = _shown(path)
     try:
@@ -102,6 +105,8 @@ def check_mountpoint(path: str, *, repository: str) -> None:
     _check_not_taken(path, shown)
     _check_apart(path, shown, os.path.realpath(repository))
     _check_empty(path, shown)
+    for other in others:
+        _check_not_hidden(path, shown, os.path.realpath(other))
 
 
 def _check_not_taken(path: str, shown: str) -> None:
@@ -121,6 +126,12 @@ def _check_apart(path: str, shown: str, repository: str) -> None:
         raise MountError(msg, hint="name a directory outside of it", subject=path)
     if repository.startswith(path.rstrip("/") + "/"):
         msg = f"the mount point {shown} would hide the repository {_shown(repository)}"
+        raise MountError(msg, hint="name a directory beside it", subject=path)
+
+
+def _check_not_hidden(path: str, shown: str, needed: str) -> None:
+    if needed == path or needed.startswith(path.rstrip("/") + "/"):
+        msg = f"the mount point {shown} would hide {_shown(needed)}, which its server needs"
         raise MountError(msg, hint="name a directory beside it", subject=path)
 
 

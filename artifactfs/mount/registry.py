@@ -114,6 +114,7 @@ def held_slot(slot: Slot, *, mountpoint: str, inherited: int | None = None) -> I
             yield descriptor
         finally:
             _clear(slot)
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # children have it, too, and may go on
     finally:
         os.close(descriptor)
 
@@ -128,7 +129,7 @@ def _lock(descriptor: int, mountpoint: str) -> None:
         else:
             return
     msg = f"another process is serving or mounting {mountpoint}"
-    raise BusyError(msg, hint="run: artifactfs umount", subject=mountpoint)
+    raise BusyError(msg, hint="artifactfs mounts shows it as soon as it is up", subject=mountpoint)
 
 
 def _clear(slot: Slot) -> None:

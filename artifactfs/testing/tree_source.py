@@ -122,9 +122,11 @@ class TreeSource:
             yield encode_record(name, entry, mode=attributes.mode, node=child, offset=offset)
 
     def open_content(self, node: int) -> TreeContent:
-        """Open a file; its size is that of what is there now, since it may have been replaced."""
-        descriptor = os.open(self._get(node).path, os.O_RDONLY | os.O_CLOEXEC)
-        return TreeContent(descriptor, os.fstat(descriptor).st_size)
+        """Open a file; what was none when the tree was opened has the size of what took its place."""
+        found = self._get(node)
+        descriptor = os.open(found.path, os.O_RDONLY | os.O_CLOEXEC)
+        is_file = stat.S_ISREG(found.attributes.mode)
+        return TreeContent(descriptor, found.attributes.size if is_file else os.fstat(descriptor).st_size)
 
     def list_xattrs(self, node: int) -> list[bytes]:
         """Return one name."""

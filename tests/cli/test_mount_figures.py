@@ -207,6 +207,28 @@ def test_a_mount_point_that_is_not_utf8_has_metrics_and_upgrades(mount: Mount, t
     assert told["figures"]["upgrades"] == 1
 
 
+def test_an_upgrade_keeps_the_options_and_takes_no_others(mount: Mount) -> None:
+    folder = mount()
+    for options in (["--workers", "2"], ["--no-passthrough"], ["--artifact", "animals:v0"], ["-o", "noexec"]):
+        done = run("mount", "--upgrade", str(folder), *options)
+        assert done.returncode == 2, done.stderr
+        assert f"{options[0].replace('--no-', '--')} means nothing with --upgrade".encode() in done.stderr
+    done = run("mount", "--upgrade", str(folder), "--quiet")
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_mount_point_that_is_not_utf8_is_printed_readably(animals: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / NOT_UTF8
+    folder.mkdir()
+    done = run("mount", os.fsencode(folder))
+    try:
+        assert done.returncode == 0, done.stderr
+        assert rb"m\xff" in done.stderr
+        assert rb"m\xff is served by" in run("mount", "--upgrade", os.fsencode(folder)).stderr
+    finally:
+        run("umount", os.fsencode(folder))
+
+
 def check_refused(tmp_path: Path, target: str, *, says: bytes) -> None:
     folder = tmp_path / "mnt"
     folder.mkdir()
@@ -229,6 +251,13 @@ def test_metrics_go_nowhere_else(animals: Cli, tmp_path: Path, target: str) -> N
 )
 def test_metrics_that_cannot_be_written_are_an_error(animals: Cli, tmp_path: Path, target: str, says: bytes) -> None:
     check_refused(tmp_path, str(tmp_path / target), says=says)
+
+
+@pytest.mark.parametrize("inside", ["mnt/m.prom", "link/m.prom", "mnt"])
+def test_metrics_of_a_mount_in_itself_are_an_error(animals: Cli, tmp_path: Path, inside: str) -> None:
+    """Its supervisor would wait for workers that it has yet to start."""
+    (tmp_path / "link").symlink_to("mnt")
+    check_refused(tmp_path, str(tmp_path / inside), says=b"in the mount that they are of")
 
 
 def test_metrics_on_a_port_that_is_taken_are_an_error(animals: Cli, tmp_path: Path) -> None:

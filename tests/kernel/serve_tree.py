@@ -2,6 +2,7 @@
 
     serve_tree.py ROOT MOUNTPOINT [--fd N] [--passthrough] [--debug] [--workers N] [--stuck SECONDS] [--source MODULE]
         [--without FEATURE,...] [--minor N]      as on a kernel that offers no such feature, or speaks an older protocol
+        [--connections DIRECTORY]                where fusectl is mounted
     serve_tree.py --resume N        after SIGUSR2, which upgrades by exec
 
 Prints `ready` when INIT is answered.
@@ -17,7 +18,7 @@ import socket
 import sys
 from contextlib import closing
 
-from artifactfs.mount.kernel import serve
+from artifactfs.mount.kernel import idleness, serve
 from artifactfs.mount.kernel.codes import InitFlag
 from artifactfs.mount.kernel.mounting import MountRequest, open_mount
 from artifactfs.mount.kernel.serve import resume
@@ -40,6 +41,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--source", default="artifactfs.testing.tree_source")
     parser.add_argument("--without", default="")
     parser.add_argument("--minor", type=int)
+    parser.add_argument("--connections", default=idleness.CONNECTIONS)
     parser.add_argument("--resume", type=int)
     return parser.parse_args()
 
@@ -84,6 +86,7 @@ def main() -> None:
             passthrough=args.passthrough,
             debug=args.debug,
         )
+        idleness.CONNECTIONS = args.connections
         pretend(args.without, args.minor)
         mounted = serve.begin(device, settings)
     supervisor = Supervisor(mounted, restarts=restarts)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,10 @@ from artifactfs.mount.kernel.idleness import Idleness, read_state
 from artifactfs.mount.kernel.shared import create_counters
 
 from .conftest import Server
+from .killing import needs_resend
 from .waiting import wait_until
+
+PTRACE_SEIZE, PTRACE_INTERRUPT, WALL = 0x4206, 0x4207, 0x40000000
 
 
 class Looked(Idleness):
@@ -108,3 +113,39 @@ def test_the_kernel_says_how_many_wait(serve: Callable[..., Server], tree: Path)
     with subprocess.Popen(["cat", server.path / "cat.txt"], stdout=subprocess.DEVNULL) as asking:
         wait_until(lambda: looked._count_waiting() > 0)
         assert asking.wait(timeout=20) == 0
+
+
+@contextmanager
+def held(pid: int) -> Iterator[None]:
+    """Hold a process as a debugger does: it runs no more, and is not stopped. Source: ptrace(2)."""
+    trace = ctypes.CDLL(None, use_errno=True).ptrace
+    trace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+    trace.restype = ctypes.c_long
+    if trace(PTRACE_SEIZE, pid, None, None):
+        pytest.skip(f"processes cannot be traced here: {os.strerror(ctypes.get_errno())}")
+    trace(PTRACE_INTERRUPT, pid, None, None)
+    os.waitpid(pid, WALL)
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)  # unless it was already; its parent is told after this
+        os.waitpid(pid, WALL)
+
+
+@needs_resend
+@pytest.mark.mounted
+@pytest.mark.usefixtures("connections")
+def test_workers_that_take_nothing_while_requests_wait_are_replaced(serve: Callable[..., Server], tree: Path) -> None:
+    server = serve(tree, "--workers", "2", "--stuck", "1", "--connections", idleness.CONNECTIONS)
+    wait_until(lambda: len(server.workers()) == 2)
+    first, second = server.workers()
+    with held(first), held(second):
+        assert read_state(first) == read_state(second) == "t"
+        asked = subprocess.run(["cat", server.path / "cat.txt"], capture_output=True, check=True, timeout=30)
+    assert asked.stdout == (tree / "cat.txt").read_bytes()
+    assert f"requests wait for over 1 s, and no worker takes any; {sorted((first, second))} are replaced" in (
+        server.logged()
+    )
+    wait_until(lambda: not {first, second} & set(server.workers()), what="both to be buried")
+    assert server.process.poll() is None

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from artifactfs.blobstore.local import LocalStore
 from artifactfs.model import Root
-from artifactfs.mount.kernel import large_files
+from artifactfs.mount.kernel import large_files, serve
 from artifactfs.mount.kernel.asking import find_figures
+from artifactfs.mount.kernel.catalogue import Served
+from artifactfs.mount.kernel.choice import Prepared, should_pass_through
+from artifactfs.mount.kernel.codes import InitFlag
 from artifactfs.mount.kernel.large_files import find_newest, is_mostly_large
+from artifactfs.mount.kernel.negotiation import Negotiated
+from artifactfs.mount.options import MountInfo
+from artifactfs.mount.orders import REPOSITORY, Order
 from artifactfs.mount.syscalls import may_mount
 from artifactfs.repository.locked import Locked
 from artifactfs.repository.repository import Repository
 from artifactfs.testing.repositories import commit_files
 
-from .support import Mount
+from .support import Folders, Mount
 
 SMALL, LARGE = b"abc", b"x" * 1000
 
@@ -24,6 +33,12 @@ SMALL, LARGE = b"abc", b"x" * 1000
 @pytest.fixture(autouse=True)
 def _thousand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(large_files, "LARGE_BYTES", 1000)
+
+
+def figures_of(info: MountInfo) -> dict[str, Any]:
+    figures = find_figures(info)
+    assert figures is not None
+    return figures
 
 
 def commit(repository: Repository, name: str, *, small: int, large: int, factor: int = 1) -> Root:
@@ -95,3 +110,41 @@ def test_a_repository_of_large_files_is_passed_through(mount: Mount, repository:
     figures = find_figures(mount(artifact="animals:v1"))
     assert figures is not None
     assert not figures["passthrough"]
+
+
+@pytest.mark.mounted
+@pytest.mark.skipif(not may_mount() or os.getuid() != 0, reason="binding a directory needs root")
+def test_a_repository_that_cannot_be_written_to_is_passed_through(
+    mount: Mount, repository: Repository, folders: Folders
+) -> None:
+    content = os.urandom(17 << 20)
+    commit_files(repository, "animals", {b"a": content})
+    if not figures_of(mount(passthrough=True))["passthrough"]:
+        pytest.skip("not on this machine")
+    place = folders.repository
+    subprocess.run(["mount", "--bind", place, place], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
+        for artifact in (None, "animals:latest"):
+            info = mount(artifact=artifact)
+            assert figures_of(info)["passthrough"]
+            path = Path(info.mountpoint) / ("a" if artifact else "animals/v0/a")
+            assert path.read_bytes() == content
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_nothing_in_an_object_store_is_passed_through(caplog: pytest.LogCaptureFixture) -> None:
+    order = Order(REPOSITORY, "/mnt", "s3://bucket/a", "", "", "", passthrough=True)
+    prepared = Prepared(Served("s3://bucket/a", "", 0, 0), "", "s3://bucket/a", "", is_mostly_large=True)
+    assert not should_pass_through(order, prepared)
+    assert "passthrough does nothing" in caplog.text
+
+
+def test_what_is_tried_is_there_or_nothing_is_passed_through(repository: Repository, tmp_path: Path) -> None:
+    with serve._open_probe(repository.location) as file:
+        assert Path(file.name).parent == Path(repository.location) / "format"
+    agreed = Negotiated(45, int(InitFlag.PASSTHROUGH), 0, 0, 256)
+    assert not serve._can_pass_through(-1, agreed, str(tmp_path / "nothing"))
+    (tmp_path / "empty" / "format").mkdir(parents=True)
+    assert not serve._can_pass_through(-1, agreed, str(tmp_path / "empty"))

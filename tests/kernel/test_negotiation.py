@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -67,6 +69,18 @@ def test_the_answer() -> None:
     assert (values["major"], values["minor"], values["max_pages"], values["max_background"]) == (7, 45, 256, 1000)
     assert (values["max_stack_depth"], values["time_gran"]) == (1, 1)
     assert values["flags"] | values["flags2"] << 32 == int(WANTED | InitFlag.PASSTHROUGH)
+
+
+@pytest.mark.parametrize("page", [4096, 16 << 10, 64 << 10])
+def test_a_read_fits_into_the_buffer_whatever_a_page_is(page: int) -> None:
+    program = (
+        "import mmap\n"
+        f"mmap.PAGESIZE = {page}\n"
+        "from artifactfs.mount.kernel.negotiation import Negotiated, MAX_PAGES\n"
+        "print(Negotiated(45, 0, 0, 0, MAX_PAGES).max_read, Negotiated(45, 0, 0, 0, 32).max_read)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(1 << 20), str(32 * page)]
 
 
 def test_names_of_features() -> None:

@@ -43,7 +43,11 @@ def test_one_line_says_which_and_why(
 
 
 def test_a_fallback_says_what_was_wrong(
-    mount: Mount, repository: Repository, tree: Path, monkeypatch: pytest.MonkeyPatch
+    mount: Mount,
+    repository: Repository,
+    tree: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     put(repository, "animals", tree)
     monkeypatch.setenv("PYTHONPATH", str(_break_init(tree.parent)))
@@ -52,6 +56,7 @@ def test_a_fallback_says_what_was_wrong(
     (line,) = lines_of(info)
     for option in ("--workers", "--metrics", "--passthrough"):
         assert f"WARNING artifactfs.mount.kernel.daemon: {option} does nothing" in Path(info.log).read_text()
+        assert f"{option} does nothing: the fusepy transport serves; {info.log} says why" in caplog.text
     assert "transport: fusepy, because the kernel transport cannot be used: too old" in line
 
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import msgspec
 import pytest
 from msgspec import structs
 
+from artifactfs.errors import MountError
+from artifactfs.mount.kernel import daemon
 from artifactfs.mount.kernel.backing_table import create_backings
+from artifactfs.mount.kernel.catalogue import Served, describe
 from artifactfs.mount.kernel.negotiation import Negotiated
 from artifactfs.mount.kernel.serve import resume
 from artifactfs.mount.kernel.settings import Handover, ServeSettings, load_handover, read_handover, store_handover
 from artifactfs.mount.kernel.shared import BYTES, create_counters
 from artifactfs.mount.kernel.source import SourceSpec
+from artifactfs.mount.kernel.upgrade import check_installed
+from artifactfs.mount.orders import REPOSITORY, Order
 
 AGREED = Negotiated(45, 7, 7, 131072, 256)
 SETTINGS = ServeSettings("/mnt/a b", SourceSpec("some.module", {"root": "/x"}), 2, debug=True)
@@ -60,3 +66,19 @@ def test_a_table_of_another_shape_is_begun_anew(size: int) -> None:
     mounted = resume(handover(create_counters().descriptor, strange))
     assert mounted.backings.open(2, 7, register=lambda: 4) == 4
     os.close(strange)
+
+
+def test_an_upgrade_is_refused_by_a_version_that_cannot_read_what_it_is_handed() -> None:
+    command = [sys.executable, "-P", "-m", daemon.MODULE, "--check"]
+    order = Order(REPOSITORY, "/mnt", "/repository", "/state", "/cache", "/runtime")
+    served = Served("/repository", "/state", 0, 0, epoch=7, order=order.encode())
+    settings = structs.replace(SETTINGS, source=describe(served))
+    good = structs.replace(handover(4, 5), settings=settings, extra={"order": order.encode(), "id": "1", "state": "/s"})
+    number = store_handover(good)
+    check_installed(command, handover=number)
+    os.close(number)
+    for other in (SETTINGS, structs.replace(settings, workers="two")):  # type: ignore[arg-type]
+        strange = store_handover(structs.replace(good, settings=other))
+        with pytest.raises(MountError, match=r"does not start: msgspec\.ValidationError") as caught:
+            check_installed(command, handover=strange)
+        assert "goes on" in caught.value.hint

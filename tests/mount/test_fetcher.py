@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -97,6 +98,21 @@ def test_100_readers_of_a_stalled_server_hold_up_nobody_else(stage: Stage) -> No
         assert not any(reader.done() for reader in stalled)
         stage.odd.released.set()
         assert [reader.result() for reader in stalled] == [None] * READERS
+
+
+def test_each_request_has_a_line_also_where_it_was_fetched(stage: Stage, folders: Folders, tmp_path: Path) -> None:
+    place = tmp_path / "debugged"
+    place.mkdir()
+    options = MountOptions(transport="kernel", follow_references=(stage.odd.url, stage.other.url), debug=True)
+    info = api.mount(folders, str(place), options=options)
+    try:
+        assert (place / "animals/v0/well").read_bytes() == b"well\n"
+        node = (place / "animals/v0/well").stat().st_ino
+        line = re.compile(rf"READ node={node} pid={os.getpid()} -> 5 in \d+ us")
+        wait_until(lambda: line.search(Path(info.log).read_text()))
+        assert len(line.findall(Path(info.log).read_text())) == 1
+    finally:
+        api.unmount(folders, str(place), lazy=True)
 
 
 def test_what_is_fetched_is_named_with_who_waits_for_it(stage: Stage) -> None:

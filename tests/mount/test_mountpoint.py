@@ -53,6 +53,14 @@ def test_around_the_repository(tmp_path: Path) -> None:
         check_mountpoint(str(tmp_path), repository=str(tmp_path / "repository"))
 
 
+def test_around_what_its_server_needs(tmp_path: Path) -> None:
+    """Before anything is there: the server would make it, and then wait for itself."""
+    for needed in (tmp_path, tmp_path / "state"):
+        with pytest.raises(MountError, match="which its server needs"):
+            check_mountpoint(str(tmp_path), repository="/repository", others=["/elsewhere", str(needed)])
+    check_mountpoint(str(tmp_path), repository="/repository", others=["/elsewhere", f"{tmp_path}-beside"])
+
+
 @pytest.mark.mounted
 @pytest.mark.skipif(not is_root, reason="only root can mount a tmpfs")
 def test_taken_by_another_file_system(folders: Folders, mountpoint: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -52,6 +53,18 @@ def test_what_is_called_apart_answers_or_raises() -> None:
         call_apart(_fail)
     with pytest.raises(MountError, match="status 7"):
         call_apart(lambda: os._exit(7))
+
+
+def test_what_fails_apart_in_an_unexpected_way_is_in_the_log(tmp_path: Path) -> None:
+    handler = logging.FileHandler(tmp_path / "log")
+    logging.getLogger("artifactfs").addHandler(handler)
+    try:
+        with pytest.raises(MountError, match="status 1"):
+            call_apart(lambda: 1 // 0)
+    finally:
+        logging.getLogger("artifactfs").removeHandler(handler)
+        handler.close()
+    assert "ZeroDivisionError" in (tmp_path / "log").read_text()
 
 
 def _fail() -> None:

@@ -120,3 +120,11 @@ def name_opcode(opcode: int) -> str:
         return Opcode(opcode).name
     except ValueError:
         return f"operation {opcode}"
+
+
+def say_answered(opcode: int, node: int, *, pid: int, result: int, number: int, microseconds: int) -> None:
+    """Write the line of `--debug` about a request: what was asked by whom, and the bytes or the errno it got."""
+    _log.debug(
+        "%s node=%d pid=%d -> %s in %d us",
+        *(name_opcode(opcode), node, pid, errno.errorcode.get(number, result), microseconds),
+    )

@@ -8,6 +8,7 @@ Threading: the calling process has one thread. Source: fork(2), wait(2).
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import select
@@ -15,11 +16,13 @@ import signal
 from typing import TYPE_CHECKING, TypeVar
 
 from artifactfs.errors import ArtifactFSError, MountError
+from artifactfs.mount.logs import follow_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 def call_apart(function: Callable[[], T], *, seconds: float | None = None) -> T:
@@ -27,10 +30,16 @@ def call_apart(function: Callable[[], T], *, seconds: float | None = None) -> T:
 
     Raises:
         ArtifactFSError: the function raised it.
-        MountError: the child ended without an answer.
+        MountError: it cannot be started, or ended without an answer.
     """
     reading, writing = os.pipe()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        os.close(reading)
+        os.close(writing)
+        msg = f"no process can be started to look into the repository: {error.strerror}"
+        raise MountError(msg, hint="see ulimit -u, and the limits of the control group") from error
     if not pid:
         os.close(reading)
         _answer(function, writing)
@@ -39,11 +48,11 @@ def call_apart(function: Callable[[], T], *, seconds: float | None = None) -> T:
         if not select.select([pipe], [], [], seconds)[0]:
             os.kill(pid, signal.SIGKILL)
         data = pipe.read()
-    _, status = os.waitpid(pid, 0)
-    if not data:
-        msg = f"the process that looks into the repository ended with status {os.waitstatus_to_exitcode(status)}"
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code:
+        msg = f"the process that looks into the repository ended with status {code}"
         raise MountError(msg, hint="the server's log says why")
-    found = pickle.loads(data)  # noqa: S301 - written by the own child
+    found = pickle.loads(data)  # noqa: S301 - written by the own child, whole
     if isinstance(found, ArtifactFSError):
         raise found
     return found  # type: ignore[no-any-return]
@@ -54,9 +63,13 @@ def _answer(function: Callable[[], object], descriptor: int) -> None:
     status = 1
     try:
         try:
+            follow_log()
             found = function()
         except ArtifactFSError as error:
             found = error
+        except Exception:  # noqa: BLE001 - whoever waits is told that there is no answer
+            _log.exception("looking into the repository failed in an unexpected way")
+            return
         with os.fdopen(descriptor, "wb") as pipe:
             pickle.dump(found, pipe)
         status = 0

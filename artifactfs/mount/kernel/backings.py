@@ -27,6 +27,8 @@ from artifactfs.mount.kernel.requests import RefusedError
 from artifactfs.mount.kernel.structures import IN_HEADER, OPEN_IN, OPEN_OUT, RELEASE_IN
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from artifactfs.mount.kernel.backing_table import BackingTable
     from artifactfs.mount.kernel.buffers import Buffers
     from artifactfs.mount.kernel.requests import Handler
@@ -36,10 +38,11 @@ FROM_BYTES: Final = 1 << 20
 """Size from which a file is handed to the kernel."""
 
 
-def _find_verified(content: Content) -> int | None:
+def _find_verified(content: Content, get_on: Callable[[], None]) -> int | None:
     """Return a descriptor of content that is verified to the end: its reads are never seen again.
 
-    None when the content has no file of its own: it lies in a pack, or elsewhere.
+    None when the content has no file of its own: it lies in a pack, or elsewhere. `get_on` is called for each
+    piece that is verified, because all of them can take minutes.
 
     Raises:
         ArtifactFSError: it is damaged.
@@ -49,6 +52,7 @@ def _find_verified(content: Content) -> int | None:
     if content.extent() is None:
         for offset in range(0, content.size, CHUNK_SIZE):
             content.read_at(offset, 1)
+            get_on()
     extent = content.extent()
     if extent is None or extent[1] or os.fstat(extent[0]).st_size != content.size:
         return None
@@ -61,12 +65,21 @@ class Passthrough:
     Threading: one thread of one worker.
     """
 
-    def __init__(self, device: int, source: Source, *, buffers: Buffers, table: BackingTable) -> None:
-        """Store the device, where content is opened, and the shared table."""
+    def __init__(
+        self,
+        device: int,
+        source: Source,
+        *,
+        buffers: Buffers,
+        table: BackingTable,
+        get_on: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Store the device, where content is opened, the shared table, and who is told that this is not stuck."""
         self._device = device
         self._source = source
         self._buffers = buffers
         self._table = table
+        self._get_on = get_on
 
     def handlers(self) -> dict[int, Handler]:
         """Return the handlers that replace those of `Requests`."""
@@ -80,7 +93,7 @@ class Passthrough:
         if flags & os.O_ACCMODE != os.O_RDONLY:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
         with closing(self._source.open_content(node)) as content:
-            descriptor = _find_verified(content) if content.size >= FROM_BYTES else None
+            descriptor = _find_verified(content, self._get_on) if content.size >= FROM_BYTES else None
             if descriptor is None:
                 return self._answer(0, OpenFlag.KEEP_CACHE, 0)
             handle = IN_HEADER.packer.unpack_from(self._buffers.request)[2] & ~UNIQUE_RESEND

@@ -7,19 +7,22 @@ Threading: one thread.
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from artifactfs.blobstore.locations import is_remote
 from artifactfs.errors import UsageError
-from artifactfs.index.epochs import open_epoch
+from artifactfs.index.epochs import hold_epoch, open_epoch
 from artifactfs.mount.following import remote_of
 from artifactfs.mount.holding import resolve_held
 from artifactfs.mount.kernel.catalogue import Served, describe
 from artifactfs.mount.kernel.large_files import find_newest, is_mostly_large
-from artifactfs.mount.orders import LOCKED, REPOSITORY
+from artifactfs.mount.kernel.settings import Handover, read_handover
+from artifactfs.mount.orders import LOCKED, REPOSITORY, Order
 from artifactfs.mount.pinned import encode_root
 from artifactfs.mount.syscalls import may_mount
 from artifactfs.paths import parse_ref
@@ -28,9 +31,9 @@ from artifactfs.repository.repository import Repository, open_repository
 
 if TYPE_CHECKING:
     from artifactfs.mount.holds import Holds
-    from artifactfs.mount.kernel.settings import Handover
     from artifactfs.mount.kernel.source import SourceSpec
-    from artifactfs.mount.orders import LOCKED, Order
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,22 @@ def recall(handover: Handover) -> Prepared:
     return Prepared(served, handover.extra["id"], served.repository, handover.extra["state"], is_mostly_large=False)
 
 
+def check_handover(number: int) -> None:
+    """Return if this program could go on with what an earlier one left in a memfd; it raises whatever is in the way."""
+    handover = read_handover(number)
+    recall(handover)
+    Order.decode(handover.extra["order"])
+
+
+def hold_served(directory: str, number: int) -> int:
+    """Return the lock of an epoch; a file of nothing where it is gone, which the workers find out."""
+    try:
+        return hold_epoch(directory, number=number)
+    except OSError as error:
+        _log.warning("the epoch %05x cannot be held: %s", number, error)
+        return os.memfd_create("artifactfs-epoch", os.MFD_CLOEXEC)
+
+
 def _resolve(order: Order, repository: Repository, holds: Holds | None) -> tuple[str, int]:
     if order.kind in (REPOSITORY, LOCKED):
         return "", 0
@@ -128,6 +147,9 @@ def _freeze(repository: Repository) -> dict[str, dict[str, int]]:
 
 def should_pass_through(order: Order, prepared: Prepared) -> bool:
     """Return whether to ask the kernel for passthrough: when told so, or when mostly large files are mounted."""
+    if order.passthrough and is_remote(prepared.location):
+        _log.warning("passthrough does nothing for a repository in an object store: its files are not on this machine")
+        return False
     return prepared.is_mostly_large if order.passthrough is None else order.passthrough
 
 

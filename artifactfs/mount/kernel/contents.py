@@ -75,6 +75,8 @@ class Contents:
         self._last: dict[object, int] = {}
         self._drops_behind = drops_behind
         self._kept = _OpenContents(KEPT_COUNT)
+        self._read: set[int] = set()
+        """Nodes of the kept ones that were read since the last look for idle ones."""
 
     def read(self, node: int, into: memoryview, *, offset: int, flags: int = 0) -> int:
         """Read a file's bytes from `offset` into a buffer.
@@ -94,7 +96,7 @@ class Contents:
         content = self._kept.get(node)
         if content is not None:
             try:
-                return self._read_kept(content, into, offset=offset, flags=flags)
+                return self._read_kept(node, content, into, offset=offset, flags=flags)
             except (OSError, IntegrityError):
                 # What took the place of damaged bytes since is found by opening it anew.
                 del self._kept[node]
@@ -102,7 +104,7 @@ class Contents:
         content = self._source.open_content(node)
         if content.size >= KEPT_FROM_BYTES:
             self._kept[node] = content
-            return self._read_kept(content, into, offset=offset, flags=flags)
+            return self._read_kept(node, content, into, offset=offset, flags=flags)
         try:
             count = _read_from(content, into, offset)
             self._note(content, offset)
@@ -110,7 +112,10 @@ class Contents:
         finally:
             content.close()
 
-    def _read_kept(self, content: Content, into: memoryview, *, offset: int, flags: int) -> int:
+    def _read_kept(self, node: int, content: Content, into: memoryview, *, offset: int, flags: int) -> int:
+        self._read.add(node)
+        if len(self._read) > KEPT_COUNT:
+            self._read &= self._kept.keys()
         count = _read_from(content, into, offset)
         self._note(content, offset)
         if self._drops_behind and content.size >= DROP_FROM_BYTES and not flags & os.O_DIRECT:
@@ -130,6 +135,12 @@ class Contents:
         self._last[name] = number
         if content.size > CHUNK_SIZE or 0 < number - last <= _NEAR:
             self._tell()
+
+    def close_idle(self) -> None:
+        """Close the files that were not read since the last call: what was pruned since takes no more room then."""
+        for node in self._kept.keys() - self._read:
+            self._kept.pop(node).close()
+        self._read.clear()
 
     def close(self) -> None:
         """Close all files."""

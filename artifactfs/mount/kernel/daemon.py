@@ -18,15 +18,22 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
-from artifactfs.errors import ConfigurationError, MountError
-from artifactfs.index.epochs import hold_epoch
+from artifactfs.errors import MountError
 from artifactfs.mount.daemon import Daemon, InfoSession, Served, build
 from artifactfs.mount.holding import begin_holding
 from artifactfs.mount.kernel.apart import call_apart
-from artifactfs.mount.kernel.choice import Prepared, prepare, recall, should_pass_through
+from artifactfs.mount.kernel.choice import (
+    Prepared,
+    check_handover,
+    hold_served,
+    prepare,
+    recall,
+    should_pass_through,
+)
 from artifactfs.mount.kernel.control_port import ControlPort
-from artifactfs.mount.kernel.metrics import MetricsWriter
-from artifactfs.mount.kernel.mounting import MountRequest, open_mount
+from artifactfs.mount.kernel.metrics import start_metrics
+from artifactfs.mount.kernel.mounting import MountRequest
+from artifactfs.mount.kernel.own_mount import OwnMount
 from artifactfs.mount.kernel.serve import begin, resume
 from artifactfs.mount.kernel.sessions import KernelSession
 from artifactfs.mount.kernel.settings import (
@@ -38,8 +45,8 @@ from artifactfs.mount.kernel.settings import (
 )
 from artifactfs.mount.kernel.supervisor import Supervisor
 from artifactfs.mount.kernel.upgrade import check_installed, describe, handover_of, replace_program
+from artifactfs.mount.logs import rotate_log
 from artifactfs.mount.mountinfo import find_mount
-from artifactfs.mount.mountpoint import detach
 from artifactfs.mount.orders import KERNEL, LOWER, REPOSITORY, Order
 from artifactfs.mount.port.place import remove as remove_port
 from artifactfs.mount.registry import held_slot
@@ -77,10 +84,29 @@ class KernelDaemon(Daemon):
         # Somebody else has mounted it, and unmounts it; this may be another mount namespace.
         earlier = None if handover is None else Order.decode(handover.extra["order"])
         self._is_borrowed = order.descriptor is not None or (earlier is not None and earlier.descriptor is not None)
+        self._own = OwnMount(order.mountpoint)
+        self._place = ExitStack()
         self._prepared: Prepared | None = None
         self._started_ns = handover.started_ns if handover is not None else time.time_ns()
 
     def _serve(self) -> None:
+        with ExitStack() as stack:
+            lock = self._handover.extra.get("lock") if self._handover is not None else None
+            inherited = None if lock is None else int(lock)
+            # Before anything is mounted: of two servers that begin at once the second must not cover the first.
+            self._place = stack.enter_context(ExitStack())
+            self._lock = self._place.enter_context(
+                held_slot(self._slot, mountpoint=self._order.mountpoint, inherited=inherited)
+            )
+            mounted = self._try_to_mount()
+            if mounted is not None:
+                stack.callback(self._unmount)
+                self._supervise(mounted)
+                return
+        super()._serve()
+
+    def _try_to_mount(self) -> Mounted | None:
+        """Return the mount; None when the fusepy transport is to serve."""
         try:
             mounted = self._mount()
         except MountError as error:
@@ -89,26 +115,16 @@ class KernelDaemon(Daemon):
             self._why_fusepy = f"the kernel transport cannot be used: {error}"
             for option in find_ignored(self._order):
                 _log.warning("%s does nothing: the fusepy transport has no such thing", option)
-            super()._serve()
-            return
+            return None
         self.transport = KERNEL
         why = why_kernel(self._order) if self._handover is None else "an earlier server left it so"
         _log.info("transport: kernel, protocol 7.%d, because %s", mounted.agreed.minor, why)
-        with ExitStack() as stack:
-            lock = self._handover.extra.get("lock") if self._handover is not None else None
-            inherited = None if lock is None else int(lock)
-            self._lock = stack.enter_context(
-                held_slot(self._slot, mountpoint=self._order.mountpoint, inherited=inherited)
-            )
-            stack.callback(self._unmount)
-            self._supervise(stack, mounted)
+        return mounted
 
     def _unmount(self) -> None:
         """Leave no dead mount behind, whatever ended the server, unless another takes its place."""
-        if self._is_borrowed or self._is_leaving():
-            return
-        if find_mount(self._order.mountpoint) is not None:
-            detach(self._order.mountpoint, lazy=True)
+        if not (self._is_borrowed or self._is_leaving()):
+            self._own.detach()
 
     def _mount(self) -> Mounted:
         """Return the mount with INIT answered, new or handed over."""
@@ -116,13 +132,14 @@ class KernelDaemon(Daemon):
         prepared = self._prepare() if earlier is None else self._recall(earlier)
         self._prepared = prepared
         # A lock alone: the tables are opened by the workers, after the fork.
-        self._epoch = _hold(prepared.state_directory, prepared.served.epoch)
+        self._epoch = hold_served(prepared.state_directory, prepared.served.epoch)
         self._served = Served(
             None, {}, InfoSession, repository_id=prepared.repository_id, location=prepared.location,
             collection=prepared.served.collection or None,
             version=prepared.served.version if prepared.served.collection else None, holds=self._holds,
         )  # fmt: skip
         if earlier is not None:
+            self._own.find()
             return resume(earlier)
         order = self._order
         wanted = should_pass_through(order, prepared)
@@ -131,11 +148,17 @@ class KernelDaemon(Daemon):
             quick_wakeups=should_hasten(order.quick_wakeups), debug=order.debug, metrics=order.metrics,
             fetches=prepared.served.known is not None,
         )  # fmt: skip
-        device = order.descriptor
-        if device is None:
-            request = MountRequest(order.mountpoint, allow_other=order.allow_other, kernel_options=order.kernel_options)
-            device = open_mount(request)
-        return begin(device, settings, probe=prepared.location if wanted else "")
+        probe = prepared.location if wanted else ""
+        if order.descriptor is not None:
+            return begin(order.descriptor, settings, probe=probe)
+        request = MountRequest(order.mountpoint, allow_other=order.allow_other, kernel_options=order.kernel_options)
+        device = self._own.open(request, may_cover=order.kind == LOWER)
+        try:
+            return begin(device, settings, probe=probe)
+        except BaseException:
+            os.close(device)
+            self._own.detach()
+            raise
 
     def _prepare(self) -> Prepared:
         """Find out what is to be served, holding it in the repository; children have the locks, too."""
@@ -154,7 +177,7 @@ class KernelDaemon(Daemon):
             self._holds.hold([(served.collection, served.version)])
         return prepared
 
-    def _supervise(self, stack: ExitStack, mounted: Mounted) -> None:
+    def _supervise(self, mounted: Mounted) -> None:
         order = self._order
         earlier = self._handover
         supervisor = self._supervisor = Supervisor(
@@ -167,10 +190,13 @@ class KernelDaemon(Daemon):
         if self._handover is not None:
             supervisor.adopt(self._handover.children)
         port = ControlPort(self._slot.socket, lambda: KernelSession(supervisor, self._upgrade))
-        stack.callback(port.close)
+        self._place.callback(port.close)
         port.open(supervisor.add_reader, supervisor.remove_reader)
-        self._start_metrics(stack, supervisor)
+        if order.metrics:
+            start_metrics(supervisor, order.metrics, stack=self._place)
         self._is_kept = self._leave_with_manager(supervisor)
+        supervisor.add_tick(rotate_log)
+        supervisor.add_tick(self._leave_place)
         supervisor.call_when_started(self._become_ready)
         supervisor.call_when_renewed(self._follow_epoch)
         supervisor.run()
@@ -180,19 +206,16 @@ class KernelDaemon(Daemon):
             _log.info("another server takes over %s", order.mountpoint)
         elif order.kind == REPOSITORY and self._served is not None:
             end_all(order, self._served.repository_id)
-            remove_port(order, order.mountpoint)
+            if not self._own.is_left:
+                remove_port(order, order.mountpoint)
 
-    def _start_metrics(self, stack: ExitStack, supervisor: Supervisor) -> None:
-        """Give metrics out, if they are wanted. Whoever mounted was told of a wrong target; now it ends nothing."""
-        if not self._order.metrics:
+    def _leave_place(self) -> None:
+        """Leave the place to others when it was unmounted, though some are still inside and have to be served."""
+        order, supervisor = self._order, self._supervisor
+        if supervisor is None or self._is_borrowed or order.kind == LOWER or not self._own.has_to_leave():
             return
-        try:
-            writer = MetricsWriter(supervisor, self._order.metrics)
-        except ConfigurationError as error:
-            _log.error("%s", error)
-            return
-        stack.callback(writer.close)
-        writer.start()
+        _log.info("%s is unmounted: who is still inside is served, and another can be mounted there", order.mountpoint)
+        self._place.close()
 
     def _follow_epoch(self) -> None:
         """Hold the epoch that is served now, and leave it with the service manager."""
@@ -201,7 +224,7 @@ class KernelDaemon(Daemon):
             return
         number = supervisor.mounted.settings.source.arguments["epoch"]
         _log.warning("the mount goes on in the epoch %05x: every name is looked up afresh", number)
-        held, self._epoch = self._epoch, _hold(prepared.state_directory, number)
+        held, self._epoch = self._epoch, hold_served(prepared.state_directory, number)
         if held >= 0:
             os.close(held)
         if self._is_kept:
@@ -242,7 +265,6 @@ class KernelDaemon(Daemon):
         supervisor = self._supervisor
         if supervisor is None:
             return
-        check_installed([sys.executable, "-P", "-m", MODULE, "--check"])
         os.set_inheritable(self._lock, True)
         extra = {"lock": str(self._lock)}
         if self._holds is not None:
@@ -253,16 +275,8 @@ class KernelDaemon(Daemon):
         if self._order.manager is not None and self._order.manager.descriptor is not None:
             os.set_inheritable(self._order.manager.descriptor, True)
         descriptor = handover_of(supervisor, started_ns=self._started_ns, extra=extra)
+        check_installed([sys.executable, "-P", "-m", MODULE, "--check"], handover=descriptor)
         replace_program([sys.executable, "-P", "-m", MODULE, "--resume", str(descriptor)])
-
-
-def _hold(directory: str, number: int) -> int:
-    """Return the lock of an epoch; a file of nothing where it is gone, which the workers find out."""
-    try:
-        return hold_epoch(directory, number=number)
-    except OSError as error:
-        _log.warning("the epoch %05x cannot be held: %s", number, error)
-        return os.memfd_create("artifactfs-epoch", os.MFD_CLOEXEC)
 
 
 def _watch(keeper: Keeper) -> int:
@@ -272,8 +286,10 @@ def _watch(keeper: Keeper) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Go on with a mount that an earlier program handed over; `--check` only shows that this one starts."""
+    """Go on with a mount that an earlier program handed over; `--check` only shows that this one could."""
     if arguments[:1] == ["--check"]:
+        for number in arguments[1:]:
+            check_handover(int(number))
         return 0
     handover = load_handover(int(arguments[1]))
     # Whoever started the mount was told long ago: by now the number is that of another file.

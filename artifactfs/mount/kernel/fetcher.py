@@ -29,7 +29,7 @@ from artifactfs.digest import CHUNK_SIZE
 from artifactfs.errors import ArtifactFSError
 from artifactfs.mount.failures import Failures
 from artifactfs.mount.kernel import shared
-from artifactfs.mount.kernel.answers import Answers, log_failure, name_opcode
+from artifactfs.mount.kernel.answers import Answers, log_failure, name_opcode, say_answered
 from artifactfs.mount.kernel.backings import Passthrough
 from artifactfs.mount.kernel.buffers import Buffers
 from artifactfs.mount.kernel.codes import UNIQUE_RESEND, Opcode
@@ -200,7 +200,7 @@ class Fetcher:
     def _refuse(self, errand: _Errand, number: int, *, is_logged: bool = False) -> None:
         if self._claim(errand):
             self._refusals.reply(errand.unique, 0, number)
-            self._count(errand, 0, is_error=is_logged)
+            self._count(errand, 0, number, is_error=is_logged)
 
     def _claim(self, errand: _Errand) -> bool:
         """Return whether the caller is the one that answers a request."""
@@ -269,9 +269,9 @@ class Fetcher:
                 self._failures.note(key, number, begun=begun)
         if self._claim(errand) and result != NO_ANSWER:
             tools.answers.reply(errand.unique, result, number)
-            self._count(errand, result, is_error=is_error)
+            self._count(errand, result, number, is_error=is_error)
 
-    def _count(self, errand: _Errand, result: int, *, is_error: bool) -> None:
+    def _count(self, errand: _Errand, result: int, number: int, *, is_error: bool) -> None:
         spent = int((time.monotonic() - errand.came) * 1e9)
         row, opcode = self._row, errand.opcode
         with self._guard:
@@ -281,6 +281,8 @@ class Fetcher:
             row[shared.ERRORS] += is_error
             row[shared.BYTES] += result if opcode == Opcode.READ else 0
             row[shared.RESENT] += 1 if errand.unique & UNIQUE_RESEND else 0
+        pid = IN_HEADER.packer.unpack_from(errand.message)[6]
+        say_answered(opcode, errand.node, pid=pid, result=result, number=number, microseconds=spent // 1000)
 
 
 def _base(unique: int) -> int:

@@ -25,6 +25,7 @@ from artifactfs.mount.kernel.encoding import (
     encode_attr,
     encode_entry,
 )
+from artifactfs.mount.kernel.listings import fill_changing
 from artifactfs.mount.kernel.pages import copy_records
 from artifactfs.mount.kernel.prepared import PreparedDirectories, encode_listing, node_attributes
 from artifactfs.mount.kernel.run_views import RunViews
@@ -34,7 +35,15 @@ from artifactfs.repository.trees import Trees
 from artifactfs.vfs.base import NoAttributeError
 from artifactfs.vfs.following import find_next_pack
 from artifactfs.vfs.hidden import PARTS_NAME
-from artifactfs.vfs.node_records import DifferenceNode, DirectoryNode, FileNode, LinkNode, ReferenceNode, ViewNode
+from artifactfs.vfs.node_records import (
+    CollectionNode,
+    DifferenceNode,
+    DirectoryNode,
+    FileNode,
+    LinkNode,
+    ReferenceNode,
+    ViewNode,
+)
 from artifactfs.vfs.nodes import NodeTable
 
 if TYPE_CHECKING:
@@ -146,9 +155,12 @@ class IndexSource:
             return self._directories.fill(record, offset=offset, into=into)
         if isinstance(record, ViewNode) and self._views is not None:
             return self._views.fill_directory(record, offset=offset, into=into)
-        return copy_records([(0, self._list_catalogue(node))], offset=offset, into=into)
+        if record is None or isinstance(record, CollectionNode):
+            found = self._view.read_directory(node)
+            return fill_changing(self._nodes, node, found, encode=self._encode, offset=offset, into=into)
+        return copy_records([(0, self._list_hidden(node))], offset=offset, into=into)
 
-    def _list_catalogue(self, node: int) -> memoryview:
+    def _list_hidden(self, node: int) -> memoryview:
         children = []
         for name, found in self._view.read_directory(node):
             children.append((name, node_attributes(found), self._encode(found)))

@@ -14,10 +14,13 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from artifactfs.errors import ConfigurationError
 from artifactfs.mount.kernel.figures import format_prometheus
 from artifactfs.mount.metrics_target import split_address
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     from artifactfs.mount.kernel.supervisor import Supervisor
 
 _log = logging.getLogger(__name__)
@@ -46,6 +49,7 @@ class MetricsWriter:
         """When each came, and what it has sent; the oldest first."""
         self._has_failed = False
         self._due = 0.0
+        self._is_closed = False
 
     def start(self) -> None:
         """Begin, and go on once a second."""
@@ -53,12 +57,16 @@ class MetricsWriter:
         self._supervisor.add_tick(self._tick)
 
     def close(self) -> None:
-        """Stop listening."""
-        for one in (self._listener, *self._clients):
-            if one is not None:
-                one.close()
+        """Give nothing out any more."""
+        self._is_closed = True
+        for client in list(self._clients):
+            self._send_away(client)
+        if self._listener is not None:
+            self._close(self._listener)
 
     def _tick(self) -> None:
+        if self._is_closed:
+            return
         now = time.monotonic()
         for client, (came, _) in list(self._clients.items()):
             if now - came > PATIENCE_SECONDS:
@@ -131,5 +139,20 @@ class MetricsWriter:
 
     def _send_away(self, client: socket.socket) -> None:
         del self._clients[client]
-        self._supervisor.remove_reader(client)
-        client.close()
+        self._close(client)
+
+    def _close(self, one: socket.socket) -> None:
+        with suppress(KeyError, ValueError):  # a supervisor that has ended waits for nothing
+            self._supervisor.remove_reader(one)
+        one.close()
+
+
+def start_metrics(supervisor: Supervisor, target: str, *, stack: ExitStack) -> None:
+    """Give metrics out as long as a stack lasts. Whoever mounted was told of a wrong target; now it ends nothing."""
+    try:
+        writer = MetricsWriter(supervisor, target)
+    except ConfigurationError as error:
+        _log.error("%s", error)
+        return
+    stack.callback(writer.close)
+    writer.start()

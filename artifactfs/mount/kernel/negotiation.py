@@ -10,6 +10,7 @@ Source: linux/fuse.h, `fuse_init_in` and `fuse_init_out`; fs/fuse/inode.c, `proc
 from __future__ import annotations
 
 import errno
+import mmap
 from typing import Final
 
 from msgspec import Struct
@@ -27,13 +28,14 @@ from artifactfs.mount.kernel.structures import (
     PROTOCOL_MINOR,
 )
 
-MAX_PAGES: Final = 256
-"""Pages of one READ: 1 MiB. The kernel lowers it to /proc/sys/fs/fuse/max_pages_limit."""
+PAGE: Final = mmap.PAGESIZE
+MAX_PAGES: Final = max((1 << 20) // PAGE, 1)
+"""Pages of one READ: 1 MiB, also where a page has 16 or 64 KiB (arm64). The kernel lowers it to
+/proc/sys/fs/fuse/max_pages_limit."""
 MAX_WRITE: Final = 4096
 """The smallest that the kernel accepts; nothing is ever written."""
 MAX_BACKGROUND: Final = 1000
 CONGESTION: Final = 750
-PAGE: Final = 4096
 
 WANTED: Final = (
     InitFlag.ASYNC_READ

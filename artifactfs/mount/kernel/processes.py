@@ -22,7 +22,7 @@ from artifactfs.mount.logs import follow_log
 _log = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15
-_RESET: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
+_RESET: Final = (signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD)
 
 
 def fork_child(name: str, main: Callable[[], int]) -> int:
@@ -52,7 +52,8 @@ def _become_child(name: str, parent: int) -> None:
     follow_log()
     for number in _RESET:
         signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the supervisor decides
+    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to the whole group; the supervisor decides
+        signal.signal(number, signal.SIG_IGN)
     library = ctypes.CDLL(None)
     library.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     library.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)

@@ -35,13 +35,14 @@ from artifactfs.mount.kernel.encoding import (
     encode_attr,
     encode_entry,
 )
+from artifactfs.mount.kernel.listings import fill_changing
 from artifactfs.mount.kernel.pages import copy_records, iter_records
 from artifactfs.mount.kernel.prepared import encode_listing, node_attributes
 from artifactfs.mount.kernel.structures import ENTRY_OUT
 from artifactfs.paths import join_path
 from artifactfs.repository.runviews import NAME_PREFIX, append_looked, find_locked, find_pins, is_run_name, open_looked
 from artifactfs.vfs.base import ROOT_NODE
-from artifactfs.vfs.node_records import DirectoryNode, LinkNode
+from artifactfs.vfs.node_records import CollectionNode, DirectoryNode, LinkNode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,10 +142,12 @@ class RunViews:
             for _, each in iter_records(into[:filled]):
                 each[: ENTRY_OUT.size] = NO_ATTRIBUTES
             return filled
-        children = [
-            (name, node_attributes(found), NO_ATTRIBUTES)
-            for name, found in self._get_view(record.view).catalogue.read_directory(record.base)
-        ]
+        listed = self._get_view(record.view).catalogue.read_directory(record.base)
+        if base is None or isinstance(base, CollectionNode):
+            return fill_changing(
+                self._nodes, record.node, listed, encode=lambda _: NO_ATTRIBUTES, offset=offset, into=into
+            )
+        children = [(name, node_attributes(found), NO_ATTRIBUTES) for name, found in listed]
         return copy_records([(0, encode_listing(record.node, children))], offset=offset, into=into)
 
     def close(self) -> None:

@@ -13,10 +13,11 @@ import os
 import select
 import tempfile
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from msgspec import structs
 
+from artifactfs.blobstore.keys import FORMAT_PREFIX
 from artifactfs.errors import MountError
 from artifactfs.mount.kernel import backing_table
 from artifactfs.mount.kernel.backing_table import BackingTable, create_backings
@@ -52,7 +53,7 @@ def begin(device: int, settings: ServeSettings, *, probe: str = "") -> Mounted:
     Args:
         device: the descriptor.
         settings: how to serve it.
-        probe: directory in which content lies; with passthrough, it is tried whether the kernel takes files from there.
+        probe: the repository; with passthrough, it is tried whether the kernel takes files from there. "" is none.
 
     Raises:
         MountError: the kernel's protocol is too old, or the mount is already gone.
@@ -100,13 +101,24 @@ def _can_pass_through(device: int, agreed: Negotiated, probe: str) -> bool:
     if not agreed.has(InitFlag.PASSTHROUGH):
         _log.warning("this kernel has no passthrough (Linux 6.9): large files are read through the workers")
         return False
-    with tempfile.TemporaryFile(dir=probe or None) as file:
-        refused = may_register(device, file.fileno())
+    try:
+        with _open_probe(probe) as file:
+            refused = may_register(device, file.fileno())
+    except OSError as error:  # there is no such file here
+        refused = error
     if refused is not None:
         _log.warning("passthrough is refused here (%s): large files are read through the workers", refused.strerror)
     else:
         _log.info("passthrough: large files are handed to the kernel")
     return refused is None
+
+
+def _open_probe(location: str) -> IO[bytes]:
+    """Return a file that lies where content does: of a repository one that is there, since it may be read-only."""
+    if not location:
+        return tempfile.TemporaryFile()
+    folder = os.path.join(location, FORMAT_PREFIX)
+    return open(os.path.join(folder, min(os.listdir(folder), default="")), "rb")
 
 
 def answer_init(device: int, *, passthrough: bool) -> Negotiated:

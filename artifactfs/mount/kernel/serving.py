@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
@@ -23,6 +24,7 @@ from artifactfs.mount.kernel.contents import Contents
 from artifactfs.mount.kernel.device import clone_device
 from artifactfs.mount.kernel.errands import ErrandPipe
 from artifactfs.mount.kernel.fetcher import Fetcher
+from artifactfs.mount.kernel.mounting import DEVICE
 from artifactfs.mount.kernel.negotiation import Negotiated
 from artifactfs.mount.kernel.notifier import Notifier
 from artifactfs.mount.kernel.renewal import DAMAGED, UNOPENED, DamagedError, LostSource
@@ -71,7 +73,7 @@ def run_worker(mounted: Mounted, index: int) -> int:
     row[shared.BUSY_SINCE], row[shared.PID] = 0, os.getpid()
     device = mounted.device
     if not mounted.agreed.has(InitFlag.HAS_RESEND):
-        device = clone_device(mounted.device)
+        device = own_queue(mounted.device)
     buffers, errands = Buffers(mounted.agreed.max_read), mounted.errands
 
     def tell() -> None:
@@ -87,7 +89,8 @@ def run_worker(mounted: Mounted, index: int) -> int:
     ):
         handlers = Requests(source, buffers=buffers, contents=contents, errands=errands).handlers()
         if mounted.settings.passthrough:
-            handlers.update(Passthrough(device, source, buffers=buffers, table=mounted.backings).handlers())
+            opens = Passthrough(device, source, buffers=buffers, table=mounted.backings, get_on=lambda: get_on(row))
+            handlers.update(opens.handlers())
         wakeups = Wakeups(hasten=mounted.settings.quick_wakeups)
         worker = Worker(
             device,
@@ -97,12 +100,31 @@ def run_worker(mounted: Mounted, index: int) -> int:
             wakeups=wakeups,
             errands=errands,
             may_renew=mounted.may_renew,
+            close_idle=contents.close_idle,
         )
         try:
             ended = worker.run()
         except DamagedError:
             os._exit(DAMAGED)  # closing what is damaged could end this in another way
     return ENDED if ended else STOPPED
+
+
+def get_on(row: memoryview) -> None:
+    """Say that the present request takes long, and that whoever works on it is not stuck."""
+    row[shared.BUSY_SINCE] = time.monotonic_ns()
+
+
+def own_queue(device: int) -> int:
+    """Return a descriptor of the mount with a queue of its own; where `/dev/fuse` cannot be opened, the same one."""
+    try:
+        return clone_device(device)
+    except OSError as error:
+        _log.warning(
+            "%s cannot be opened (%s): what a killed worker has taken waits until it is unmounted",
+            DEVICE,
+            error.strerror,
+        )
+        return device
 
 
 def _open_source(mounted: Mounted) -> Source | None:

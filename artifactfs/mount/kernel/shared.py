@@ -20,7 +20,7 @@ FETCHER_ROW: Final = MAX_ROWS - 2
 
 # Words of a row.
 BUSY_SINCE: Final = 0
-"""`time.monotonic_ns()` when the present request came; 0 while waiting."""
+"""`time.monotonic_ns()` when the present request came, or when work on it last got on; 0 while waiting."""
 PID: Final = 1
 BYTES: Final = 2
 ERRORS: Final = 3

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import structs
 
-from artifactfs.errors import ArtifactFSError
+from artifactfs.errors import ArtifactFSError, MountError
 from artifactfs.mount.kernel import shared
 from artifactfs.mount.kernel.codes import InitFlag, Opcode
 from artifactfs.mount.kernel.idleness import Idleness
@@ -40,11 +40,13 @@ _INC_EPOCH_MINOR: Final = 44
 _CRASH_SECONDS: Final = 1.0
 """A child that lived shorter has crashed at its start."""
 _BACKOFF_LIMIT_SECONDS: Final = 5.0
+_FORK_SECONDS: Final = 0.25
+"""Where no process could be started it is tried again after so long."""
 CRASH_LIMIT: Final = 8
 """A worker that cannot start so often in a row ends the mount: an error is better than waiting for ever."""
 STUCK_LIMIT: Final = 16
 """So many processes that were replaced may wait for a disk at once; who is stuck after that is left alone."""
-_STOPPING: Final = frozenset({signal.SIGTERM, signal.SIGINT})
+_STOPPING: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 LEAVING: Final = signal.SIGUSR1
 """Whoever sends it starts another supervisor: end, and leave the mount as it is."""
 
@@ -71,6 +73,8 @@ class Supervisor:
         self._started: dict[int, float] = {}
         self._crashes: dict[int, int] = {}
         self._due: dict[int, float] = {}
+        self._unstarted: set[int] = set()
+        """Rows of which it was said that no process can be started."""
         self._stuck: set[int] = set()
         """Processes that were replaced because they were stuck, and have not ended yet."""
         self._ended = False
@@ -147,16 +151,20 @@ class Supervisor:
             self._resend()
 
     def run(self) -> None:
-        """Keep the children alive until the mount ends, `stop` is called, or SIGTERM, SIGINT or SIGUSR1 comes."""
+        """Keep the children alive until the mount ends, `stop` is called, or a signal of stopping or leaving comes."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
             theirs.settimeout(0)
             signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
             for number in (*_STOPPING, LEAVING, signal.SIGCHLD):
-                signal.signal(number, _ignore)
+                if (number, signal.getsignal(number)) != (signal.SIGHUP, signal.SIG_IGN):  # nohup(1)
+                    signal.signal(number, _ignore)
             self.add_reader(ours, lambda: self._take_signals(ours))
             try:
                 self.start()
+                if not (self.children or self._resumes):
+                    msg = "no process can be started to serve the mount"
+                    raise MountError(msg, hint="its log says why; see ulimit -u, and the limits of the control group")
                 if self._on_started is not None:
                     self._on_started()
                 while not self._ended:
@@ -179,7 +187,7 @@ class Supervisor:
 
     def _step(self) -> None:
         for key, _ in self._selector.select(TICK_SECONDS if not self._due else 0.05):
-            key.data()
+            self._call(key.data)
         self._replace_dead()
         if self._renewals.is_due and not self._ended:
             self._renew()
@@ -187,7 +195,7 @@ class Supervisor:
         if self._idleness.is_due():
             self._replace_idle()
         for tick in self._ticks:
-            tick()
+            self._call(tick)
         while self._soon:
             self._call(self._soon.pop(0))
 
@@ -200,17 +208,27 @@ class Supervisor:
             _log.exception("what was asked of the supervisor failed in an unexpected way")
 
     def _fork(self, row: int) -> None:
-        if row in self._helpers:
-            pid = self._fork_child(*self._helpers[row])
-        elif row == shared.FETCHER_ROW:
-            pid = self._fork_child("af-fetcher", lambda: run_fetcher(self.mounted, row))
-        elif row == shared.NOTIFIER_ROW:
-            pid = self._fork_child("af-notifier", lambda: run_notifier(self.mounted, row))
-        else:
-            pid = self._fork_child(f"af-worker-{row}", lambda: run_worker(self.mounted, row))
+        try:
+            pid = self._fork_for(row)
+        except OSError as error:  # no memory, or too many processes: others may end
+            if row not in self._unstarted:
+                _log.error("no process can be started for row %d: %s; it is tried again", row, error.strerror)
+            self._unstarted.add(row)
+            self._due[row] = time.monotonic() + _FORK_SECONDS
+            return
+        self._unstarted.discard(row)
         self.children[pid] = row
         self._started[row] = time.monotonic()
         self._due.pop(row, None)
+
+    def _fork_for(self, row: int) -> int:
+        if row in self._helpers:
+            return self._fork_child(*self._helpers[row])
+        if row == shared.FETCHER_ROW:
+            return self._fork_child("af-fetcher", lambda: run_fetcher(self.mounted, row))
+        if row == shared.NOTIFIER_ROW:
+            return self._fork_child("af-notifier", lambda: run_notifier(self.mounted, row))
+        return self._fork_child(f"af-worker-{row}", lambda: run_worker(self.mounted, row))
 
     def _fork_child(self, name: str, main: Callable[[], int]) -> int:
         """Fork a child that has none of the sockets: it would keep a port taken when this program is replaced."""

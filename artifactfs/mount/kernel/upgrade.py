@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from msgspec import structs
@@ -25,24 +26,30 @@ _log = logging.getLogger(__name__)
 CHECK_SECONDS: Final = 20.0
 
 
-def check_installed(command: list[str]) -> None:
-    """Return when the installed version starts; otherwise the upgrade would end the mount.
+def check_installed(command: list[str], *, handover: int) -> None:
+    """Return when the installed version starts, and can read what it is handed; else the upgrade would end the mount.
 
     Args:
-        command: one that imports everything that serving needs, and ends with status 0.
+        command: one that imports everything that serving needs, reads the handover, and ends with status 0.
+        handover: number of the memfd, which is added to the command; closed when this raises.
 
     Raises:
         MountError: it does not start; nothing has changed.
     """
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=CHECK_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        msg = f"the installed version does not start: {error}"
-        raise MountError(msg, hint="the mount goes on with the version that serves it") from error
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        msg = f"the installed version does not start: {said[-1] if said else 'it ends at once'}"
-        raise MountError(msg, hint="the mount goes on with the version that serves it")
+    with ExitStack() as stack:
+        stack.callback(os.close, handover)
+        try:
+            done = subprocess.run(
+                [*command, str(handover)], pass_fds=[handover], capture_output=True, timeout=CHECK_SECONDS, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            msg = f"the installed version does not start: {error}"
+            raise MountError(msg, hint="the mount goes on with the version that serves it") from error
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            msg = f"the installed version does not start: {said[-1] if said else 'it ends at once'}"
+            raise MountError(msg, hint="the mount goes on with the version that serves it")
+        stack.pop_all()
 
 
 def handover_of(supervisor: Supervisor, *, started_ns: int, extra: dict[str, str] | None = None) -> int:

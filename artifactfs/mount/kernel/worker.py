@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Final
 
 from artifactfs.blobstore.away import Away
 from artifactfs.mount.kernel import shared
-from artifactfs.mount.kernel.answers import UNMOUNTED, Answers, name_opcode
+from artifactfs.mount.kernel.answers import UNMOUNTED, Answers, name_opcode, say_answered
 from artifactfs.mount.kernel.codes import UNIQUE_RESEND, Opcode
 from artifactfs.mount.kernel.requests import NO_ANSWER
 from artifactfs.mount.kernel.structures import IN_HEADER
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from artifactfs.mount.kernel.buffers import Buffers
     from artifactfs.mount.kernel.errands import ErrandPipe
     from artifactfs.mount.kernel.requests import Handler
@@ -33,6 +35,10 @@ _log = logging.getLogger(__name__)
 _unpack_header = IN_HEADER.packer.unpack_from
 _AGAIN: Final = frozenset({errno.ENOENT, errno.EINTR, errno.EAGAIN})
 """read(2): the request was interrupted before it was read. Source: libfuse, `fuse_session_receive_buf`."""
+
+
+LOOK_SECONDS: Final = 30.0
+"""How often what is idle is closed."""
 
 
 class _Stop(Exception):  # noqa: N818 - a way out of read(2), not an error
@@ -55,10 +61,12 @@ class Worker:
         wakeups: Wakeups,
         errands: ErrandPipe | None = None,
         may_renew: bool = False,
+        close_idle: Callable[[], None] = lambda: None,
     ) -> None:
         """Store the device, memory, handlers, this worker's row of the shared counters, and who is told of requests.
 
-        `errands` is where to hand what needs a network; None when nothing does. With `may_renew` a damaged epoch ends
+        `errands` is where to hand what needs a network; None when nothing does. `close_idle` is called now and then,
+        between requests. With `may_renew` a damaged epoch ends
         `run` by `DamagedError`, and the request is left for the next worker.
         """
         self._descriptor = descriptor
@@ -69,6 +77,8 @@ class Worker:
         self._note = wakeups.note
         self._waiting = False
         self._stopping = False
+        self._close_idle = close_idle
+        self._is_due = False
         self._debug = _log.isEnabledFor(logging.DEBUG)
 
     def request_stop(self, signum: int, frame: object) -> None:  # noqa: ARG002 - a signal handler
@@ -77,9 +87,17 @@ class Worker:
         if self._waiting:
             raise _Stop
 
+    def request_look(self, signum: int, frame: object) -> None:  # noqa: ARG002 - a signal handler
+        """Close what is idle, after the present request if there is one. read(2) is gone on with by Python."""
+        self._is_due = not self._waiting
+        if self._waiting:
+            self._close_idle()
+
     def run(self) -> bool:
         """Answer requests; return True when the mount has ended, False when SIGTERM came."""
         signal.signal(signal.SIGTERM, self.request_stop)
+        signal.signal(signal.SIGALRM, self.request_look)
+        signal.setitimer(signal.ITIMER_REAL, LOOK_SECONDS, LOOK_SECONDS)
         try:
             while not self._stopping:
                 if not self._serve_one():
@@ -104,6 +122,9 @@ class Worker:
         if size == 0:
             return False
         self._answer(size)
+        if self._is_due:
+            self._is_due = False
+            self._close_idle()
         return True
 
     def _answer(self, size: int) -> None:
@@ -139,10 +160,7 @@ class Worker:
         if unique & UNIQUE_RESEND:
             row[shared.RESENT] += 1
         if self._debug:
-            _log.debug(
-                "%s node=%d pid=%d -> %s in %d us", name_opcode(opcode), node, pid,
-                errno.errorcode.get(number, result), spent // 1000,
-            )  # fmt: skip
+            say_answered(opcode, node, pid=pid, result=result, number=number, microseconds=spent // 1000)
 
     def _hand_over(self, size: int) -> bool:
         return self._errands is not None and self._errands.send(self._buffers.request[:size])
