@@ -31,7 +31,7 @@ from artifactfs.variables import RUN_VARIABLE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from artifactfs.runs.history import RunState
+    from artifactfs.runs.state import RunState
     from artifactfs.sdk.workspace import Workspace
 
 ARGUMENTS_MAX: Final = 1000
