@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 FOLDER: Final = "views"
 NAME_PREFIX: Final = b"@run-"
 """What a view's directory at the root of a mount begins with; no collection can be called so."""
-_LINE = re.compile(rb"([^\t]+:v\d+)\t(-|\d+)\t(.*)", re.DOTALL)
+_LINE = re.compile(rb"([A-Za-z0-9_.\-]{1,128}:v\d{1,19})\t(-|\d+)\t(.*)", re.DOTALL)
 _RUN = re.compile(r"[0-9a-f-]{36}")
 _ESCAPE: Final = re.compile(rb"\\(.)", re.DOTALL)
 _Pins = dict[str, dict[str, int]]
@@ -114,6 +114,11 @@ def is_held(state_directory: str, run: str) -> bool:
     except OSError:
         return False
     return False
+
+
+def has_view(state_directory: str, run: str) -> bool:
+    """Return whether a run has a view that was not ended."""
+    return is_run_name(run) and os.path.isdir(_folder(state_directory, run))
 
 
 def end_view(state_directory: str, run: str) -> None:

@@ -175,9 +175,9 @@ class RunLog(RunReader):
         self.log(run, artifact, is_new=True)
         self._note(run, self._clock.now_ns())
 
-    def finish(self, run: str, *, exit_code: int) -> None:
-        """Record that a run ended."""
-        self._append(Finished(run, self._clock.now_ns(), exit_code), first=2)
+    def finish(self, run: str, *, exit_code: int, time_ns: int | None = None) -> None:
+        """Record that a run ended, now or at an earlier time."""
+        self._append(Finished(run, self._clock.now_ns() if time_ns is None else time_ns, exit_code), first=2)
 
     def mark_crashed(self, run: str) -> None:
         """Record that a run's process is gone. Only for the host of the process, which can see that."""
@@ -198,13 +198,6 @@ class RunLog(RunReader):
         number = 1
         while not self._store.create(run_files_key(run_day(run), run, number), data):
             number += 1
-
-    def settle(self, state: RunState) -> RunState:
-        """Record what was found out about a run of this host that crashed; return its state with that."""
-        if state.state != "crashed" or state.is_marked:
-            return state
-        self.mark_crashed(state.id)
-        return self.get_run(state.id)
 
     def _note(self, run: str, now_ns: int) -> None:
         """Say that there is more of a run whose end may have been seen."""

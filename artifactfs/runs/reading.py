@@ -5,7 +5,7 @@ Used by `history`, which records. Threading: a RunReader may be shared by thread
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -24,7 +24,7 @@ from artifactfs.errors import ArtifactFSError, BlobMissingError, DigestMismatchE
 from artifactfs.repository.runfiles import LookedUpFile, decode_files
 from artifactfs.runs.events import Event, Started, check_run_id, decode_event, is_day, is_run_id, run_day
 from artifactfs.runs.machine import Environment
-from artifactfs.runs.processes import has_ended
+from artifactfs.runs.processes import has_ended, has_restarted
 from artifactfs.runs.state import RunState, fold_events
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from artifactfs.blobstore.base import ObjectStore
     from artifactfs.clock import Clock
+    from artifactfs.runs.events import Process
 
 SHORTEST_PREFIX: Final = 4
 
@@ -189,7 +190,16 @@ class RunReader:
             except ArtifactFSError as error:
                 yield run, error
 
-    def _has_ended(self, process: Any) -> bool:
+    def has_restarted(self, state: RunState) -> bool:
+        """Return whether this host, or one of the same name, was started after the process of a run."""
+        process = state.circumstances.process
+        return bool(self._host) and process is not None and has_restarted(process, host=self._host)
+
+    def find_silence_ns(self, state: RunState) -> int:
+        """Return for how long nothing was heard of a run."""
+        return self._clock.now_ns() - state.seen_ns
+
+    def _has_ended(self, process: Process) -> bool:
         return bool(self._host) and has_ended(process, host=self._host)
 
 
