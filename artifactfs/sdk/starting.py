@@ -5,7 +5,6 @@ Used by programs. Threading: functions without state.
 
 from __future__ import annotations
 
-import atexit
 import os
 import socket
 import sys
@@ -13,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from artifactfs._version import __version__
-from artifactfs.errors import AlreadyExistsError, ArtifactFSError, NotFoundError, UsageError
+from artifactfs.errors import AlreadyExistsError, NotFoundError, UsageError
 from artifactfs.repository import changes
 from artifactfs.runs.events import Circumstances, check_run_id, is_run_id
 from artifactfs.runs.history import RunLog
@@ -23,13 +22,14 @@ from artifactfs.runs.markers import add_marker, settle_marked
 from artifactfs.runs.processes import describe_process
 from artifactfs.runs.secrets import Masker
 from artifactfs.runs.workingcopy import ask_git
+from artifactfs.sdk.ending import Ending
 from artifactfs.sdk.joining import join_run
-from artifactfs.sdk.run import Run, find_exit_code
+from artifactfs.sdk.run import Run
 from artifactfs.sdk.workspace import find_user, find_workspace
 from artifactfs.variables import RUN_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from artifactfs.runs.state import RunState
     from artifactfs.sdk.workspace import Workspace
@@ -125,7 +125,7 @@ def _take(workspace: Workspace, number: str, lease_ns: int) -> Run:
     add_marker(workspace.repository.state_directory, number)
     run = Run(workspace, workspace.runs.get_run(number), lease_ns=lease_ns)
     workspace.run = number
-    run.at_exit = _finish_at_exit(run)
+    run.ending = Ending(lambda exit_code: run.finish(exit_code=exit_code))
     return run
 
 
@@ -199,19 +199,3 @@ def _find(runs: RunLog, run: str, wanted: str) -> RunState | None:
         msg = f"there is a run {run} already"
         raise AlreadyExistsError(msg, hint='init(id=..., resume="allow") goes on with it', subject=run)
     return found
-
-
-def _finish_at_exit(run: Run) -> Callable[[], None]:
-    """Finish the run when the program ends, unless that has happened; return what to unregister then."""
-    owner = os.getpid()
-
-    def finish() -> None:
-        if os.getpid() != owner:
-            return  # a forked child's end is not the run's
-        try:
-            run.finish(exit_code=find_exit_code(getattr(sys, "last_value", None)))
-        except (ArtifactFSError, OSError):
-            return  # the program's own end must not fail on this
-
-    atexit.register(finish)
-    return finish

@@ -37,17 +37,34 @@ def program(text: str, *arguments: str, code: int | None = 0, **environ: str) ->
     return next(artifactfs.Api().runs())
 
 
+DAEMON = """
+import os, time
+with artifactfs.init():
+    parent = os.getpid()
+    if os.fork():
+        os._exit(0)
+    while os.getppid() == parent:
+        time.sleep(0.01)
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "code", "state"),
     [
         ("artifactfs.init()", 0, "finished"),
         ("artifactfs.init(); raise ValueError", 1, "failed"),
         ("with artifactfs.init(): raise SystemExit(7)", 7, "failed"),
+        ("artifactfs.init(); import sys; sys.exit(7)", 7, "failed"),
+        ("artifactfs.init(); artifactfs.init(); import sys; sys.exit('no')", 1, "failed"),
+        ("with artifactfs.init(): import sys; sys.exit(True)", 1, "failed"),
+        ("artifactfs.init(); import sys, threading as t; x = t.Thread(target=sys.exit, args=(1,)); x.start()", 0, "finished"),
         ("with artifactfs.init(): raise KeyboardInterrupt", 130, "failed"),
         ("artifactfs.init(); import os; os._exit(0)", None, "crashed"),
         ("artifactfs.init(); import os; os.abort()", None, "crashed"),
         ("artifactfs.init(); import os, signal; os.kill(os.getpid(), signal.SIGKILL)", None, "crashed"),
         ("artifactfs.init(); import os; p = os.fork(); p and os.waitpid(p, 0)", 0, "finished"),
+        ("with artifactfs.init(): import os, sys; p = os.fork(); os.waitpid(p, 0) if p else sys.exit(5)", 0, "finished"),
+        (DAEMON, 0, "finished"),
     ],
 )
 def test_how_a_run_ends(text: str, code: int | None, state: str) -> None:
@@ -65,6 +82,18 @@ def test_the_next_run_marks_the_one_that_was_killed() -> None:
         assert artifactfs.Api().run(run.id).state == "running"
     assert (run.state, artifactfs.Api().run(run.id).state) == ("finished", "finished")
     assert not list(Path(os.environ["XDG_STATE_HOME"]).rglob("running/*"))
+
+
+def test_an_end_that_cannot_be_recorded_is_recorded_by_the_next_run() -> None:
+    text = "import artifactfs, os, sys\nartifactfs.init()\nplace = os.environ['ARTIFACTFS_REPO']\n"
+    text += "os.rename(place, place + '.away')\nsys.exit(3)"
+    assert subprocess.run([sys.executable, "-c", text], timeout=60, check=False).returncode == 3
+    place = os.environ["ARTIFACTFS_REPO"]
+    os.rename(place + ".away", place)
+    found = next(artifactfs.Api().runs())
+    assert found.state == "crashed"
+    artifactfs.init().finish()
+    assert (artifactfs.Api().run(found.id).state, artifactfs.Api().run(found.id).exit_code) == ("failed", 3)
 
 
 def test_what_is_recorded(place: Path) -> None:
