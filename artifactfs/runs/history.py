@@ -8,11 +8,18 @@ Used by the SDK and the command line. Threading: a RunLog may be shared by threa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from artifactfs.blobstore.keys import run_environment_key, run_files_key, run_key, run_resumed_key
+from artifactfs.blobstore.keys import (
+    find_seq,
+    run_environment_key,
+    run_files_key,
+    run_key,
+    run_prefix,
+    run_resumed_key,
+)
 from artifactfs.digest import hash_bytes
 from artifactfs.errors import AlreadyExistsError
 from artifactfs.repository.runfiles import LookedUpFile, encode_files
@@ -45,6 +52,8 @@ if TYPE_CHECKING:
     from artifactfs.runs.machine import Environment
     from artifactfs.runs.state import RunState
 
+FIRST_APPENDED: Final = 2
+"""The first event is the start, which whoever begins a run records under its number."""
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -116,8 +125,9 @@ class RunLog(RunReader):
         if not self._store.create(run_key(run_day(number), number, 1), encode_event(event)):
             msg = f"there is a run {number} already"
             raise AlreadyExistsError(msg, hint="resume it, or take another id", subject=number)
+        self._last[number] = 1
         if parent and self.has_event(parent, 1):  # it may be of another repository
-            self._append(Configured(parent, now_ns, {}, child=number), first=2)
+            self._append(Configured(parent, now_ns, {}, child=number))
         return event
 
     def resume(self, state: RunState, *, author: str, circumstances: Circumstances | None = None) -> int:
@@ -127,7 +137,7 @@ class RunLog(RunReader):
         """
         now_ns = self._clock.now_ns()
         lease_ns = find_lease_ns(now_ns - state.started_ns)
-        self._append(Resumed(state.id, now_ns, author, lease_ns, circumstances or Circumstances()), first=2)
+        self._append(Resumed(state.id, now_ns, author, lease_ns, circumstances or Circumstances()))
         self._note(state.id, now_ns)
         return lease_ns
 
@@ -146,20 +156,18 @@ class RunLog(RunReader):
         Raises:
             UsageError: a value has no JSON form.
         """
-        self._append(
-            Configured(run, self._clock.now_ns(), config, tags=tags, environment=environment, **texts), first=2
-        )
+        self._append(Configured(run, self._clock.now_ns(), config, tags=tags, environment=environment, **texts))
 
     def renew(self, run: str, *, started_ns: int) -> int:
         """Record that a run is alive, and return its new lease."""
         now_ns = self._clock.now_ns()
         lease_ns = find_lease_ns(now_ns - started_ns)
-        self._append(Alive(run, now_ns, lease_ns), first=2)
+        self._append(Alive(run, now_ns, lease_ns))
         return lease_ns
 
     def use(self, run: str, artifact: str) -> None:
         """Record that a run reads a version, `NAME:vN`."""
-        self._append(Used(run, self._clock.now_ns(), artifact), first=2)
+        self._append(Used(run, self._clock.now_ns(), artifact))
 
     def use_late(self, run: str, artifact: str) -> None:
         """Record that a run read a version after it had ended: a process of it goes on. Leaves a note as `resume`."""
@@ -168,7 +176,7 @@ class RunLog(RunReader):
 
     def log(self, run: str, artifact: str, *, is_new: bool) -> None:
         """Record that a run made a version, `NAME:vN`, or found that it exists."""
-        self._append(Logged(run, self._clock.now_ns(), artifact, is_new), first=2)
+        self._append(Logged(run, self._clock.now_ns(), artifact, is_new))
 
     def log_late(self, run: str, artifact: str) -> None:
         """Record that a run, which may have ended, took part in making a version, and leave a note as `resume` does."""
@@ -177,11 +185,11 @@ class RunLog(RunReader):
 
     def finish(self, run: str, *, exit_code: int, time_ns: int | None = None) -> None:
         """Record that a run ended, now or at an earlier time."""
-        self._append(Finished(run, self._clock.now_ns() if time_ns is None else time_ns, exit_code), first=2)
+        self._append(Finished(run, self._clock.now_ns() if time_ns is None else time_ns, exit_code))
 
     def mark_crashed(self, run: str) -> None:
         """Record that a run's process is gone. Only for the host of the process, which can see that."""
-        self._append(Crashed(run, self._clock.now_ns()), first=2)
+        self._append(Crashed(run, self._clock.now_ns()))
 
     def keep_environment(self, environment: Environment) -> str:
         """Store a description of software and hardware, once, and return its digest as `sha256:<hex>`."""
@@ -206,13 +214,21 @@ class RunLog(RunReader):
         while not self._store.create(run_resumed_key(find_day(now_ns), run, number), note):
             number += 1
 
-    def _append(self, event: Event, *, first: int) -> None:
+    def _append(self, event: Event) -> None:
         data = encode_event(event)
-        # What this process has seen last is a number that exists, so looking on from there leaves no gap.
-        number = self._last.get(event.run, first - 1) + 1
-        while self._store.find_size(run_key(run_day(event.run), event.run, number)) is not None:
-            number += 1
-        while not self._store.create(run_key(run_day(event.run), event.run, number), data):
+        day, number = run_day(event.run), self._find_next(event.run)
+        while not self._store.create(run_key(day, event.run, number), data):
             number += 1
         self._last[event.run] = number
+
+    def _find_next(self, run: str) -> int:
+        """Return a number that no event of a run has yet, and before which none is left out."""
+        number = self._last.get(run)
+        if number is not None:
+            return number + 1  # one that exists is before it
+        names = self._store.iter_children(run_prefix(run_day(run), run))
+        taken, number = {find_seq(name) for name in names}, FIRST_APPENDED
+        while number in taken:
+            number += 1
+        return number
 

@@ -134,6 +134,13 @@ def test_secrets_are_nowhere_in_the_repository(tmp_path: Path) -> None:
     assert not [path for path in stored if b"swordfish" in path.read_bytes()]
 
 
+def test_an_event_knows_those_before_it() -> None:
+    with artifactfs.init() as run:
+        before = run._workspace.runs
+        run.update_config({"a": 1})
+        assert run._workspace.runs is before
+
+
 def test_resuming(place: Path) -> None:
     with artifactfs.init(name="first", config={"a": 1}) as run:
         pass
