@@ -227,9 +227,22 @@ def is_day(text: str) -> bool:
     return _DAY.fullmatch(text) is not None
 
 
+def parse_day(day: str) -> int:
+    """Return when a day, `YYYY-MM-DD`, begins in UTC, in nanoseconds; 0 for one that the calendar has not."""
+    try:
+        return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * 10**9
+    except ValueError:
+        return 0
+
+
 def run_day(run: str) -> str:
     """Return the UTC day on which a run began, `YYYY-MM-DD`, from its id."""
-    return find_day(int(run[:8] + run[9:13], 16) * MILLISECOND_NS)
+    return find_day(find_start_ns(run))
+
+
+def find_start_ns(run: str) -> int:
+    """Return when a run began, to the millisecond, from its id."""
+    return int(run[:8] + run[9:13], 16) * MILLISECOND_NS
 
 
 def find_day(time_ns: int) -> str:

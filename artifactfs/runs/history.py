@@ -21,7 +21,7 @@ from artifactfs.blobstore.keys import (
     run_resumed_key,
 )
 from artifactfs.digest import hash_bytes
-from artifactfs.errors import AlreadyExistsError
+from artifactfs.errors import AlreadyExistsError, ArtifactFSError
 from artifactfs.repository.runfiles import LookedUpFile, encode_files
 from artifactfs.repository.sealed import seal
 from artifactfs.runs.events import (
@@ -38,10 +38,11 @@ from artifactfs.runs.events import (
     check_run_id,
     encode_event,
     find_day,
+    find_start_ns,
     new_run_id,
     run_day,
 )
-from artifactfs.runs.lease import find_lease_ns
+from artifactfs.runs.lease import GIVEN_UP_NS, find_lease_ns
 from artifactfs.runs.reading import RunReader
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ class RunLog(RunReader):
     def __init__(self, store: ObjectStore, *, clock: Clock, random: Callable[[int], bytes], host: str = "") -> None:
         super().__init__(store, clock=clock, host=host)
         self._random = random
+        # The number of the last event of each run that this has recorded, and when.
         self._last: dict[str, int] = {}
+        self._heard: dict[str, int] = {}
 
     def start(  # noqa: PLR0913 (what a run is given)
         self,
@@ -125,7 +128,9 @@ class RunLog(RunReader):
         if not self._store.create(run_key(run_day(number), number, 1), encode_event(event)):
             msg = f"there is a run {number} already"
             raise AlreadyExistsError(msg, hint="resume it, or take another id", subject=number)
-        self._last[number] = 1
+        self._last[number], self._heard[number] = 1, now_ns
+        if run_day(number) != find_day(now_ns):
+            self._note(number, now_ns)  # nobody expects anything new on another day
         if parent and self.has_event(parent, 1):  # it may be of another repository
             self._append(Configured(parent, now_ns, {}, child=number))
         return event
@@ -133,7 +138,8 @@ class RunLog(RunReader):
     def resume(self, state: RunState, *, author: str, circumstances: Circumstances | None = None) -> int:
         """Record that a run goes on in this process, and return its lease.
 
-        Who has seen its end looks at it no more, so a note on the day of now says that there is more.
+        Who has seen its end looks at it no more, so a note on the day of now says that there is more. Any event leaves
+        one that comes after a long silence.
         """
         now_ns = self._clock.now_ns()
         lease_ns = find_lease_ns(now_ns - state.started_ns)
@@ -217,9 +223,26 @@ class RunLog(RunReader):
     def _append(self, event: Event) -> None:
         data = encode_event(event)
         day, number = run_day(event.run), self._find_next(event.run)
+        now_ns = self._clock.now_ns()
+        is_given_up = self._was_silent(event.run, number, now_ns)
         while not self._store.create(run_key(day, event.run, number), data):
             number += 1
         self._last[event.run] = number
+        self._heard[event.run] = now_ns
+        if is_given_up:
+            self._note(event.run, now_ns)
+
+    def _was_silent(self, run: str, number: int, now_ns: int) -> bool:
+        """Return whether readers may have given a run up before its event of this number."""
+        if now_ns - find_start_ns(run) <= GIVEN_UP_NS // 2:
+            return False
+        heard_ns = self._heard.get(run)
+        if heard_ns is None:
+            try:
+                heard_ns = self.get_event(run, number - 1).time_ns
+            except ArtifactFSError:
+                return True
+        return now_ns - heard_ns > GIVEN_UP_NS // 2
 
     def _find_next(self, run: str) -> int:
         """Return a number that no event of a run has yet, and before which none is left out."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SHORTEST_NS: Final = 300 * 10**9
 LONGEST_NS: Final = 3600 * 10**9
+GIVEN_UP_NS: Final = 7 * 86_400 * 10**9
+"""A run of which nothing was heard for so long is not asked for again, until a note says that it goes on."""
 _log = logging.getLogger(__name__)
 
 

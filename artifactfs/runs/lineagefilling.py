@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
@@ -15,11 +15,12 @@ from artifactfs.blobstore.keys import COLLECTIONS_PREFIX, RUNS_PREFIX, log_prefi
 from artifactfs.errors import ArtifactFSError, IndexCorruptError, InvalidNameError
 from artifactfs.index.graph import Additions
 from artifactfs.repository.records import Commit, DeleteCollection, DeleteVersion, Edit
-from artifactfs.runs.events import Logged, is_day
+from artifactfs.runs.events import Logged, find_start_ns, is_day, parse_day
+from artifactfs.runs.lease import GIVEN_UP_NS
 from artifactfs.runs.lineagenodes import RunNode, VersionNode, decode_version, encode_node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from artifactfs.index.graph import Graph
     from artifactfs.model import Collection
@@ -31,12 +32,16 @@ if TYPE_CHECKING:
 
 BATCH: Final = 2000
 """Runs that are added to the graph in one transaction."""
+ASKED_AT_ONCE: Final = 16
+DAY_NS: Final = 86_400 * 10**9
 MANY: Final = 8
 """From so many new runs of a day on, if they are a quarter of it, all of them are read at once."""
 SETTLING_NS: Final = 60 * 10**9
 """The time of a directory says that nothing is new in it only when it is older than this: the directory of a run comes
 before its first event, and file systems round times."""
 _log = logging.getLogger(__name__)
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 _encode = msgspec.msgpack.Encoder().encode
 _decode_mark = msgspec.msgpack.Decoder(tuple[int, str]).decode
 _decode_children = msgspec.msgpack.Decoder(tuple[bytes, list[str]]).decode
@@ -62,11 +67,14 @@ class Filling:
         for name in self.list_children(COLLECTIONS_PREFIX):
             with suppress(InvalidNameError):
                 self._update_collection(name)
-        unfinished = self._graph.find_open()
-        self._add_runs(run for run, seen in unfinished.items() if self._runs.has_event(run, seen + 1))
-        for day in self.list_children(RUNS_PREFIX):
-            if is_day(day):
-                self._update_day(day)
+        unfinished = list(self._graph.find_open().items())
+        changed = self._map(self._has_changed, unfinished)
+        self._add_runs(run for (run, _), is_new in zip(unfinished, changed, strict=True) if is_new)
+        days = [day for day in self.list_children(RUNS_PREFIX) if is_day(day)]
+        stamps = {day: self._find_stamp(f"{RUNS_PREFIX}{day}/") for day in days}
+        wanted = [day for day in days if self._is_due(day, stamps[day])]
+        for day, (ids, resumed) in zip(wanted, self._map(self._runs.list_day, wanted), strict=True):
+            self._update_day(day, stamps[day], ids, resumed)
 
     def list_children(self, prefix: str) -> list[str]:
         """Return what `iter_children` yields, in order; from memory when nothing has come since."""
@@ -154,11 +162,34 @@ class Filling:
 
     # Runs.
 
-    def _update_day(self, day: str) -> None:
-        stamp = self._find_stamp(f"{RUNS_PREFIX}{day}/")
-        if stamp and self._graph.find_mark(f"day {day}") == stamp:
-            return
-        ids, resumed = self._runs.list_day(day)
+    def _has_changed(self, unfinished: tuple[str, int]) -> bool:
+        """Return whether a run has more events than were seen, or is to be given up."""
+        run, seen = unfinished
+        if self._runs.has_event(run, seen + 1):
+            return True
+        now_ns = self._repository.clock.now_ns()
+        if now_ns - find_start_ns(run) <= GIVEN_UP_NS:
+            return False
+        try:
+            return now_ns - self._runs.get_event(run, seen).time_ns > GIVEN_UP_NS
+        except ArtifactFSError:
+            return False
+
+    def _is_due(self, day: str, stamp: bytes) -> bool:
+        """Return whether a day is to be listed: something came; or in a bucket, which does not say so, seldom if it is old.
+
+        What comes late leaves a note on the day on which it does.
+        """
+        if not self._repository.is_remote:
+            return self._graph.find_mark(f"day {day}") != stamp
+        mark = self._graph.find_mark(f"listed {day}")
+        if mark is None:
+            return True
+        listed_ns = int(mark)
+        age_ns = listed_ns - parse_day(day)
+        return age_ns < 2 * DAY_NS or self._repository.clock.now_ns() - listed_ns > age_ns // 4
+
+    def _update_day(self, day: str, stamp: bytes, ids: list[str], resumed: dict[str, str]) -> None:
         known = self._graph.find_values(ids)
         unknown = [run for run in ids if run not in known]
         if len(unknown) > max(MANY, len(ids) // 4):
@@ -168,8 +199,19 @@ class Filling:
         new = {name: run for name, run in resumed.items() if self._graph.find_mark(name) is None}
         self._add_runs(sorted(set(new.values())))
         marks = dict.fromkeys(new, b"") | ({f"day {day}": stamp} if stamp else {})
+        if self._repository.is_remote:
+            marks[f"listed {day}"] = b"%d" % self._repository.clock.now_ns()
         if marks:
             self._graph.add(Additions(marks=marks))
+
+    def _map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """Apply a function to items, to many at once where each means a request to a store far away."""
+        if not self._repository.is_remote or len(items) < 2:
+            return [function(item) for item in items]
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 (costs local commands 8 ms)
+
+        with ThreadPoolExecutor(ASKED_AT_ONCE, "runs") as threads:
+            return list(threads.map(function, items))
 
     def _find_stamp(self, prefix: str) -> bytes:
         """Return what changes when a name comes directly below a prefix, or b"" where nothing says it for certain."""
@@ -213,13 +255,14 @@ class Filling:
             _log.warning("the run %s is left out: %s", run, error)
             additions.nodes[run] = encode_node(RunNode("", "", "", "", 0, None, "lost"))
             return
-        additions.nodes[run] = encode_node(_run_node(state, is_final=state.has_ended))
+        is_final = state.has_ended or (state.state == "lost" and self._runs.find_silence_ns(state) > GIVEN_UP_NS)
+        additions.nodes[run] = encode_node(_run_node(state, is_final=is_final))
         additions.edges += [(artifact, run) for artifact in state.inputs]
         for event in events[1:]:
             # What it read, and then found to exist, it has not made.
             if isinstance(event, Logged) and (event.is_new or event.artifact not in state.inputs):
                 additions.edges.append((run, event.artifact))
-        if state.has_ended:
+        if is_final:
             additions.closed.add(run)
         else:
             additions.opened[run] = len(events)

@@ -141,6 +141,16 @@ class RunReader:
             {name: run for name, run in notes.items() if is_run_id(run)},
         )
 
+    def get_event(self, run: str, number: int) -> Event:
+        """Return the event of a run that has this number.
+
+        Raises:
+            BlobMissingError: there is none.
+            MalformedError, DigestMismatchError: it is damaged.
+        """
+        key = run_key(run_day(run), run, number)
+        return decode_event(self._store.read(key), key=key)
+
     def has_event(self, run: str, number: int) -> bool:
         """Return whether a run has an event of this number."""
         return self._store.find_size(run_key(run_day(run), run, number)) is not None
