@@ -176,7 +176,7 @@ class Filling:
             return False
 
     def _is_due(self, day: str, stamp: bytes) -> bool:
-        """Return whether a day is to be listed: something came; or in a bucket, which does not say so, seldom if it is old.
+        """Return whether a day is to be listed: something came; in a bucket, which does not say so, seldom an old one.
 
         What comes late leaves a note on the day on which it does.
         """

@@ -44,6 +44,20 @@ decode_run = msgspec.msgpack.Decoder(RunNode).decode
 encode_node = msgspec.msgpack.Encoder().encode
 
 
+def decode_node(name: str, value: bytes | None) -> VersionNode | RunNode | None:
+    """Return what the graph knows of a node; None of one that is only named."""
+    if value is None:
+        return None
+    return decode_version(value) if ":" in name else decode_run(value)
+
+
+def is_recorded(node: VersionNode | RunNode | None) -> bool:
+    """Return whether it is a version that was not deleted, or a run of which something can be read."""
+    if isinstance(node, VersionNode):
+        return not node.is_deleted
+    return node is not None and bool(node.started_ns)
+
+
 @dataclass(frozen=True, slots=True)
 class Neighbourhood:
     """A part of the graph.
