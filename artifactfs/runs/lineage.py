@@ -23,7 +23,7 @@ from artifactfs.blobstore.keys import RUNS_PREFIX
 from artifactfs.errors import ArtifactFSError, IndexCorruptError
 from artifactfs.index.graph import open_graph
 from artifactfs.runs.acyclic import drop_own_inputs
-from artifactfs.runs.events import is_day
+from artifactfs.runs.events import is_day, is_run_id
 from artifactfs.runs.lineagefilling import Filling
 from artifactfs.runs.lineagenodes import (
     Neighbourhood,
@@ -36,7 +36,7 @@ from artifactfs.runs.lineagenodes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from collections.abc import Collection as SomeOf
 
     from artifactfs.index.graph import Direction, Graph
@@ -117,6 +117,20 @@ class Lineage:
         part = Neighbourhood(node, nodes, found.distances, tuple(found.edges), found.is_cut)
         made_by = {name: each.run for name, each in part.nodes.items() if isinstance(each, VersionNode) and each.run}
         return drop_own_inputs(part, made_by, upwards=direction == "up")
+
+    def find_runs(self, versions: Iterable[str], directions: Iterable[Direction]) -> set[str]:
+        """Return the ids of the runs next to some versions, each `NAME:vN`: `up` made them, `down` read them.
+
+        Raises:
+            ArtifactFSError: the store cannot be read.
+        """
+        try:
+            self.update()
+        except IndexCorruptError:
+            self.update()  # the graph is empty now, and fills again
+        wanted = [(version, direction) for version in versions for direction in directions]
+        found = {name for each in wanted for name in self._graph.walk(*each, depth=1).distances}
+        return {name for name in found if is_run_id(name)}
 
     def find_wider(self, shown: SomeOf[str], direction: Direction) -> set[str]:
         """Return those of some nodes where more is known in a direction than is among them.

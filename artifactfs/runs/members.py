@@ -10,7 +10,6 @@ Source: proc(5), `/proc/<pid>/environ`; namespaces(7); pidfd_open(2); PR_SET_CHI
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 from contextlib import ExitStack
@@ -29,6 +28,8 @@ LOOKS: Final = 3
 
 def adopt_orphans() -> None:
     """Become the parent of whatever a child leaves behind, so that `has_children` counts it."""
+    import ctypes  # noqa: PLC0415 (whoever only begins a run needs it not)
+
     ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 

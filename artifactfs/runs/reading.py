@@ -5,6 +5,7 @@ Used by `history`, which records. Threading: a RunReader may be shared by thread
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -22,19 +23,20 @@ from artifactfs.blobstore.keys import (
 from artifactfs.digest import hash_bytes
 from artifactfs.errors import ArtifactFSError, BlobMissingError, DigestMismatchError, MalformedError, NotFoundError
 from artifactfs.repository.runfiles import LookedUpFile, decode_files
-from artifactfs.runs.events import Event, Started, check_run_id, decode_event, is_day, is_run_id, run_day
+from artifactfs.runs.events import Event, Started, check_run_id, decode_event, find_days, is_day, is_run_id, run_day
 from artifactfs.runs.machine import Environment
 from artifactfs.runs.processes import has_ended, has_restarted
 from artifactfs.runs.state import RunState, fold_events
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from artifactfs.blobstore.base import ObjectStore
     from artifactfs.clock import Clock
     from artifactfs.runs.events import Process
 
 SHORTEST_PREFIX: Final = 4
+_PREFIX: Final = re.compile(r"[0-9a-f-]{1,36}")
 
 
 class RunReader:
@@ -105,15 +107,20 @@ class RunReader:
             raise MalformedError(msg, subject=run)
         return fold_events(events[0], events[1:], now_ns=self._clock.now_ns(), has_ended=self._has_ended)
 
-    def find_run(self, text: str) -> RunState:
+    def find_run(self, text: str, *, candidates: Iterable[str] | None = None) -> RunState:
         """Return the run that an id, the beginning of one, or a name stands for.
+
+        Args:
+            text: which.
+            candidates: ids of all runs that may have this name, used only when it is no id; None reads all runs.
 
         Raises:
             NotFoundError: there is none, or several: the hint lists their ids.
             MalformedError: an event is damaged.
         """
-        ids = [run for run in self.iter_ids() if run.startswith(text)] if len(text) >= SHORTEST_PREFIX else []
-        found = ids or [state.id for state in self.iter_runs() if state.name == text]
+        if is_run_id(text) and self.has_event(text, 1):
+            return self.get_run(text)
+        found = self._find_ids(text) or [run.id for run in self.iter_runs(candidates) if run.name == text]
         if len(found) == 1:
             return self.get_run(found[0])
         if not found:
@@ -121,6 +128,14 @@ class RunReader:
             raise NotFoundError(msg, hint="`artifactfs runs` lists what there is", subject=text)
         msg = f"{len(found)} runs are called {text!r}"
         raise NotFoundError(msg, hint=f"use an id: {', '.join(found[:5])}", subject=text)
+
+    def _find_ids(self, start: str) -> list[str]:
+        """Return the ids that begin so; none when that is too short, or no beginning of an id."""
+        if len(start) < SHORTEST_PREFIX or _PREFIX.fullmatch(start) is None:
+            return []
+        first, last = find_days(start)
+        days = sorted((day for day in self.iter_days() if first <= day <= last), reverse=True)
+        return [run for day in days for run in self.iter_ids(day) if run.startswith(start)]
 
     def iter_days(self) -> Iterator[str]:
         """Yield the days on which runs began, each `YYYY-MM-DD`, in any order."""
@@ -155,9 +170,9 @@ class RunReader:
         """Return whether a run has an event of this number."""
         return self._store.find_size(run_key(run_day(run), run, number)) is not None
 
-    def iter_runs(self) -> Iterator[RunState]:
-        """Yield all runs, the newest first; damaged ones are left out."""
-        for run in self.iter_ids():
+    def iter_runs(self, ids: Iterable[str] | None = None) -> Iterator[RunState]:
+        """Yield all runs, the newest first, or those of some ids; damaged ones are left out."""
+        for run in self.iter_ids() if ids is None else ids:
             try:
                 yield self.get_run(run)
             except ArtifactFSError:

@@ -11,7 +11,7 @@ import pytest
 
 from artifactfs.blobstore.memory import MemoryStore
 from artifactfs.errors import AlreadyExistsError, ArtifactFSError, DigestMismatchError, NotFoundError
-from artifactfs.runs.events import Circumstances, Event, Process
+from artifactfs.runs.events import Circumstances, Event, Process, run_day
 from artifactfs.runs.history import RunLog
 from artifactfs.runs.lease import LONGEST_NS, SHORTEST_NS, Heartbeat, find_lease_ns
 from artifactfs.runs.machine import Environment, describe_environment, find_packages
@@ -175,16 +175,23 @@ def test_a_run_knows_its_parent_and_its_children(log: RunLog) -> None:
     assert elsewhere not in log.iter_ids()
 
 
-def test_runs_are_found_by_id_beginning_and_name(log: RunLog, clock: Clock) -> None:
+def test_runs_are_found_by_id_beginning_and_name(
+    log: RunLog, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = log.start(author="a", name="one").run
     clock.now += 86_400 * 10**9
     log.start(author="a", name="two")
     clock.now += 86_400 * 10**9
     log.start(author="a", name="two")
     assert log.find_run(first).id == log.find_run("one").id == log.find_run(first[:-2]).id == first
-    for text in ("two", "three", "", "01"):
+    for text in ("two", "three", "", "01", "ffff", "0000-", first[:8].replace("-", "") + "f"):
         with pytest.raises(NotFoundError):
             log.find_run(text)
+    days: list[str] = []
+    original = RunLog.iter_ids
+    monkeypatch.setattr(RunLog, "iter_ids", lambda self, day=None: days.append(day) or original(self, day))
+    assert log.find_run(first[:8]).id == log.find_run(first).id == first
+    assert days == [run_day(first)]  # other days have no ids that begin so
 
 
 def test_what_a_run_ran_with_is_stored_once(log: RunLog, store: MemoryStore) -> None:
