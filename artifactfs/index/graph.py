@@ -1,6 +1,7 @@
 """A directed graph in LMDB: nodes with a value each, and edges that are found from either end.
 
-It is rebuilt from the store, so it may be emptied at any time. Nodes are named by text of up to 400 bytes. What is a
+It is rebuilt from the store, so it may be emptied at any time. Each transaction waits for the disk all the same: after
+a loss of power a half-written one could not be told from a graph in which nothing is missing. Nodes are named by text of up to 400 bytes. What is a
 node, and what the values are, is up to the caller. The neighbours of a node are kept in chunks, so that a version which
 100,000 runs have read costs a new edge no more than any other.
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from artifactfs.index.walking import Direction, Walk
 
 FOLDER: Final = "graph"
-FORMAT: Final = b"2"
+FORMAT: Final = b"3"
 Result = TypeVar("Result")
 
 _EDGES, _COUNTS, _META = "edges", "counts", "meta"
@@ -199,7 +200,7 @@ def open_graph(directory: str, *, repository_id: str) -> Graph:
         AccessDeniedError, StorageFullError: the directory cannot be used.
     """
     path = find_local_directory(os.path.join(directory, FOLDER))
-    environment = Environment(path, tables=_TABLES, durable=False)
+    environment = Environment(path, tables=_TABLES, durable=True)
     environment.open()
     graph = Graph(environment, owner=FORMAT + b" " + repository_id.encode())
     graph.bind()

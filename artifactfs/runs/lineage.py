@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from artifactfs.blobstore.keys import RUNS_PREFIX
 from artifactfs.errors import ArtifactFSError, IndexCorruptError
 from artifactfs.index.graph import open_graph
 from artifactfs.runs.acyclic import drop_own_inputs
-from artifactfs.runs.events import is_day, is_run_id
+from artifactfs.runs.events import is_run_id
 from artifactfs.runs.lineagefilling import Filling
 from artifactfs.runs.lineagenodes import (
     Neighbourhood,
@@ -157,7 +156,7 @@ class Lineage:
             self.update()
         except IndexCorruptError:
             self.update()  # the graph is empty now, and fills again
-        for day in sorted(filter(is_day, self._filling.list_children(RUNS_PREFIX)), reverse=True):
+        for day in reversed(self._filling.list_days()):
             ids = sorted(self._runs.list_day(day)[0], reverse=True)
             values = self._graph.find_values(ids)
             for run in ids:

@@ -16,6 +16,7 @@ from artifactfs.errors import ArtifactFSError, IndexCorruptError, InvalidNameErr
 from artifactfs.index.graph import Additions
 from artifactfs.repository.records import Commit, DeleteCollection, DeleteVersion, Edit
 from artifactfs.runs.events import Logged, find_start_ns, is_day, parse_day
+from artifactfs.runs.gathering import Gathering
 from artifactfs.runs.lease import GIVEN_UP_NS
 from artifactfs.runs.lineagenodes import RunNode, VersionNode, decode_version, encode_node
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from artifactfs.runs.history import RunLog
     from artifactfs.runs.state import RunState
 
-BATCH: Final = 2000
-"""Runs that are added to the graph in one transaction."""
 ASKED_AT_ONCE: Final = 16
 DAY_NS: Final = 86_400 * 10**9
 MANY: Final = 8
@@ -64,19 +63,28 @@ class Filling:
             IndexCorruptError: it was damaged, and is empty now.
             ArtifactFSError: the store cannot be read.
         """
-        for name in self.list_children(COLLECTIONS_PREFIX):
+        gathering = Gathering(self._graph)
+        for name in self._list_children(COLLECTIONS_PREFIX, gathering):
             with suppress(InvalidNameError):
-                self._update_collection(name)
+                self._update_collection(name, gathering)
         unfinished = list(self._graph.find_open().items())
         changed = self._map(self._has_changed, unfinished)
-        self._add_runs(run for (run, _), is_new in zip(unfinished, changed, strict=True) if is_new)
-        days = [day for day in self.list_children(RUNS_PREFIX) if is_day(day)]
+        self._add_runs((run for (run, _), is_new in zip(unfinished, changed, strict=True) if is_new), gathering)
+        days = [day for day in self._list_children(RUNS_PREFIX, gathering) if is_day(day)]
         stamps = {day: self._find_stamp(f"{RUNS_PREFIX}{day}/") for day in days}
         wanted = [day for day in days if self._is_due(day, stamps[day])]
         for day, (ids, resumed) in zip(wanted, self._map(self._runs.list_day, wanted), strict=True):
-            self._update_day(day, stamps[day], ids, resumed)
+            self._update_day(day, stamps[day], ids, resumed, gathering)
+        gathering.flush()
 
-    def list_children(self, prefix: str) -> list[str]:
+    def list_days(self) -> list[str]:
+        """Return the days on which runs began, in order."""
+        gathering = Gathering(self._graph)
+        days = [day for day in self._list_children(RUNS_PREFIX, gathering) if is_day(day)]
+        gathering.flush()
+        return days
+
+    def _list_children(self, prefix: str, gathering: Gathering) -> list[str]:
         """Return what `iter_children` yields, in order; from memory when nothing has come since."""
         stamp = self._find_stamp(prefix)
         mark = self._graph.find_mark(f"children {prefix}") if stamp else None
@@ -86,12 +94,12 @@ class Filling:
                 return names
         names = sorted(self._repository.store.iter_children(prefix))
         if stamp:
-            self._graph.add(Additions(marks={f"children {prefix}": _encode((stamp, names))}))
+            gathering.add(Additions(marks={f"children {prefix}": _encode((stamp, names))}))
         return names
 
     # Collections.
 
-    def _update_collection(self, name: str) -> None:
+    def _update_collection(self, name: str, gathering: Gathering) -> None:
         mark = self._graph.find_mark(f"collection {name}")
         seq, head = _decode_mark(mark) if mark else (0, "")
         stamp = self._find_stamp(log_prefix(name))
@@ -99,13 +107,14 @@ class Filling:
             return  # nothing has come into the log since it ended there
         try:
             state = self._repository.load_state(name)
+            is_known = (seq, head) == (state.seq, state.head)
+            records = [] if is_known else list(self._repository.log.iter_records(name, seq + 1))
         except ArtifactFSError as error:
             _log.warning("the lineage of %s is not known: %s", name, error)
             return
         self._ends[name] = stamp, state.seq, state.head
-        if (seq, head) == (state.seq, state.head):
+        if is_known:
             return
-        records = list(self._repository.log.iter_records(name, seq + 1))
         if state.seq <= seq or (seq and records[0].previous != head):
             self._graph.clear()
             msg = f"the log of {name} is another than the one that was seen before"
@@ -119,7 +128,7 @@ class Filling:
                 own = frozenset(each for each in record.body.inputs if self._has_made(record.run, each, makers))
                 additions.edges += _edges_of(record, record.body, f"{name}:v{record.body.version}", own)
         additions.nodes |= {node: encode_node(value) for node, value in known.items()}
-        self._graph.add(additions)
+        gathering.add(additions)
 
     def _add_record(self, known: dict[str, VersionNode], record: Record) -> None:
         body = record.body
@@ -189,20 +198,21 @@ class Filling:
         age_ns = listed_ns - parse_day(day)
         return age_ns < 2 * DAY_NS or self._repository.clock.now_ns() - listed_ns > age_ns // 4
 
-    def _update_day(self, day: str, stamp: bytes, ids: list[str], resumed: dict[str, str]) -> None:
+    def _update_day(
+        self, day: str, stamp: bytes, ids: list[str], resumed: dict[str, str], gathering: Gathering
+    ) -> None:
         known = self._graph.find_values(ids)
         unknown = [run for run in ids if run not in known]
         if len(unknown) > max(MANY, len(ids) // 4):
-            self._add_day(day, unknown)
+            self._add_day(day, unknown, gathering)
         else:
-            self._add_runs(unknown)
+            self._add_runs(unknown, gathering)
         new = {name: run for name, run in resumed.items() if self._graph.find_mark(name) is None}
-        self._add_runs(sorted(set(new.values())))
+        self._add_runs(sorted(set(new.values())), gathering)
         marks = dict.fromkeys(new, b"") | ({f"day {day}": stamp} if stamp else {})
         if self._repository.is_remote:
             marks[f"listed {day}"] = b"%d" % self._repository.clock.now_ns()
-        if marks:
-            self._graph.add(Additions(marks=marks))
+        gathering.add(Additions(marks=marks))
 
     def _map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         """Apply a function to items, to many at once where each means a request to a store far away."""
@@ -221,31 +231,20 @@ class Filling:
             return b""
         return str(stamp).encode()
 
-    def _add_runs(self, runs: Iterable[str]) -> None:
-        additions, count = Additions(), 0
+    def _add_runs(self, runs: Iterable[str], gathering: Gathering) -> None:
         for run in runs:
-            self._add_run(additions, run)
-            count += 1
-            if count % BATCH == 0:
-                self._graph.add(additions)
-                additions = Additions()
-        if count % BATCH:
-            self._graph.add(additions)
+            self._add_run(gathering, run)
 
-    def _add_day(self, day: str, runs: list[str]) -> None:
+    def _add_day(self, day: str, runs: list[str], gathering: Gathering) -> None:
         """Add most of the runs of a day, whose events are read at once."""
-        additions, left = Additions(), set(runs)
-        for count, (run, events) in enumerate(self._runs.iter_histories(day, frozenset(runs)), 1):
+        left = set(runs)
+        for run, events in self._runs.iter_histories(day, frozenset(runs)):
             left.discard(run)
-            self._add_run(additions, run, events)
-            if count % BATCH == 0:
-                self._graph.add(additions)
-                additions = Additions()
-        for run in left:  # without any event yet
-            self._add_run(additions, run)
-        self._graph.add(additions)
+            self._add_run(gathering, run, events)
+        self._add_runs(left, gathering)  # without any event yet
 
-    def _add_run(self, additions: Additions, run: str, found: list[Event] | ArtifactFSError | None = None) -> None:
+    def _add_run(self, gathering: Gathering, run: str, found: list[Event] | ArtifactFSError | None = None) -> None:
+        additions = Additions()
         try:
             if isinstance(found, ArtifactFSError):
                 raise found
@@ -253,7 +252,7 @@ class Filling:
             state = self._runs.fold(run, events)
         except ArtifactFSError as error:
             _log.warning("the run %s is left out: %s", run, error)
-            additions.nodes[run] = encode_node(RunNode("", "", "", "", 0, None, "lost"))
+            gathering.add(Additions({run: encode_node(RunNode("", "", "", "", 0, None, "lost"))}))
             return
         is_final = state.has_ended or (state.state == "lost" and self._runs.find_silence_ns(state) > GIVEN_UP_NS)
         additions.nodes[run] = encode_node(_run_node(state, is_final=is_final))
@@ -266,6 +265,7 @@ class Filling:
             additions.closed.add(run)
         else:
             additions.opened[run] = len(events)
+        gathering.add(additions)
 
 
 def _edges_of(record: Record, body: Commit, node: str, own: frozenset[str]) -> Iterator[tuple[str, str]]:

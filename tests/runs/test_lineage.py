@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from artifactfs.blobstore.keys import log_key, run_key
+from artifactfs.index.graph import Additions
 from artifactfs.repository import changes
 from artifactfs.repository.commit import CommitOptions
 from artifactfs.repository.repository import Repository
+from artifactfs.runs import gathering
 from artifactfs.runs import lineagefilling as module
 from artifactfs.runs.acyclic import find_cycles
 from artifactfs.runs.drawing import draw_mermaid, draw_svg
@@ -327,6 +329,50 @@ def test_many_new_runs_of_a_day_are_read_at_once(
     assert at_once.nodes == one_by_one.nodes
     assert set(at_once.nodes) == {data, *ids} - {damaged, gap}
     assert started not in at_once.nodes
+
+
+def test_many_additions_are_one_transaction(
+    repository: Repository, runs: RunLog, lineage: Lineage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(12):
+        step(repository, runs, f"run {number}", [], [f"c{number}"])
+    times: list[Additions] = []
+    original = lineage._graph.add
+    monkeypatch.setattr(lineage._graph, "add", lambda more: times.append(more) or original(more))
+    lineage.update()
+    assert len(times) == 1  # each waits for the disk
+    monkeypatch.setattr(gathering, "LARGE", 10)
+    before = lineage.find("c3:v0", "up")
+    lineage.rebuild()
+    assert len(times) > 2
+    assert lineage.find("c3:v0", "up") == before
+
+
+def test_what_is_said_later_of_a_run_counts() -> None:
+    class Sink:
+        def add(self, more: Additions) -> None:
+            self.added = more
+
+    sink = Sink()
+    gathered = gathering.Gathering(sink)  # type: ignore[arg-type]
+    for more in (Additions(opened={"a": 1}, closed={"b"}), Additions(opened={"b": 2}, closed={"a"})):
+        gathered.add(more)
+    gathered.flush()
+    assert sink.added.closed == {"a"}
+    assert sink.added.opened["b"] == 2
+
+
+def test_a_damaged_log_leaves_out_its_collection_alone(
+    repository: Repository, runs: RunLog, lineage: Lineage
+) -> None:
+    for name in ("a", "b", "b"):
+        commit(repository, name)
+    record = os.path.join(repository.location, log_key("b", 1))
+    os.chmod(record, 0o600)
+    with open(record, "wb") as file:
+        file.write(b"{}")
+    commit(repository, "a", None, "a:v0")
+    assert lineage.find("a:v0", "down").distances == {"a:v0": 0, "a:v1": 1}
 
 
 def test_a_log_that_was_cut_is_read_again(repository: Repository, runs: RunLog, lineage: Lineage) -> None:
