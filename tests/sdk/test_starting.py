@@ -13,6 +13,7 @@ import pytest
 import artifactfs
 from artifactfs.errors import AlreadyExistsError, InvalidNameError, NotFoundError, UsageError
 from artifactfs.runs.state import RunState
+from tests.cli.support import PROGRAM
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +83,24 @@ def test_the_next_run_marks_the_one_that_was_killed() -> None:
         assert artifactfs.Api().run(run.id).state == "running"
     assert (run.state, artifactfs.Api().run(run.id).state) == ("finished", "finished")
     assert not list(Path(os.environ["XDG_STATE_HOME"]).rglob("running/*"))
+
+
+ELSEWHERE = ["unshare", "--uts", "--pid", "--fork", "--mount-proc", "sh", "-c"]
+AS_ANOTHER_HOST = 'echo elsewhere > /proc/sys/kernel/hostname; "$@"; exit $?'
+AS_A_CONTAINER = '"$@"; exit $?'
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize("how", [AS_ANOTHER_HOST, AS_A_CONTAINER])
+def test_other_hosts_and_containers_do_not_mark_a_run_as_crashed(how: str) -> None:
+    killed = program("artifactfs.init(); import os; os._exit(1)", code=1)
+    listed = subprocess.run([*ELSEWHERE, how, "-", *PROGRAM, "runs"], capture_output=True, text=True, check=True)
+    assert listed.stdout.split()[:2] == [killed.id, "running"]
+    assert (artifactfs.Api().run(killed.id).state, artifactfs.Api().run(killed.id).is_marked) == ("crashed", False)
+    text = "import artifactfs, os; artifactfs.init(); os._exit(1)"
+    subprocess.run([*ELSEWHERE, how, "-", sys.executable, "-c", text], check=False)
+    subprocess.run([*PROGRAM, "runs"], capture_output=True, check=True)
+    assert [(run.state, run.is_marked) for run in artifactfs.Api().runs()] == [("running", True), ("crashed", True)]
 
 
 def test_an_end_that_cannot_be_recorded_is_recorded_by_the_next_run() -> None:
