@@ -18,17 +18,19 @@ from artifactfs.runs.inputs import find_inputs
 from artifactfs.runs.markers import note_end, remove_marker
 from artifactfs.runs.secrets import Masker
 from artifactfs.sdk.artifact import Artifact
+from artifactfs.sdk.configuration import find_values
 from artifactfs.sdk.ending import find_exit_code
 from artifactfs.sdk.finding import check_type, find_artifact, find_artifacts, find_files
 from artifactfs.sdk.parts import add_part, finish_parts
 from artifactfs.sdk.rundetails import RunDetails
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from types import TracebackType
 
     from artifactfs.repository.commit import CommitResult
     from artifactfs.repository.runfiles import LookedUpFile
+    from artifactfs.sdk.configuration import Configuration
 
 
 class Run(RunDetails):
@@ -230,14 +232,14 @@ class Run(RunDetails):
         """Return the files looked up so far in the view that `artifactfs run` gave it; see `RecordedRun.looked_up`."""
         return find_files(self._workspace, self.id, name)
 
-    def update_config(self, values: Mapping[str, Any]) -> None:
+    def update_config(self, values: Configuration) -> None:
         """Record more configuration, or other values of what there is. What looks like a secret is masked.
 
         Raises:
             UsageError: the run is finished, or a value is not JSON.
         """
         self._check_running("change the configuration")
-        masked = Masker(os.environ).mask_values(changes.check_metadata(values))
+        masked = find_values(values, Masker(os.environ))
         self._workspace.runs.configure(self.id, masked)
         with self._guard:
             self._config |= masked

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from artifactfs._version import __version__
 from artifactfs.errors import AlreadyExistsError, NotFoundError, UsageError
-from artifactfs.repository import changes
 from artifactfs.runs.events import Circumstances, check_run_id, is_run_id
 from artifactfs.runs.history import RunLog
 from artifactfs.runs.interpreter import find_interpreter
@@ -22,6 +21,7 @@ from artifactfs.runs.markers import add_marker, settle_marked
 from artifactfs.runs.processes import describe_process
 from artifactfs.runs.secrets import Masker
 from artifactfs.runs.workingcopy import ask_git
+from artifactfs.sdk.configuration import find_values
 from artifactfs.sdk.ending import Ending
 from artifactfs.sdk.joining import join_run
 from artifactfs.sdk.run import Run
@@ -29,9 +29,10 @@ from artifactfs.sdk.workspace import find_user, find_workspace
 from artifactfs.variables import RUN_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from artifactfs.runs.state import RunState
+    from artifactfs.sdk.configuration import Configuration
     from artifactfs.sdk.workspace import Workspace
 
 ARGUMENTS_MAX: Final = 1000
@@ -44,7 +45,7 @@ def init(  # noqa: PLR0913 (what users know)
     *,
     job_type: str | None = None,
     project: str | None = None,
-    config: Mapping[str, Any] | None = None,
+    config: Configuration | None = None,
     tags: Iterable[str] = (),
     notes: str | None = None,
     id: str | None = None,  # noqa: A002 (the name that users know)
@@ -62,7 +63,7 @@ def init(  # noqa: PLR0913 (what users know)
         name: for people.
         job_type: what kind of work it is, such as `train`.
         project: what it belongs to.
-        config: JSON values by key.
+        config: JSON values by key, or what argparse returns.
         tags: words.
         notes: free text.
         id: the id that the run gets, a UUID of version 7; or with `resume` the one that it has. None makes one.
@@ -89,8 +90,8 @@ def init(  # noqa: PLR0913 (what users know)
             "job_type": job_type or "",
             "project": project or "",
             "notes": notes or "",
-            "tags": tuple(tags),
-            "config": changes.check_metadata(config or {}),
+            "tags": (tags,) if isinstance(tags, str) else tuple(tags),
+            "config": find_values(config, masker),
         }
     )
     outer = os.environ.get(RUN_VARIABLE, "")

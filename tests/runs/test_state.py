@@ -249,6 +249,29 @@ def test_a_heartbeat_renews_until_it_is_stopped_and_outlives_errors() -> None:
     assert set(threading.enumerate()) <= before
 
 
+def test_a_heartbeat_that_failed_is_tried_again_before_the_lease_runs_out() -> None:
+    class Waits:
+        def __init__(self) -> None:
+            self.asked: list[float] = []
+
+        def wait(self, seconds: float) -> bool:
+            self.asked.append(seconds)
+            return len(self.asked) > 4
+
+    beats: list[int] = []
+
+    def renew() -> int:
+        beats.append(1)
+        if len(beats) in (2, 3):
+            raise ArtifactFSError("the bucket does not answer")
+        return 32 * 10**9
+
+    heartbeat = Heartbeat(renew, lease_ns=16 * 10**9)
+    heartbeat._stopped = waits = Waits()  # type: ignore[assignment]
+    heartbeat._beat()
+    assert waits.asked == [8, 16, 2, 2, 16]
+
+
 def test_markers_find_crashed_runs_without_a_search(log: RunLog, tmp_path: Path) -> None:
     events: list[Event] = []
     dead = log.start(author="a", circumstances=Circumstances(ended_process())).run

@@ -153,6 +153,26 @@ def test_secrets_are_nowhere_in_the_repository(tmp_path: Path) -> None:
     assert not [path for path in stored if b"swordfish" in path.read_bytes()]
 
 
+def test_a_configuration_is_what_argparse_returns_too() -> None:
+    import argparse
+    import enum
+
+    import numpy
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=Path, default=Path("images"))
+    parser.add_argument("--token", default="swordfish")
+    kind = enum.Enum("Kind", {"ONE": "one"}, type=str)
+    with artifactfs.init(config=parser.parse_args([]), tags="single") as run:
+        run.update_config({"lr": numpy.float32(0.5), "epochs": numpy.int64(3), "kind": kind.ONE, "x": numpy.float64(2)})
+        for wrong in ({"x": numpy.inf}, {"x": object()}, 7, ["a"]):
+            with pytest.raises(UsageError):
+                run.update_config(wrong)  # type: ignore[arg-type]
+    found = artifactfs.Api().run(run.id)
+    assert found.config == {"data": "images", "token": "***", "lr": 0.5, "epochs": 3, "kind": "one", "x": 2.0}
+    assert found.tags == ("single",)
+
+
 def test_an_event_knows_those_before_it() -> None:
     with artifactfs.init() as run:
         before = run._workspace.runs
