@@ -56,8 +56,8 @@ def walk(
     while level and (depth is None or distance < depth) and not found.is_cut:
         distance += 1
         following: list[str] = []
-        for name in level:
-            for neighbour in iter_neighbours(reader, direction, name):
+        for name, neighbours in _iter_level(reader, direction, level):
+            for neighbour in neighbours:
                 if neighbour not in found.distances and neighbour not in known:
                     if limit is not None and len(found.distances) >= limit:
                         found.is_cut = True
@@ -73,9 +73,22 @@ def walk(
     return found
 
 
-def iter_neighbours(reader: Reader, direction: Direction, name: str) -> Iterator[str]:
-    """Yield the names next to a node, in the order in which they were added."""
-    key, number = name.encode(), 0
+def _iter_level(reader: Reader, direction: Direction, names: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield those of some nodes that have neighbours, with these. The first chunks of all are read at once."""
+    keys = [chunk_key(name.encode(), 0) for name in names]
+    found = reader.get_many(direction, keys)
+    for name, key in zip(names, keys, strict=True):
+        data = found.get(key)
+        if data is not None:
+            neighbours = decode_names(data)
+            if len(neighbours) == CHUNK:
+                neighbours += iter_neighbours(reader, direction, name, first=1)
+            yield name, neighbours
+
+
+def iter_neighbours(reader: Reader, direction: Direction, name: str, *, first: int = 0) -> Iterator[str]:
+    """Yield the names next to a node, in the order in which they were added; those before a chunk are left out."""
+    key, number = name.encode(), first
     while (data := reader.get(direction, chunk_key(key, number))) is not None:
         names = decode_names(data)
         yield from names
