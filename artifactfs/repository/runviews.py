@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from artifactfs.errors import ArtifactFSError, translate_os_error
+from artifactfs.errors import translate_os_error
 from artifactfs.model import Collection
 from artifactfs.repository.locked import Locked
 
@@ -70,11 +70,9 @@ def begin_view(repository: Repository, run: str, *, locked: Locked | None = None
         StorageFullError, AccessDeniedError: the state directory cannot be written to.
     """
     pins: _Pins = {} if locked is None else locked.aliases
-    for name in repository.collection_names() if locked is None else ():
-        try:
-            pins[name] = dict((repository.find_collection(name) or Collection(name)).aliases)
-        except ArtifactFSError:
-            continue  # a damaged log: entering it says so
+    for name, state in repository.look_at_collections() if locked is None else ():
+        if isinstance(state, Collection):  # else its log is damaged: entering it says so
+            pins[name] = dict(state.aliases)
     folder = _folder(repository.state_directory, run)
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)

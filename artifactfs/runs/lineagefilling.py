@@ -6,22 +6,21 @@ Used by `lineage`. Threading: a Filling may be shared by threads.
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
 from artifactfs.blobstore.keys import COLLECTIONS_PREFIX, RUNS_PREFIX, log_prefix
-from artifactfs.errors import ArtifactFSError, IndexCorruptError, InvalidNameError
+from artifactfs.errors import ArtifactFSError, IndexCorruptError
 from artifactfs.index.graph import Additions
 from artifactfs.repository.records import Commit, DeleteCollection, DeleteVersion, Edit
 from artifactfs.runs.events import Logged, find_start_ns, is_day, parse_day
 from artifactfs.runs.gathering import Gathering
 from artifactfs.runs.lease import GIVEN_UP_NS
-from artifactfs.runs.lineagenodes import RunNode, VersionNode, decode_version, encode_node
+from artifactfs.runs.lineagenodes import RunNode, VersionNode, decode_version, edges_of, encode_node, make_run_node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from artifactfs.index.graph import Graph
     from artifactfs.model import Collection
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from artifactfs.repository.repository import Repository
     from artifactfs.runs.events import Event
     from artifactfs.runs.history import RunLog
-    from artifactfs.runs.state import RunState
 
 ASKED_AT_ONCE: Final = 16
 DAY_NS: Final = 86_400 * 10**9
@@ -64,9 +62,10 @@ class Filling:
             ArtifactFSError: the store cannot be read.
         """
         gathering = Gathering(self._graph)
-        for name in self._list_children(COLLECTIONS_PREFIX, gathering):
-            with suppress(InvalidNameError):
-                self._update_collection(name, gathering)
+        due = [name for name in self._list_children(COLLECTIONS_PREFIX, gathering) if self._may_have_changed(name)]
+        for stamp, state in self._map(self._load, due):
+            if state is not None:
+                self._update_collection(state, stamp, gathering)
         unfinished = list(self._graph.find_open().items())
         changed = self._map(self._has_changed, unfinished)
         self._add_runs((run for (run, _), is_new in zip(unfinished, changed, strict=True) if is_new), gathering)
@@ -99,22 +98,36 @@ class Filling:
 
     # Collections.
 
-    def _update_collection(self, name: str, gathering: Gathering) -> None:
-        mark = self._graph.find_mark(f"collection {name}")
-        seq, head = _decode_mark(mark) if mark else (0, "")
+    def _may_have_changed(self, name: str) -> bool:
+        """Return False only where nothing has come into the log of a collection since it ended where the graph does."""
         stamp = self._find_stamp(log_prefix(name))
-        if stamp and self._ends.get(name) == (stamp, seq, head):
-            return  # nothing has come into the log since it ended there
+        return not stamp or self._ends.get(name) != (stamp, *self._find_end(name))
+
+    def _find_end(self, name: str) -> tuple[int, str]:
+        """Return number and digest of the last record of a collection that is in the graph."""
+        mark = self._graph.find_mark(f"collection {name}")
+        return _decode_mark(mark) if mark else (0, "")
+
+    def _load(self, name: str) -> tuple[bytes, Collection | None]:
+        """Return the state of a collection, and when something came into its log before that."""
+        stamp = self._find_stamp(log_prefix(name))
         try:
-            state = self._repository.load_state(name)
-            is_known = (seq, head) == (state.seq, state.head)
-            records = [] if is_known else list(self._repository.log.iter_records(name, seq + 1))
+            return stamp, self._repository.load_state(name)
+        except ArtifactFSError as error:
+            _log.warning("the lineage of %s is not known: %s", name, error)
+            return stamp, None
+
+    def _update_collection(self, state: Collection, stamp: bytes, gathering: Gathering) -> None:
+        name, (seq, head) = state.name, self._find_end(state.name)
+        if (seq, head) == (state.seq, state.head):
+            self._ends[name] = stamp, seq, head
+            return
+        try:
+            records = list(self._repository.log.iter_records(name, seq + 1))
         except ArtifactFSError as error:
             _log.warning("the lineage of %s is not known: %s", name, error)
             return
         self._ends[name] = stamp, state.seq, state.head
-        if is_known:
-            return
         if state.seq <= seq or (seq and records[0].previous != head):
             self._graph.clear()
             msg = f"the log of {name} is another than the one that was seen before"
@@ -126,7 +139,7 @@ class Filling:
             self._add_record(known, record)
             if isinstance(record.body, Commit):
                 own = frozenset(each for each in record.body.inputs if self._has_made(record.run, each, makers))
-                additions.edges += _edges_of(record, record.body, f"{name}:v{record.body.version}", own)
+                additions.edges += edges_of(record, record.body, f"{name}:v{record.body.version}", own)
         additions.nodes |= {node: encode_node(value) for node, value in known.items()}
         gathering.add(additions)
 
@@ -255,7 +268,7 @@ class Filling:
             gathering.add(Additions({run: encode_node(RunNode("", "", "", "", 0, None, "lost"))}))
             return
         is_final = state.has_ended or (state.state == "lost" and self._runs.find_silence_ns(state) > GIVEN_UP_NS)
-        additions.nodes[run] = encode_node(_run_node(state, is_final=is_final))
+        additions.nodes[run] = encode_node(make_run_node(state, is_final=is_final))
         additions.edges += [(artifact, run) for artifact in state.inputs]
         for event in events[1:]:
             # What it read, and then found to exist, it has not made.
@@ -266,28 +279,3 @@ class Filling:
         else:
             additions.opened[run] = len(events)
         gathering.add(additions)
-
-
-def _edges_of(record: Record, body: Commit, node: str, own: frozenset[str]) -> Iterator[tuple[str, str]]:
-    """Yield the edges that a commit states: through its run, if it has one, but for `own` versions of the run."""
-    if record.run:
-        yield record.run, node
-        yield from ((artifact, node if artifact in own else record.run) for artifact in body.inputs)
-    else:
-        yield from ((artifact, node) for artifact in body.inputs)
-    base = None if body.base is None else f"{record.collection}:v{body.base}"
-    if base is not None and base not in body.inputs:
-        yield base, node
-
-
-def _run_node(state: RunState, *, is_final: bool) -> RunNode:
-    return RunNode(
-        state.name,
-        state.job_type,
-        state.project,
-        state.author,
-        state.started_ns,
-        state.finished_ns,
-        state.state if is_final else "",
-        state.parent,
-    )
