@@ -1,9 +1,9 @@
 """A directed graph in LMDB: nodes with a value each, and edges that are found from either end.
 
 It is rebuilt from the store, so it may be emptied at any time. Each transaction waits for the disk all the same: after
-a loss of power a half-written one could not be told from a graph in which nothing is missing. Nodes are named by text of up to 400 bytes. What is a
-node, and what the values are, is up to the caller. The neighbours of a node are kept in chunks, so that a version which
-100,000 runs have read costs a new edge no more than any other.
+a loss of power a half-written one could not be told from a graph in which nothing is missing. Nodes are named by text
+of up to 400 bytes. What is a node, and what the values are, is up to the caller. The neighbours of a node are kept in
+chunks, so that a version which 100,000 runs have read costs a new edge no more than any other.
 
 Used by `runs`. Threading: a Graph may be shared by threads.
 """

@@ -321,7 +321,7 @@ def _check_value(value: object, key: str) -> object:
         case str():
             return str.__str__(value)
         # Those of NumPy, too, and of enumerations: what is stored are plain numbers.
-        case Integral() if abs(value) <= _SAFE_INTEGER:
+        case Integral() if abs(int(value)) <= _SAFE_INTEGER:
             return int(value)
         case Real() if math.isfinite(value) and float(value) == value:
             return float(value)

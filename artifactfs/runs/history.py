@@ -191,7 +191,10 @@ class RunLog(RunReader):
 
     def finish(self, run: str, *, exit_code: int, time_ns: int | None = None) -> None:
         """Record that a run ended, now or at an earlier time."""
-        self._append(Finished(run, self._clock.now_ns() if time_ns is None else time_ns, exit_code))
+        now_ns = self._clock.now_ns()
+        self._append(Finished(run, now_ns if time_ns is None else time_ns, exit_code))
+        if time_ns is not None:
+            self._note(run, now_ns)  # it may have been given up since
 
     def mark_crashed(self, run: str) -> None:
         """Record that a run's process is gone. Only for the host of the process, which can see that."""
@@ -223,14 +226,13 @@ class RunLog(RunReader):
     def _append(self, event: Event) -> None:
         data = encode_event(event)
         day, number = run_day(event.run), self._find_next(event.run)
-        now_ns = self._clock.now_ns()
-        is_given_up = self._was_silent(event.run, number, now_ns)
+        is_given_up = self._was_silent(event.run, number, event.time_ns)
         while not self._store.create(run_key(day, event.run, number), data):
             number += 1
         self._last[event.run] = number
-        self._heard[event.run] = now_ns
+        self._heard[event.run] = event.time_ns
         if is_given_up:
-            self._note(event.run, now_ns)
+            self._note(event.run, event.time_ns)
 
     def _was_silent(self, run: str, number: int, now_ns: int) -> bool:
         """Return whether readers may have given a run up before its event of this number."""
@@ -254,4 +256,3 @@ class RunLog(RunReader):
         while number in taken:
             number += 1
         return number
-

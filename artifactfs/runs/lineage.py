@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from collections.abc import Collection as SomeOf
 
-    from artifactfs.index.graph import Direction, Graph
+    from artifactfs.index.graph import Graph
+    from artifactfs.index.walking import Direction
     from artifactfs.repository.repository import Repository
     from artifactfs.runs.history import RunLog
 

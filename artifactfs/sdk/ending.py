@@ -35,8 +35,8 @@ class Ending:
         self._earlier = getattr(sys, "last_value", None)
         self._given: SystemExit | None = None
         self._exit = sys.exit
-        self._watch = wraps(sys.exit)(self._note_exit)
-        sys.exit = self._watch
+        self._watch = self._make_watch()
+        sys.exit = self._watch  # type: ignore[assignment]
         atexit.register(self._end)
 
     def cancel(self) -> None:
@@ -45,10 +45,16 @@ class Ending:
         if sys.exit is self._watch:  # else somebody else watches, too, and goes on to call this one
             sys.exit = self._exit
 
-    def _note_exit(self, status: object = None, /) -> NoReturn:
-        if threading.current_thread() is threading.main_thread():  # in others it ends only these
-            self._given = SystemExit(status)
-        self._exit(status)  # type: ignore[arg-type]
+    def _make_watch(self) -> Callable[[str | int | None], NoReturn]:
+        before = sys.exit
+
+        @wraps(before)
+        def watch(status: str | int | None = None, /) -> NoReturn:
+            if threading.current_thread() is threading.main_thread():  # in others it ends only these
+                self._given = SystemExit(status)
+            before(status)
+
+        return watch
 
     def _end(self) -> None:
         if os.getpid() == self._owner:

@@ -159,8 +159,7 @@ def _run(
     lock: str | None,
     tell_unseen: Callable[[Sequence[str]], None],
 ) -> _Ended:
-    repository = workspace.repository
-    found = find_run_mounts(workspace.places, repository.id, run=started.run)
+    found = find_run_mounts(workspace.places, workspace.repository.id, run=started.run)
     environ = {**os.environ, RUN_VARIABLE: started.run}
     if lock is not None:
         environ[LOCK_VARIABLE] = lock
@@ -179,12 +178,7 @@ def _run(
                 tell_unseen(unseen)
             process = _popen(command, environ, lambda: _unblock(old))
         namespace = find_mount_namespace(process.pid) if found.shown else 0
-
-        def renew() -> int:
-            record_inputs(repository.state_directory, workspace.runs, started.run)
-            return workspace.runs.renew(started.run, started_ns=started.time_ns)
-
-        heartbeat = Heartbeat(renew, lease_ns=started.lease_ns)
+        heartbeat = Heartbeat(lambda: _renew(workspace, started), lease_ns=started.lease_ns)
         heartbeat.start()
         try:
             code = _wait(process)
@@ -197,6 +191,12 @@ def _run(
         _drop_pending()
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
     return _Ended(code, found.shown[-1][1] if found.shown else "", namespace, goes_on)
+
+
+def _renew(workspace: Workspace, started: Started) -> int:
+    """Record what was read by now, and that the run is alive; return its new lease."""
+    record_inputs(workspace.repository.state_directory, workspace.runs, started.run)
+    return workspace.runs.renew(started.run, started_ns=started.time_ns)
 
 
 def _drop_pending() -> None:

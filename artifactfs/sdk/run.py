@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from artifactfs.errors import ArtifactFSError, UsageError
 from artifactfs.repository import changes

@@ -175,9 +175,7 @@ def test_a_run_knows_its_parent_and_its_children(log: RunLog) -> None:
     assert elsewhere not in log.iter_ids()
 
 
-def test_runs_are_found_by_id_beginning_and_name(
-    log: RunLog, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runs_are_found_by_id_beginning_and_name(log: RunLog, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     first = log.start(author="a", name="one").run
     clock.now += 86_400 * 10**9
     log.start(author="a", name="two")

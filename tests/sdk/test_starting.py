@@ -58,7 +58,7 @@ with artifactfs.init():
         ("artifactfs.init(); import sys; sys.exit(7)", 7, "failed"),
         ("artifactfs.init(); artifactfs.init(); import sys; sys.exit('no')", 1, "failed"),
         ("with artifactfs.init(): import sys; sys.exit(True)", 1, "failed"),
-        ("artifactfs.init(); import sys, threading; threading.Thread(target=sys.exit, args=(1,)).start()", 0, "finished"),
+        ("artifactfs.init(); import sys, threading as t; t.Thread(target=sys.exit, args=(1,)).start()", 0, "finished"),
         ("with artifactfs.init(): raise KeyboardInterrupt", 130, "failed"),
         ("artifactfs.init(); import os; os._exit(0)", None, "crashed"),
         ("artifactfs.init(); import os; os.abort()", None, "crashed"),
@@ -157,15 +157,15 @@ def test_a_configuration_is_what_argparse_returns_too() -> None:
     import argparse
     import enum
 
-    import numpy
+    import numpy as np
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, default=Path("images"))
     parser.add_argument("--token", default="swordfish")
     kind = enum.Enum("Kind", {"ONE": "one"}, type=str)
     with artifactfs.init(config=parser.parse_args([]), tags="single") as run:
-        run.update_config({"lr": numpy.float32(0.5), "epochs": numpy.int64(3), "kind": kind.ONE, "x": numpy.float64(2)})
-        for wrong in ({"x": numpy.inf}, {"x": object()}, 7, ["a"]):
+        run.update_config({"lr": np.float32(0.5), "epochs": np.int64(3), "kind": kind.ONE, "x": np.float64(2)})
+        for wrong in ({"x": np.inf}, {"x": object()}, 7, ["a"]):
             with pytest.raises(UsageError):
                 run.update_config(wrong)  # type: ignore[arg-type]
     found = artifactfs.Api().run(run.id)
