@@ -82,9 +82,10 @@ def _read_profile(repository: Repository, ref: Ref | None, run: str) -> dict[str
     """
     from artifactfs.runs.history import RunLog
     from artifactfs.runs.inputs import iter_files
+    from artifactfs.runs.selecting import find_run
 
     runs = RunLog(repository.store, clock=repository.clock, random=os.urandom)
-    state = runs.find_run(run)
+    state = find_run(repository, runs, run)
     found: dict[str, list[bytes]] = {}
     for file in iter_files(repository.state_directory, runs, state.id):
         name = file.artifact.partition(":")[0] if ref is not None else file.artifact

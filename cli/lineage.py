@@ -15,7 +15,7 @@ from .session import current_session
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from artifactfs.index.graph import Direction
+    from artifactfs.index.walking import Direction
     from artifactfs.runs.clustering import Node
     from artifactfs.runs.lineage import Neighbourhood, RunNode, VersionNode
 

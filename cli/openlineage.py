@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from artifactfs.errors import ArtifactFSError
+from artifactfs.errors import ArtifactFSError, IntegrityError
+
+from .session import current_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,12 +38,13 @@ def print_events(repository: Repository, runs: RunLog, nodes: Iterable[str]) -> 
 
 
 def print_all_events(repository: Repository, runs: RunLog) -> None:
-    """Print the events of all runs, and of all versions that no run made."""
-    names = [
-        f"{name}:{version.name}"
-        for name in repository.collection_names()
-        for version in repository.get_collection(name).versions.values()
-    ]
+    """Print the events of all runs, and of all versions that no run made; which collections are damaged is told."""
+    names = []
+    for name in repository.collection_names():
+        try:
+            names += [f"{name}:{version.name}" for version in repository.get_collection(name).versions.values()]
+        except IntegrityError as error:
+            current_session().warn(f"{name} is left out: {error.message}")
     _print(repository, runs, list(runs.iter_runs()), names)
 
 

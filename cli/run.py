@@ -69,5 +69,7 @@ def command(  # noqa: PLR0913 - one argument for each option
         session.note("nothing is mounted by the kernel transport: only what commands and Python read is recorded")
     if result.goes_on:
         session.note("processes that it started go on; what they read is recorded until they end")
+    if result.unrecorded:
+        session.warn(f"the end of the run is not recorded yet, `artifactfs runs` tries again: {result.unrecorded}")
     session.note(f"run {result.run} ended with {result.exit_code}")
     click.get_current_context().exit(result.exit_code)

@@ -57,6 +57,7 @@ def command(run: str | None, *, number: int, every: bool, files: bool, **filters
     RUN is an id, the beginning of one, or a name. With --files, --uses takes files of one version or collection.
     """
     from artifactfs.runs.described import run_fields
+    from artifactfs.runs.selecting import find_run
 
     session = current_session()
     with session.open_repository() as repository:
@@ -65,10 +66,10 @@ def command(run: str | None, *, number: int, every: bool, files: bool, **filters
             _list_files(repository, log, run, filters["uses"], as_json=session.json)
             return
         if run is not None:
-            _show(log, log.find_run(run), as_json=session.json)
+            _show(log, find_run(repository, log, run), as_json=session.json)
             return
         if filters["parent"] is not None:
-            filters["parent"] = log.find_run(filters["parent"]).id
+            filters["parent"] = find_run(repository, log, filters["parent"]).id
         wanted = _make_filter(repository, **filters)
         with contextlib.closing(_iter_candidates(repository, log, filters)) as candidates:
             matching = (state for state in candidates if wanted(state))
@@ -93,10 +94,11 @@ def _iter_candidates(repository: Repository, log: RunLog, filters: dict[str, Any
     """Yield runs, the newest first: those that the index does not rule out, where it can say something."""
     from artifactfs.errors import ArtifactFSError
     from artifactfs.runs.lineage import open_lineage
+    from artifactfs.runs.selecting import list_versions
 
     equal = {member: filters[member] for member in IN_INDEX if filters[member] is not None}
-    states = filters["states"]
-    if not equal and not states:
+    states, uses, makes = filters["states"], filters["uses"], filters["makes"]
+    if not equal and not states and uses is None and makes is None:
         yield from log.iter_runs()
         return
 
@@ -106,7 +108,13 @@ def _iter_candidates(repository: Repository, log: RunLog, filters: dict[str, Any
         )
 
     with open_lineage(repository, log) as lineage:
-        for run in lineage.iter_runs(is_possible):
+        near = []
+        if uses is not None:
+            near.append(lineage.find_runs(list_versions(repository, uses), ["down"]))
+        if makes is not None:  # what a run found to exist is its output, too, and may be known as its input
+            near.append(lineage.find_runs(list_versions(repository, makes), ["up", "down"]))
+        chosen = sorted(set.intersection(*near), reverse=True) if near else lineage.iter_runs(is_possible)
+        for run in chosen:
             with contextlib.suppress(ArtifactFSError):  # damaged ones are left out
                 yield log.get_run(run)
 
@@ -145,12 +153,12 @@ def _make_filter(  # noqa: PLR0913 (one for each option)
 
 def _list_files(repository: Repository, log: RunLog, run: str | None, uses: str | None, *, as_json: bool) -> None:
     from artifactfs.runs.inputs import iter_files
-    from artifactfs.runs.selecting import select_versions
+    from artifactfs.runs.selecting import find_run, select_versions
 
     if run is None:
         msg = "--files lists the files of one run"
         raise UsageError(msg, hint="artifactfs runs RUN --files")
-    state = log.find_run(run)
+    state = find_run(repository, log, run)
     is_wanted = select_versions(repository, uses) if uses is not None else None
     found = iter_files(repository.state_directory, log, state.id)
     files = [file for file in found if is_wanted is None or is_wanted(file.artifact)]

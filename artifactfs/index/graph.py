@@ -1,8 +1,9 @@
 """A directed graph in LMDB: nodes with a value each, and edges that are found from either end.
 
-It is rebuilt from the store, so it may be emptied at any time. Nodes are named by text of up to 400 bytes. What is a
-node, and what the values are, is up to the caller. The neighbours of a node are kept in chunks, so that a version which
-100,000 runs have read costs a new edge no more than any other.
+It is rebuilt from the store, so it may be emptied at any time. Each transaction waits for the disk all the same: after
+a loss of power a half-written one could not be told from a graph in which nothing is missing. Nodes are named by text
+of up to 400 bytes. What is a node, and what the values are, is up to the caller. The neighbours of a node are kept in
+chunks, so that a version which 100,000 runs have read costs a new edge no more than any other.
 
 Used by `runs`. Threading: a Graph may be shared by threads.
 """
@@ -12,35 +13,31 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import msgspec
 
 from artifactfs.errors import IndexCorruptError
 from artifactfs.index.environment import Environment
 from artifactfs.index.places import find_local_directory
+from artifactfs.index.walking import CHUNK, CHUNK_NUMBER, NODES, chunk_key, decode_names, iter_neighbours, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable
 
     from artifactfs.index.environment import Reader, Writer
+    from artifactfs.index.walking import Direction, Walk
 
 FOLDER: Final = "graph"
-FORMAT: Final = b"2"
-CHUNK: Final = 256
-"""Neighbours in one value."""
-Direction: TypeAlias = Literal["up", "down"]
+FORMAT: Final = b"3"
 Result = TypeVar("Result")
 
-_NODES, _EDGES, _COUNTS, _META = "nodes", "edges", "counts", "meta"
-_TABLES: Final = (_NODES, _EDGES, _COUNTS, "up", "down", _META)
+_EDGES, _COUNTS, _META = "edges", "counts", "meta"
+_TABLES: Final = (NODES, _EDGES, _COUNTS, "up", "down", _META)
 _OWNER, _OPEN = b"owner", b"open"
-_CHUNK_NUMBER = struct.Struct(">I")
 _log = logging.getLogger(__name__)
 _encode = msgspec.msgpack.Encoder().encode
-_decode_names = msgspec.msgpack.Decoder(list[str])
 _decode_open = msgspec.msgpack.Decoder(dict[str, int])
 
 
@@ -61,23 +58,6 @@ class Additions:
     marks: dict[str, bytes] = field(default_factory=dict)
     opened: dict[str, int] = field(default_factory=dict)
     closed: set[str] = field(default_factory=set)
-
-
-@dataclass(slots=True)
-class Walk:
-    """What was reached from a node.
-
-    Attributes:
-        distances: number of edges to each node, in the order in which they were reached; the start has 0.
-        edges: those that were followed, from and to, as they are in the graph.
-        values: of those nodes that have one.
-        is_cut: whether there was more than was asked for.
-    """
-
-    distances: dict[str, int]
-    edges: list[tuple[str, str]] = field(default_factory=list)
-    values: dict[str, bytes] = field(default_factory=dict)
-    is_cut: bool = False
 
 
 class Graph:
@@ -115,7 +95,7 @@ class Graph:
             IndexCorruptError: the graph was damaged; it is empty now.
         """
         keys = [name.encode() for name in names]
-        found = self._guarded(lambda: self._environment.read(lambda reader: reader.get_many(_NODES, keys)))
+        found = self._guarded(lambda: self._environment.read(lambda reader: reader.get_many(NODES, keys)))
         return {name.decode(): value for name, value in found.items()}
 
     def find_mark(self, key: str) -> bytes | None:
@@ -158,7 +138,7 @@ class Graph:
         """
         return self._guarded(
             lambda: self._environment.read(
-                lambda reader: _walk(reader, start, direction, depth=depth, limit=limit, known=known)
+                lambda reader: walk(reader, start, direction, depth=depth, limit=limit, known=known)
             )
         )
 
@@ -173,7 +153,7 @@ class Graph:
             return {
                 name
                 for name in shown
-                if any(neighbour not in shown for neighbour in _iter_neighbours(reader, direction, name))
+                if any(neighbour not in shown for neighbour in iter_neighbours(reader, direction, name))
             }
 
         return self._guarded(lambda: self._environment.read(find))
@@ -220,7 +200,7 @@ def open_graph(directory: str, *, repository_id: str) -> Graph:
         AccessDeniedError, StorageFullError: the directory cannot be used.
     """
     path = find_local_directory(os.path.join(directory, FOLDER))
-    environment = Environment(path, tables=_TABLES, durable=False)
+    environment = Environment(path, tables=_TABLES, durable=True)
     environment.open()
     graph = Graph(environment, owner=FORMAT + b" " + repository_id.encode())
     graph.bind()
@@ -228,7 +208,7 @@ def open_graph(directory: str, *, repository_id: str) -> Graph:
 
 
 def _add(writer: Writer, additions: Additions) -> None:
-    writer.put_many(_NODES, sorted((name.encode(), value) for name, value in additions.nodes.items()))
+    writer.put_many(NODES, sorted((name.encode(), value) for name, value in additions.nodes.items()))
     keys = {_edge_key(*edge): edge for edge in additions.edges}
     there = writer.get_many(_EDGES, sorted(keys))
     new = {key: edge for key, edge in keys.items() if key not in there}
@@ -252,59 +232,14 @@ def _append(writer: Writer, table: str, name: bytes, names: list[str]) -> None:
     """Add neighbours to those of a node: the last chunk is filled up, others follow."""
     counter = table.encode() + b" " + name
     value = writer.get(_COUNTS, counter)
-    count = _CHUNK_NUMBER.unpack(value)[0] if value else 0
+    count = CHUNK_NUMBER.unpack(value)[0] if value else 0
     number, filled = divmod(count, CHUNK)
-    last = writer.get(table, _chunk_key(name, number)) if filled else None
-    pending = (_decode_names.decode(last) if last else []) + names
+    last = writer.get(table, chunk_key(name, number)) if filled else None
+    pending = (decode_names(last) if last else []) + names
     for first in range(0, len(pending), CHUNK):
-        writer.put(table, _chunk_key(name, number), _encode(pending[first : first + CHUNK]))
+        writer.put(table, chunk_key(name, number), _encode(pending[first : first + CHUNK]))
         number += 1
-    writer.put(_COUNTS, counter, _CHUNK_NUMBER.pack(count + len(names)))
-
-
-def _walk(
-    reader: Reader,
-    start: str,
-    direction: Direction,
-    *,
-    depth: int | None,
-    limit: int | None,
-    known: Collection[str],
-) -> Walk:
-    found = Walk({start: 0})
-    level, distance = [start], 0
-    while level and (depth is None or distance < depth) and not found.is_cut:
-        distance += 1
-        following: list[str] = []
-        for name in level:
-            for neighbour in _iter_neighbours(reader, direction, name):
-                if neighbour not in found.distances and neighbour not in known:
-                    if limit is not None and len(found.distances) >= limit:
-                        found.is_cut = True
-                        continue
-                    found.distances[neighbour] = distance
-                    following.append(neighbour)
-                found.edges.append((name, neighbour) if direction == "down" else (neighbour, name))
-        level = following
-    if level and depth is not None and not found.is_cut:
-        found.is_cut = any(reader.get(direction, _chunk_key(name.encode(), 0)) for name in level)
-    values = reader.get_many(_NODES, [name.encode() for name in found.distances])
-    found.values = {name.decode(): value for name, value in values.items()}
-    return found
-
-
-def _iter_neighbours(reader: Reader, direction: Direction, name: str) -> Iterator[str]:
-    key, number = name.encode(), 0
-    while (data := reader.get(direction, _chunk_key(key, number))) is not None:
-        names = _decode_names.decode(data)
-        yield from names
-        if len(names) < CHUNK:
-            break
-        number += 1
-
-
-def _chunk_key(name: bytes, number: int) -> bytes:
-    return name + b"\0" + _CHUNK_NUMBER.pack(number)
+    writer.put(_COUNTS, counter, CHUNK_NUMBER.pack(count + len(names)))
 
 
 def _edge_key(start: str, end: str) -> bytes:

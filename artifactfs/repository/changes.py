@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from artifactfs.errors import (
@@ -315,12 +316,15 @@ def _check_key(key: object) -> str:
 
 def _check_value(value: object, key: str) -> object:
     match value:
-        case None | bool() | str():
+        case None | bool():
             return value
-        case int() if abs(value) <= _SAFE_INTEGER:
-            return value
-        case float() if math.isfinite(value):
-            return value
+        case str():
+            return str.__str__(value)
+        # Those of NumPy, too, and of enumerations: what is stored are plain numbers.
+        case Integral() if abs(int(value)) <= _SAFE_INTEGER:
+            return int(value)
+        case Real() if math.isfinite(value) and float(value) == value:
+            return float(value)
         case list() | tuple():
             return [_check_value(item, key) for item in value]
         case dict():

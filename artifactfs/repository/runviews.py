@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from artifactfs.errors import ArtifactFSError, translate_os_error
+from artifactfs.errors import translate_os_error
 from artifactfs.model import Collection
 from artifactfs.repository.locked import Locked
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 FOLDER: Final = "views"
 NAME_PREFIX: Final = b"@run-"
 """What a view's directory at the root of a mount begins with; no collection can be called so."""
-_LINE = re.compile(rb"([^\t]+:v\d+)\t(-|\d+)\t(.*)", re.DOTALL)
+_LINE = re.compile(rb"([A-Za-z0-9_.\-]{1,128}:v\d{1,19})\t(-|\d+)\t(.*)", re.DOTALL)
 _RUN = re.compile(r"[0-9a-f-]{36}")
 _ESCAPE: Final = re.compile(rb"\\(.)", re.DOTALL)
 _Pins = dict[str, dict[str, int]]
@@ -70,11 +70,9 @@ def begin_view(repository: Repository, run: str, *, locked: Locked | None = None
         StorageFullError, AccessDeniedError: the state directory cannot be written to.
     """
     pins: _Pins = {} if locked is None else locked.aliases
-    for name in repository.collection_names() if locked is None else ():
-        try:
-            pins[name] = dict((repository.find_collection(name) or Collection(name)).aliases)
-        except ArtifactFSError:
-            continue  # a damaged log: entering it says so
+    for name, state in repository.look_at_collections() if locked is None else ():
+        if isinstance(state, Collection):  # else its log is damaged: entering it says so
+            pins[name] = dict(state.aliases)
     folder = _folder(repository.state_directory, run)
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -114,6 +112,11 @@ def is_held(state_directory: str, run: str) -> bool:
     except OSError:
         return False
     return False
+
+
+def has_view(state_directory: str, run: str) -> bool:
+    """Return whether a run has a view that was not ended."""
+    return is_run_name(run) and os.path.isdir(_folder(state_directory, run))
 
 
 def end_view(state_directory: str, run: str) -> None:

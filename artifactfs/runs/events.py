@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MILLISECOND_NS: Final = 1_000_000
 
+_LAST_MILLISECOND: Final = 253_402_300_799_999
+"""Of the year 9999."""
 _RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -227,9 +229,29 @@ def is_day(text: str) -> bool:
     return _DAY.fullmatch(text) is not None
 
 
+def parse_day(day: str) -> int:
+    """Return when a day, `YYYY-MM-DD`, begins in UTC, in nanoseconds; 0 for one that the calendar has not."""
+    try:
+        return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * 10**9
+    except ValueError:
+        return 0
+
+
 def run_day(run: str) -> str:
     """Return the UTC day on which a run began, `YYYY-MM-DD`, from its id."""
-    return find_day(int(run[:8] + run[9:13], 16) * MILLISECOND_NS)
+    return find_day(find_start_ns(run))
+
+
+def find_days(start: str) -> tuple[str, str]:
+    """Return the first and the last day, `YYYY-MM-DD`, of runs whose ids begin so."""
+    digits = start.replace("-", "")[:12]
+    first, last = (min(int(digits.ljust(12, fill), 16), _LAST_MILLISECOND) for fill in "0f")
+    return find_day(first * MILLISECOND_NS), find_day(last * MILLISECOND_NS)
+
+
+def find_start_ns(run: str) -> int:
+    """Return when a run began, to the millisecond, from its id."""
+    return int(run[:8] + run[9:13], 16) * MILLISECOND_NS
 
 
 def find_day(time_ns: int) -> str:

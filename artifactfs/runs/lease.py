@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SHORTEST_NS: Final = 300 * 10**9
 LONGEST_NS: Final = 3600 * 10**9
+GIVEN_UP_NS: Final = 7 * 86_400 * 10**9
+"""A run of which nothing was heard for so long is not asked for again, until a note says that it goes on."""
 _log = logging.getLogger(__name__)
 
 
@@ -29,7 +31,7 @@ def find_lease_ns(age_ns: int) -> int:
 
 
 class Heartbeat:
-    """Renews a lease from a thread until it is stopped, twice as often as needed.
+    """Renews a lease from a thread until it is stopped, twice as often as needed; sooner again when that failed.
 
     Args:
         renew: records that the run is alive, and returns the new lease.
@@ -54,9 +56,12 @@ class Heartbeat:
             self._thread.join()
 
     def _beat(self) -> None:
-        while not self._stopped.wait(self._lease_ns / 2e9):
+        wait_ns = self._lease_ns / 2
+        while not self._stopped.wait(wait_ns / 1e9):
+            wait_ns = self._lease_ns / 16  # after an error there is time for some more before the lease runs out
             try:
                 self._lease_ns = self._renew()
+                wait_ns = self._lease_ns / 2
             except (ArtifactFSError, OSError) as error:
                 _log.warning("a run could not be recorded as alive: %s", error)
             except Exception:  # noqa: BLE001 - a bug must not keep the run from being tried as alive again

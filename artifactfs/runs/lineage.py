@@ -19,19 +19,27 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from artifactfs.blobstore.keys import RUNS_PREFIX
 from artifactfs.errors import ArtifactFSError, IndexCorruptError
 from artifactfs.index.graph import open_graph
 from artifactfs.runs.acyclic import drop_own_inputs
-from artifactfs.runs.events import is_day
+from artifactfs.runs.events import is_run_id
 from artifactfs.runs.lineagefilling import Filling
-from artifactfs.runs.lineagenodes import Neighbourhood, RunNode, VersionNode, decode_run, decode_version, join_parts
+from artifactfs.runs.lineagenodes import (
+    Neighbourhood,
+    RunNode,
+    VersionNode,
+    decode_node,
+    decode_run,
+    is_recorded,
+    join_parts,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from collections.abc import Collection as SomeOf
 
-    from artifactfs.index.graph import Direction, Graph, Walk
+    from artifactfs.index.graph import Graph
+    from artifactfs.index.walking import Direction
     from artifactfs.repository.repository import Repository
     from artifactfs.runs.history import RunLog
 
@@ -76,15 +84,53 @@ class Lineage:
         Raises:
             ArtifactFSError: the store cannot be read.
         """
+        return self._find(node, direction, depth=depth, limit=limit, known=known, decode=self._decode)
+
+    def find_recorded(self, node: str, direction: Direction, *, depth: int | None = None) -> list[str]:
+        """Return the names of what `find` finds, the nearest first, the start not included, without reading any run.
+
+        What is only named, or damaged, and deleted versions are left out.
+
+        Raises:
+            ArtifactFSError: the store cannot be read.
+        """
+        part = self._find(node, direction, depth=depth, decode=decode_node)
+        return [name for name, found in part.nodes.items() if name != node and is_recorded(found)]
+
+    def _find(
+        self,
+        node: str,
+        direction: Direction,
+        *,
+        decode: Callable[[str, bytes | None], VersionNode | RunNode | None],
+        depth: int | None = None,
+        limit: int | None = None,
+        known: SomeOf[str] = (),
+    ) -> Neighbourhood:
         try:
             self.update()
             found = self._graph.walk(node, direction, depth=depth, limit=limit, known=known)
         except IndexCorruptError:
             self.update()  # the graph is empty now, and fills again
             found = self._graph.walk(node, direction, depth=depth, limit=limit, known=known)
-        part = self._describe(node, found)
+        nodes = {name: decode(name, found.values.get(name)) for name in found.distances}
+        part = Neighbourhood(node, nodes, found.distances, tuple(found.edges), found.is_cut)
         made_by = {name: each.run for name, each in part.nodes.items() if isinstance(each, VersionNode) and each.run}
         return drop_own_inputs(part, made_by, upwards=direction == "up")
+
+    def find_runs(self, versions: Iterable[str], directions: Iterable[Direction]) -> set[str]:
+        """Return the ids of the runs next to some versions, each `NAME:vN`: `up` made them, `down` read them.
+
+        Raises:
+            ArtifactFSError: the store cannot be read.
+        """
+        try:
+            self.update()
+        except IndexCorruptError:
+            self.update()  # the graph is empty now, and fills again
+        wanted = [(version, direction) for version in versions for direction in directions]
+        found = {name for each in wanted for name in self._graph.walk(*each, depth=1).distances}
+        return {name for name in found if is_run_id(name)}
 
     def find_wider(self, shown: SomeOf[str], direction: Direction) -> set[str]:
         """Return those of some nodes where more is known in a direction than is among them.
@@ -111,7 +157,7 @@ class Lineage:
             self.update()
         except IndexCorruptError:
             self.update()  # the graph is empty now, and fills again
-        for day in sorted(filter(is_day, self._filling.list_children(RUNS_PREFIX)), reverse=True):
+        for day in reversed(self._filling.list_days()):
             ids = sorted(self._runs.list_day(day)[0], reverse=True)
             values = self._graph.find_values(ids)
             for run in ids:
@@ -137,17 +183,9 @@ class Lineage:
         self._graph.clear()
         self.update()
 
-    def _describe(self, start: str, found: Walk) -> Neighbourhood:
-        nodes = {name: self._decode(name, found.values.get(name)) for name in found.distances}
-        return Neighbourhood(start, nodes, found.distances, tuple(found.edges), found.is_cut)
-
     def _decode(self, name: str, value: bytes | None) -> VersionNode | RunNode | None:
-        if value is None:
-            return None
-        if ":" in name:
-            return decode_version(value)
-        node = decode_run(value)
-        if not node.state:
+        node = decode_node(name, value)
+        if isinstance(node, RunNode) and not node.state:
             with suppress(ArtifactFSError):  # it has not ended: what it is depends on the time
                 state = self._runs.get_run(name)
                 return msgspec.structs.replace(node, state=state.state, finished_ns=state.finished_ns)

@@ -6,20 +6,21 @@ Used by `lineage`. Threading: a Filling may be shared by threads.
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
 from artifactfs.blobstore.keys import COLLECTIONS_PREFIX, RUNS_PREFIX, log_prefix
-from artifactfs.errors import ArtifactFSError, IndexCorruptError, InvalidNameError
+from artifactfs.errors import ArtifactFSError, IndexCorruptError
 from artifactfs.index.graph import Additions
 from artifactfs.repository.records import Commit, DeleteCollection, DeleteVersion, Edit
-from artifactfs.runs.events import Logged, is_day
-from artifactfs.runs.lineagenodes import RunNode, VersionNode, decode_version, encode_node
+from artifactfs.runs.events import Logged, find_start_ns, is_day, parse_day
+from artifactfs.runs.gathering import Gathering
+from artifactfs.runs.lease import GIVEN_UP_NS
+from artifactfs.runs.lineagenodes import RunNode, VersionNode, decode_version, edges_of, encode_node, make_run_node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Sequence
 
     from artifactfs.index.graph import Graph
     from artifactfs.model import Collection
@@ -27,16 +28,17 @@ if TYPE_CHECKING:
     from artifactfs.repository.repository import Repository
     from artifactfs.runs.events import Event
     from artifactfs.runs.history import RunLog
-    from artifactfs.runs.state import RunState
 
-BATCH: Final = 2000
-"""Runs that are added to the graph in one transaction."""
+ASKED_AT_ONCE: Final = 16
+DAY_NS: Final = 86_400 * 10**9
 MANY: Final = 8
 """From so many new runs of a day on, if they are a quarter of it, all of them are read at once."""
 SETTLING_NS: Final = 60 * 10**9
 """The time of a directory says that nothing is new in it only when it is older than this: the directory of a run comes
 before its first event, and file systems round times."""
 _log = logging.getLogger(__name__)
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 _encode = msgspec.msgpack.Encoder().encode
 _decode_mark = msgspec.msgpack.Decoder(tuple[int, str]).decode
 _decode_children = msgspec.msgpack.Decoder(tuple[bytes, list[str]]).decode
@@ -59,16 +61,29 @@ class Filling:
             IndexCorruptError: it was damaged, and is empty now.
             ArtifactFSError: the store cannot be read.
         """
-        for name in self.list_children(COLLECTIONS_PREFIX):
-            with suppress(InvalidNameError):
-                self._update_collection(name)
-        unfinished = self._graph.find_open()
-        self._add_runs(run for run, seen in unfinished.items() if self._runs.has_event(run, seen + 1))
-        for day in self.list_children(RUNS_PREFIX):
-            if is_day(day):
-                self._update_day(day)
+        gathering = Gathering(self._graph)
+        due = [name for name in self._list_children(COLLECTIONS_PREFIX, gathering) if self._may_have_changed(name)]
+        for stamp, state in self._map(self._load, due):
+            if state is not None:
+                self._update_collection(state, stamp, gathering)
+        unfinished = list(self._graph.find_open().items())
+        changed = self._map(self._has_changed, unfinished)
+        self._add_runs((run for (run, _), is_new in zip(unfinished, changed, strict=True) if is_new), gathering)
+        days = [day for day in self._list_children(RUNS_PREFIX, gathering) if is_day(day)]
+        stamps = {day: self._find_stamp(f"{RUNS_PREFIX}{day}/") for day in days}
+        wanted = [day for day in days if self._is_due(day, stamps[day])]
+        for day, (ids, resumed) in zip(wanted, self._map(self._runs.list_day, wanted), strict=True):
+            self._update_day(day, stamps[day], ids, resumed, gathering)
+        gathering.flush()
 
-    def list_children(self, prefix: str) -> list[str]:
+    def list_days(self) -> list[str]:
+        """Return the days on which runs began, in order."""
+        gathering = Gathering(self._graph)
+        days = [day for day in self._list_children(RUNS_PREFIX, gathering) if is_day(day)]
+        gathering.flush()
+        return days
+
+    def _list_children(self, prefix: str, gathering: Gathering) -> list[str]:
         """Return what `iter_children` yields, in order; from memory when nothing has come since."""
         stamp = self._find_stamp(prefix)
         mark = self._graph.find_mark(f"children {prefix}") if stamp else None
@@ -78,26 +93,41 @@ class Filling:
                 return names
         names = sorted(self._repository.store.iter_children(prefix))
         if stamp:
-            self._graph.add(Additions(marks={f"children {prefix}": _encode((stamp, names))}))
+            gathering.add(Additions(marks={f"children {prefix}": _encode((stamp, names))}))
         return names
 
     # Collections.
 
-    def _update_collection(self, name: str) -> None:
-        mark = self._graph.find_mark(f"collection {name}")
-        seq, head = _decode_mark(mark) if mark else (0, "")
+    def _may_have_changed(self, name: str) -> bool:
+        """Return False only where nothing has come into the log of a collection since it ended where the graph does."""
         stamp = self._find_stamp(log_prefix(name))
-        if stamp and self._ends.get(name) == (stamp, seq, head):
-            return  # nothing has come into the log since it ended there
+        return not stamp or self._ends.get(name) != (stamp, *self._find_end(name))
+
+    def _find_end(self, name: str) -> tuple[int, str]:
+        """Return number and digest of the last record of a collection that is in the graph."""
+        mark = self._graph.find_mark(f"collection {name}")
+        return _decode_mark(mark) if mark else (0, "")
+
+    def _load(self, name: str) -> tuple[bytes, Collection | None]:
+        """Return the state of a collection, and when something came into its log before that."""
+        stamp = self._find_stamp(log_prefix(name))
         try:
-            state = self._repository.load_state(name)
+            return stamp, self._repository.load_state(name)
+        except ArtifactFSError as error:
+            _log.warning("the lineage of %s is not known: %s", name, error)
+            return stamp, None
+
+    def _update_collection(self, state: Collection, stamp: bytes, gathering: Gathering) -> None:
+        name, (seq, head) = state.name, self._find_end(state.name)
+        if (seq, head) == (state.seq, state.head):
+            self._ends[name] = stamp, seq, head
+            return
+        try:
+            records = list(self._repository.log.iter_records(name, seq + 1))
         except ArtifactFSError as error:
             _log.warning("the lineage of %s is not known: %s", name, error)
             return
         self._ends[name] = stamp, state.seq, state.head
-        if (seq, head) == (state.seq, state.head):
-            return
-        records = list(self._repository.log.iter_records(name, seq + 1))
         if state.seq <= seq or (seq and records[0].previous != head):
             self._graph.clear()
             msg = f"the log of {name} is another than the one that was seen before"
@@ -109,9 +139,9 @@ class Filling:
             self._add_record(known, record)
             if isinstance(record.body, Commit):
                 own = frozenset(each for each in record.body.inputs if self._has_made(record.run, each, makers))
-                additions.edges += _edges_of(record, record.body, f"{name}:v{record.body.version}", own)
+                additions.edges += edges_of(record, record.body, f"{name}:v{record.body.version}", own)
         additions.nodes |= {node: encode_node(value) for node, value in known.items()}
-        self._graph.add(additions)
+        gathering.add(additions)
 
     def _add_record(self, known: dict[str, VersionNode], record: Record) -> None:
         body = record.body
@@ -154,22 +184,57 @@ class Filling:
 
     # Runs.
 
-    def _update_day(self, day: str) -> None:
-        stamp = self._find_stamp(f"{RUNS_PREFIX}{day}/")
-        if stamp and self._graph.find_mark(f"day {day}") == stamp:
-            return
-        ids, resumed = self._runs.list_day(day)
+    def _has_changed(self, unfinished: tuple[str, int]) -> bool:
+        """Return whether a run has more events than were seen, or is to be given up."""
+        run, seen = unfinished
+        if self._runs.has_event(run, seen + 1):
+            return True
+        now_ns = self._repository.clock.now_ns()
+        if now_ns - find_start_ns(run) <= GIVEN_UP_NS:
+            return False
+        try:
+            return now_ns - self._runs.get_event(run, seen).time_ns > GIVEN_UP_NS
+        except ArtifactFSError:
+            return False
+
+    def _is_due(self, day: str, stamp: bytes) -> bool:
+        """Return whether a day is to be listed: something came; in a bucket, which does not say so, seldom an old one.
+
+        What comes late leaves a note on the day on which it does.
+        """
+        if not self._repository.is_remote:
+            return self._graph.find_mark(f"day {day}") != stamp
+        mark = self._graph.find_mark(f"listed {day}")
+        if mark is None:
+            return True
+        listed_ns = int(mark)
+        age_ns = listed_ns - parse_day(day)
+        return age_ns < 2 * DAY_NS or self._repository.clock.now_ns() - listed_ns > age_ns // 4
+
+    def _update_day(
+        self, day: str, stamp: bytes, ids: list[str], resumed: dict[str, str], gathering: Gathering
+    ) -> None:
         known = self._graph.find_values(ids)
         unknown = [run for run in ids if run not in known]
         if len(unknown) > max(MANY, len(ids) // 4):
-            self._add_day(day, unknown)
+            self._add_day(day, unknown, gathering)
         else:
-            self._add_runs(unknown)
+            self._add_runs(unknown, gathering)
         new = {name: run for name, run in resumed.items() if self._graph.find_mark(name) is None}
-        self._add_runs(sorted(set(new.values())))
+        self._add_runs(sorted(set(new.values())), gathering)
         marks = dict.fromkeys(new, b"") | ({f"day {day}": stamp} if stamp else {})
-        if marks:
-            self._graph.add(Additions(marks=marks))
+        if self._repository.is_remote:
+            marks[f"listed {day}"] = b"%d" % self._repository.clock.now_ns()
+        gathering.add(Additions(marks=marks))
+
+    def _map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """Apply a function to items, to many at once where each means a request to a store far away."""
+        if not self._repository.is_remote or len(items) < 2:
+            return [function(item) for item in items]
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 (costs local commands 8 ms)
+
+        with ThreadPoolExecutor(ASKED_AT_ONCE, "runs") as threads:
+            return list(threads.map(function, items))
 
     def _find_stamp(self, prefix: str) -> bytes:
         """Return what changes when a name comes directly below a prefix, or b"" where nothing says it for certain."""
@@ -179,31 +244,20 @@ class Filling:
             return b""
         return str(stamp).encode()
 
-    def _add_runs(self, runs: Iterable[str]) -> None:
-        additions, count = Additions(), 0
+    def _add_runs(self, runs: Iterable[str], gathering: Gathering) -> None:
         for run in runs:
-            self._add_run(additions, run)
-            count += 1
-            if count % BATCH == 0:
-                self._graph.add(additions)
-                additions = Additions()
-        if count % BATCH:
-            self._graph.add(additions)
+            self._add_run(gathering, run)
 
-    def _add_day(self, day: str, runs: list[str]) -> None:
+    def _add_day(self, day: str, runs: list[str], gathering: Gathering) -> None:
         """Add most of the runs of a day, whose events are read at once."""
-        additions, left = Additions(), set(runs)
-        for count, (run, events) in enumerate(self._runs.iter_histories(day, frozenset(runs)), 1):
+        left = set(runs)
+        for run, events in self._runs.iter_histories(day, frozenset(runs)):
             left.discard(run)
-            self._add_run(additions, run, events)
-            if count % BATCH == 0:
-                self._graph.add(additions)
-                additions = Additions()
-        for run in left:  # without any event yet
-            self._add_run(additions, run)
-        self._graph.add(additions)
+            self._add_run(gathering, run, events)
+        self._add_runs(left, gathering)  # without any event yet
 
-    def _add_run(self, additions: Additions, run: str, found: list[Event] | ArtifactFSError | None = None) -> None:
+    def _add_run(self, gathering: Gathering, run: str, found: list[Event] | ArtifactFSError | None = None) -> None:
+        additions = Additions()
         try:
             if isinstance(found, ArtifactFSError):
                 raise found
@@ -211,40 +265,17 @@ class Filling:
             state = self._runs.fold(run, events)
         except ArtifactFSError as error:
             _log.warning("the run %s is left out: %s", run, error)
-            additions.nodes[run] = encode_node(RunNode("", "", "", "", 0, None, "lost"))
+            gathering.add(Additions({run: encode_node(RunNode("", "", "", "", 0, None, "lost"))}))
             return
-        additions.nodes[run] = encode_node(_run_node(state, is_final=state.has_ended))
+        is_final = state.has_ended or (state.state == "lost" and self._runs.find_silence_ns(state) > GIVEN_UP_NS)
+        additions.nodes[run] = encode_node(make_run_node(state, is_final=is_final))
         additions.edges += [(artifact, run) for artifact in state.inputs]
         for event in events[1:]:
             # What it read, and then found to exist, it has not made.
             if isinstance(event, Logged) and (event.is_new or event.artifact not in state.inputs):
                 additions.edges.append((run, event.artifact))
-        if state.has_ended:
+        if is_final:
             additions.closed.add(run)
         else:
             additions.opened[run] = len(events)
-
-
-def _edges_of(record: Record, body: Commit, node: str, own: frozenset[str]) -> Iterator[tuple[str, str]]:
-    """Yield the edges that a commit states: through its run, if it has one, but for `own` versions of the run."""
-    if record.run:
-        yield record.run, node
-        yield from ((artifact, node if artifact in own else record.run) for artifact in body.inputs)
-    else:
-        yield from ((artifact, node) for artifact in body.inputs)
-    base = None if body.base is None else f"{record.collection}:v{body.base}"
-    if base is not None and base not in body.inputs:
-        yield base, node
-
-
-def _run_node(state: RunState, *, is_final: bool) -> RunNode:
-    return RunNode(
-        state.name,
-        state.job_type,
-        state.project,
-        state.author,
-        state.started_ns,
-        state.finished_ns,
-        state.state if is_final else "",
-        state.parent,
-    )
+        gathering.add(additions)

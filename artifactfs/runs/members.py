@@ -10,11 +10,13 @@ Source: proc(5), `/proc/<pid>/environ`; namespaces(7); pidfd_open(2); PR_SET_CHI
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
+
+from artifactfs.repository.runviews import NAME_PREFIX
+from artifactfs.variables import RUN_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +28,8 @@ LOOKS: Final = 3
 
 def adopt_orphans() -> None:
     """Become the parent of whatever a child leaves behind, so that `has_children` counts it."""
+    import ctypes  # noqa: PLC0415 (whoever only begins a run needs it not)
+
     ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
@@ -78,6 +82,34 @@ def find_members(variable: str, *, namespace: int) -> list[int]:
 def has_members(variable: str, *, namespace: int) -> bool:
     """Return whether a run has a process; as `find_members`, but one look that finds none is not believed."""
     return any(find_members(variable, namespace=namespace) for _ in range(LOOKS))
+
+
+def goes_on(run: str) -> bool:
+    """Return whether there is a process of a run, perhaps this one, as its environment says or what is mounted for it.
+
+    Unlike `find_members` this needs no namespace. Only processes that this user may look at are seen.
+    """
+    variable, view = f"{RUN_VARIABLE}={run}".encode(), b"/" + NAME_PREFIX + run.encode()
+    seen: dict[int, bool] = {}
+    names = (name for _ in range(LOOKS) for name in os.listdir("/proc") if name.isdigit())
+    return any(_goes_on(f"/proc/{name}", variable, view, seen) for name in names)
+
+
+def _goes_on(folder: str, variable: bytes, view: bytes, seen: dict[int, bool]) -> bool:
+    """Return whether a process belongs to a run; `seen` says which mount namespaces have its view.
+
+    Source: proc_pid_mountinfo(5): the root of a bound mount is the path that is bound.
+    """
+    try:
+        if _is_member(folder, variable, 0):
+            return True
+        namespace = os.stat(f"{folder}/ns/mnt").st_ino
+        if namespace not in seen:
+            with open(f"{folder}/mountinfo", "rb") as file:
+                seen[namespace] = view in file.read()
+    except OSError:
+        return False  # it has ended, or is another user's
+    return seen[namespace]
 
 
 def _is_member(folder: str, wanted: bytes, namespace: int) -> bool:

@@ -44,6 +44,12 @@ def has_ended(process: Process, *, host: str) -> bool:
     return _find_start(process.pid) != process.start
 
 
+def has_restarted(process: Process, *, host: str) -> bool:
+    """Return whether a host of the same name as that of a process was started after it; hosts may share a name."""
+    boot = _read_boot()
+    return process.host == host and "" not in (process.boot, boot) and process.boot != boot
+
+
 def iter_ancestors(pid: int) -> Iterator[int]:
     """Yield a process of this host and those that it descends from, as far as they can be seen: the nearest first."""
     seen: set[int] = set()

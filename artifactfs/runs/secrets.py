@@ -46,6 +46,11 @@ _PAIR = re.compile(r"(?P<name>[A-Za-z][\w.\-]*)[\"']?\s*[=:]\s*")
 _VALUE = re.compile(r"(?P<quote>[\"'])(?:(?!(?P=quote)).)*(?P=quote)?|[^\s\"'&,;}]+", re.DOTALL)
 _BRACKET = re.compile(r"[{}\[\]]|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 _OPTION = re.compile(r"-{0,2}[\w.\-]+")
+_LOGIN_OPTIONS: Final = ("-u", "--user", "--proxy-user", "--auth")
+_LOGIN = re.compile(rf"(?<!\S)((?:{'|'.join(_LOGIN_OPTIONS)})(?:\s+|=)[^\s:]+:)(?!//|\d+(?!\S))\S+")
+"""A user and a password, as curl takes them; no URL, and no number of a group or port."""
+_SIGNATURE = re.compile(r"(?<=[?&]sig=)[^&\s\"']+")
+"""In a URL of Azure; elsewhere `sig` may be anything."""
 _HEADER = re.compile(r"(?i)\b(bearer|basic|token)\s+[A-Za-z0-9+/_.~=\-]{8,}")
 _TOKENS = re.compile(
     r"\b(?:"
@@ -86,14 +91,16 @@ class Masker:
         for value in self._known:
             text = text.replace(value, MASK)
         text = _URL.sub(MASK + "@", text)
+        text = _SIGNATURE.sub(MASK, _LOGIN.sub(rf"\1{MASK}", text))
         text = _HEADER.sub(lambda match: f"{match[1]} {MASK}", text)
         return _TOKENS.sub(MASK, _mask_pairs(text))
 
     def mask_arguments(self, arguments: Iterable[str]) -> tuple[str, ...]:
         """Return a command line, masked: `--password X`, `--password=X`, `-H "Authorization: X"` and the like."""
         found: list[str] = []
-        follows = False
+        follows, before = False, ""
         for argument in arguments:
+            option, before = before, argument
             if follows and not argument.startswith("--"):
                 found.append(MASK)
                 follows = False
@@ -101,6 +108,9 @@ class Masker:
             name, equals, _ = argument.partition("=")
             is_option = argument.startswith("-")
             follows = is_option and not equals and is_secret_name(name)
+            if option in _LOGIN_OPTIONS:
+                found.append(self.mask_text(f"{option} {argument}").removeprefix(f"{option} "))
+                continue
             is_secret = bool(equals) and _OPTION.fullmatch(name) is not None and is_secret_name(name)
             found.append(f"{name}={MASK}" if is_secret else self.mask_text(argument))
         return tuple(found)

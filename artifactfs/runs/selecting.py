@@ -13,11 +13,12 @@ from artifactfs.paths import parse_ref
 from artifactfs.runs.events import is_run_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from artifactfs.repository.repository import Repository
     from artifactfs.runs.history import RunLog
     from artifactfs.runs.lineage import Lineage
+    from artifactfs.runs.state import RunState
 
 
 def select_versions(repository: Repository, text: str) -> Callable[[str], bool]:
@@ -39,6 +40,38 @@ def select_versions(repository: Repository, text: str) -> Callable[[str], bool]:
         collection, version = repository.resolve(ref)
         one = f"{collection.name}:{version.name}"
     return lambda artifact: artifact == one
+
+
+def list_versions(repository: Repository, text: str) -> list[str]:
+    """Return the names, each `NAME:vN`, of the versions that `select_versions` means, those that were deleted too.
+
+    Raises:
+        CollectionNotFoundError, AliasNotFoundError, InvalidNameError: see `select_versions`.
+    """
+    ref = parse_ref(text)
+    if ":" not in text:
+        return [f"{ref.collection}:v{number}" for number in range(repository.load_state(ref.collection).next_version)]
+    if ref.version is not None:
+        return [f"{ref.collection}:v{ref.version}"]
+    collection, version = repository.resolve(ref)
+    return [f"{collection.name}:{version.name}"]
+
+
+def find_run(repository: Repository, runs: RunLog, text: str) -> RunState:
+    """Return the run that an id, the beginning of one, or a name stands for; names are looked up in the graph.
+
+    Raises:
+        NotFoundError: there is none, or several: the hint lists their ids.
+        ArtifactFSError: the record is damaged, or cannot be read.
+    """
+    return runs.find_run(text, candidates=_iter_named(repository, runs, text))
+
+
+def _iter_named(repository: Repository, runs: RunLog, name: str) -> Iterator[str]:
+    from artifactfs.runs.lineage import open_lineage  # noqa: PLC0415 (loads LMDB)
+
+    with open_lineage(repository, runs) as lineage:
+        yield from lineage.iter_runs(lambda node: node.name == name)
 
 
 def find_start(repository: Repository, runs: RunLog, lineage: Lineage, name: str) -> str:
@@ -65,7 +98,7 @@ def find_start(repository: Repository, runs: RunLog, lineage: Lineage, name: str
         if ":" in name:
             raise
         try:
-            return runs.find_run(name).id
+            return runs.find_run(name, candidates=lineage.iter_runs(lambda node: node.name == name)).id
         except NotFoundError as missing:
             if isinstance(error, InvalidNameError) or not missing.message.startswith("there is no run"):
                 raise

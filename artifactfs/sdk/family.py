@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from artifactfs.errors import InvalidNameError, NotFoundError
 from artifactfs.sdk import lineage
 from artifactfs.sdk.details import ArtifactDetails
 
@@ -19,13 +20,16 @@ class RelatedArtifact(ArtifactDetails):
     """Adds lineage; `Artifact` adds what is in it."""
 
     def logged_by(self) -> RecordedRun | None:
-        """Return the run that made it, or None when none did.
+        """Return the run that made it, or None when none did, or one that is recorded in another repository.
 
         Raises:
             UsageError: it is a draft.
         """
         run, workspace = self.get_version("logged_by").run, self.get_workspace()
-        return None if run is None else lineage.get_run(workspace, run)
+        try:
+            return None if run is None else lineage.get_run(workspace, run)
+        except (NotFoundError, InvalidNameError):
+            return None
 
     def used_by(self) -> list[RecordedRun]:
         """Return the runs that read it, in no particular order.

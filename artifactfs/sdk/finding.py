@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from artifactfs.errors import NotFoundError, UsageError
 from artifactfs.paths import parse_ref
+from artifactfs.repository import changes
 from artifactfs.runs.inputs import iter_files
 from artifactfs.runs.selecting import select_versions
 from artifactfs.sdk.artifact import Artifact
@@ -17,6 +18,7 @@ from artifactfs.sdk.artifact import Artifact
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from artifactfs.model import Collection
     from artifactfs.repository.runfiles import LookedUpFile
     from artifactfs.sdk.workspace import Workspace
 
@@ -35,6 +37,29 @@ def find_artifact(workspace: Workspace, name: str) -> Artifact:
     return Artifact.from_version(workspace, *workspace.resolve(replace(ref, path=b"")))
 
 
+class VersionFinder:
+    """Finds versions of which there are many, and loads each collection once. Belongs to one call."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._collections: dict[str, Collection] = {}
+
+    def find(self, name: str) -> Artifact:
+        """Return the version that is called `NAME:vN`.
+
+        Raises:
+            ArtifactFSError: see `find_artifact`.
+        """
+        ref = parse_ref(name)
+        if self._workspace.is_locked or ref.version is None:
+            return find_artifact(self._workspace, name)
+        collection = self._collections.get(ref.collection)
+        if collection is None:
+            collection = self._workspace.repository.get_collection(ref.collection)
+            self._collections[ref.collection] = collection
+        return Artifact.from_version(self._workspace, collection, changes.get_version(collection, ref.version))
+
+
 def check_type(artifact: Artifact, expected: str | None) -> None:
     """Check that an artifact has a type.
 
@@ -48,10 +73,10 @@ def check_type(artifact: Artifact, expected: str | None) -> None:
 
 def find_artifacts(workspace: Workspace, names: Iterable[str]) -> list[Artifact]:
     """Return the versions of these names, in order, without those that were deleted."""
-    found = []
+    found, finder = [], VersionFinder(workspace)
     for name in names:
         try:
-            found.append(find_artifact(workspace, name))
+            found.append(finder.find(name))
         except NotFoundError:
             continue
     return found

@@ -31,18 +31,25 @@ def get_run(workspace: Workspace, run: str) -> RecordedRun:
 
 def find_runs(workspace: Workspace, node: str, direction: Direction) -> list[RecordedRun]:
     """Return the runs that are one step from a version: those that read it, or the one that made it."""
+    from artifactfs.sdk.recorded import RecordedRun  # noqa: PLC0415 (see above)
+
     names = _find_names(workspace, node, direction, depth=1)
-    return [get_run(workspace, name) for name in names if is_run_id(name)]
+    return [RecordedRun.from_id(workspace, name) for name in names if is_run_id(name)]
 
 
 def find_all(workspace: Workspace, node: str, direction: Direction) -> list[Artifact | RecordedRun]:
     """Return everything that a version or run was made from, or that was made from it, the nearest first."""
-    from artifactfs.sdk.finding import find_artifact  # noqa: PLC0415 (see above)
+    from artifactfs.sdk.finding import VersionFinder  # noqa: PLC0415 (see above)
+    from artifactfs.sdk.recorded import RecordedRun  # noqa: PLC0415 (see above)
 
     found: list[Artifact | RecordedRun] = []
+    finder = VersionFinder(workspace)
     for name in _find_names(workspace, node, direction, depth=None):
-        with suppress(NotFoundError):  # a deleted version, or a run of another repository
-            found.append(get_run(workspace, name) if is_run_id(name) else find_artifact(workspace, name))
+        if is_run_id(name):
+            found.append(RecordedRun.from_id(workspace, name))
+        else:
+            with suppress(NotFoundError):  # it was deleted just now, or a lock leaves it out
+                found.append(finder.find(name))
     return found
 
 
@@ -50,4 +57,4 @@ def _find_names(workspace: Workspace, node: str, direction: Direction, *, depth:
     from artifactfs.runs.lineage import open_lineage  # noqa: PLC0415 (loads LMDB)
 
     with open_lineage(workspace.repository, workspace.runs) as lineage:
-        return [name for name in lineage.find(node, direction, depth=depth).distances if name != node]
+        return lineage.find_recorded(node, direction, depth=depth)

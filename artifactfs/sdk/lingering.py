@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from artifactfs.runs.inputs import close_view, record_files, record_inputs
-from artifactfs.runs.markers import remove_marker
+from artifactfs.runs.markers import settle
 from artifactfs.runs.members import await_end, find_members
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def main(arguments: list[str]) -> int:
         meanwhile=record,
     )
     close_view(state_directory, workspace.runs, remains.run)
-    remove_marker(state_directory, remains.run)
+    settle(workspace.runs, state_directory, remains.run)
     workspace.close()
     return 0
 

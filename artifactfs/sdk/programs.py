@@ -22,7 +22,7 @@ from artifactfs.repository.runviews import begin_view, hold_view
 from artifactfs.runs.events import is_run_id
 from artifactfs.runs.inputs import close_view, record_files, record_inputs
 from artifactfs.runs.lease import Heartbeat
-from artifactfs.runs.markers import add_marker, remove_marker
+from artifactfs.runs.markers import add_marker, note_end, remove_marker
 from artifactfs.runs.members import adopt_orphans, find_mount_namespace, has_children, has_members, reap_others
 from artifactfs.runs.secrets import Masker
 from artifactfs.sdk.lingering import Remains, watch_remains
@@ -56,12 +56,15 @@ class ProgramResult:
         mountpoint: where it saw its view; empty when nothing is mounted, and then only what it read by commands, fsspec
             and the SDK is recorded.
         goes_on: whether processes that it had started go on; what they look up is recorded until they end.
+        unrecorded: why the end could not be recorded; whoever next lists or begins runs here tries again. Empty when it
+            is recorded.
     """
 
     run: str
     exit_code: int
     mountpoint: str
     goes_on: bool = False
+    unrecorded: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +119,24 @@ def run_program(
     finally:
         with suppress(ArtifactFSError):  # the record of what was read must not hide how the program ended
             record_inputs(repository.state_directory, runs, started.run)
-        runs.finish(started.run, exit_code=ended.exit_code)
-        _leave(workspace, started.run, ended, held)
+        unrecorded = _record_end(workspace, started.run, ended.exit_code)
+        _leave(workspace, started.run, ended, held, is_recorded=not unrecorded)
         os.close(held)
-    return ProgramResult(started.run, ended.exit_code, ended.mountpoint, ended.goes_on)
+    return ProgramResult(started.run, ended.exit_code, ended.mountpoint, ended.goes_on, unrecorded)
 
 
-def _leave(workspace: Workspace, run: str, ended: _Ended, held: int) -> None:
+def _record_end(workspace: Workspace, run: str, exit_code: int) -> str:
+    """Record that a run ended; return what keeps it from being recorded, which is remembered for later, or ""."""
+    time_ns = workspace.repository.clock.now_ns()
+    try:
+        workspace.runs.finish(run, exit_code=exit_code)
+    except (ArtifactFSError, OSError) as error:
+        note_end(workspace.repository.state_directory, run, exit_code=exit_code, time_ns=time_ns)
+        return str(error)
+    return ""
+
+
+def _leave(workspace: Workspace, run: str, ended: _Ended, held: int, *, is_recorded: bool) -> None:
     """Record what was looked up and end the view, or hand that over to a process which waits for those that go on."""
     state_directory, runs = workspace.repository.state_directory, workspace.runs
     with suppress(ArtifactFSError, OSError):
@@ -132,7 +146,8 @@ def _leave(workspace: Workspace, run: str, ended: _Ended, held: int) -> None:
             watch_remains(workspace, Remains(run, variable, ended.namespace, held, workspace.places.repository))
             return
         close_view(state_directory, runs, run)
-        remove_marker(state_directory, run)
+        if is_recorded:
+            remove_marker(state_directory, run)
 
 
 def _run(
@@ -144,8 +159,7 @@ def _run(
     lock: str | None,
     tell_unseen: Callable[[Sequence[str]], None],
 ) -> _Ended:
-    repository = workspace.repository
-    found = find_run_mounts(workspace.places, repository.id, run=started.run)
+    found = find_run_mounts(workspace.places, workspace.repository.id, run=started.run)
     environ = {**os.environ, RUN_VARIABLE: started.run}
     if lock is not None:
         environ[LOCK_VARIABLE] = lock
@@ -164,12 +178,7 @@ def _run(
                 tell_unseen(unseen)
             process = _popen(command, environ, lambda: _unblock(old))
         namespace = find_mount_namespace(process.pid) if found.shown else 0
-
-        def renew() -> int:
-            record_inputs(repository.state_directory, workspace.runs, started.run)
-            return workspace.runs.renew(started.run, started_ns=started.time_ns)
-
-        heartbeat = Heartbeat(renew, lease_ns=started.lease_ns)
+        heartbeat = Heartbeat(lambda: _renew(workspace, started), lease_ns=started.lease_ns)
         heartbeat.start()
         try:
             code = _wait(process)
@@ -179,8 +188,21 @@ def _run(
         finally:
             heartbeat.stop()
     finally:
+        _drop_pending()
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
     return _Ended(code, found.shown[-1][1] if found.shown else "", namespace, goes_on)
+
+
+def _renew(workspace: Workspace, started: Started) -> int:
+    """Record what was read by now, and that the run is alive; return its new lease."""
+    record_inputs(workspace.repository.state_directory, workspace.runs, started.run)
+    return workspace.runs.renew(started.run, started_ns=started.time_ns)
+
+
+def _drop_pending() -> None:
+    """Take the signals that have come too late for the program, or the terminal sent to it as well."""
+    while signal.sigtimedwait(PASSED_ON, 0) is not None:
+        pass
 
 
 def _leaves_some() -> bool:

@@ -6,7 +6,7 @@ Used by programs. Threading: immutable, but for the repository behind it, which 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from artifactfs.runs.state import RunState
 from artifactfs.sdk import lineage
@@ -19,9 +19,14 @@ if TYPE_CHECKING:
     from artifactfs.sdk.workspace import Workspace
 
 
+_FIELDS: Final = frozenset(each.name for each in fields(RunState))
+
+
 @dataclass(frozen=True, slots=True)
 class RecordedRun(RunState):
     """A run as it was when it was looked up, and the way to what it read and made.
+
+    Of one that was found by its lineage only `id` is known at first; the rest is read when any of it is asked for.
 
     Attributes:
         workspace: where it is recorded.
@@ -34,6 +39,30 @@ class RecordedRun(RunState):
         """Return a run of a repository."""
         known = {each.name: getattr(state, each.name) for each in fields(RunState)}
         return cls(**known, workspace=workspace)
+
+    @classmethod
+    def from_id(cls, workspace: Workspace, run: str) -> Self:
+        """Return a run that a repository has, without reading what is recorded of it."""
+        found = cls.__new__(cls)
+        object.__setattr__(found, "id", run)
+        object.__setattr__(found, "workspace", workspace)
+        return found
+
+    if not TYPE_CHECKING:  # that other names are wrong is to be seen
+
+        def __getattr__(self, name: str) -> Any:
+            """Return what was not read yet.
+
+            Raises:
+                MalformedError, DigestMismatchError: the record is damaged.
+            """
+            if name not in _FIELDS:
+                msg = f"a run has no {name!r}"
+                raise AttributeError(msg, name=name, obj=self)
+            state = self.workspace.runs.get_run(self.id)
+            for each in _FIELDS:
+                object.__setattr__(self, each, getattr(state, each))
+            return getattr(state, name)
 
     @property
     def environment(self) -> Environment | None:

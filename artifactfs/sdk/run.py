@@ -5,30 +5,32 @@ Used by programs. Threading: a Run may be shared by threads.
 
 from __future__ import annotations
 
-import atexit
 import os
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-from artifactfs.errors import UsageError
+from artifactfs.errors import ArtifactFSError, UsageError
 from artifactfs.repository import changes
 from artifactfs.repository.commit import CommitOptions
 from artifactfs.repository.put import put_plan
 from artifactfs.runs.inputs import find_inputs
-from artifactfs.runs.markers import remove_marker
+from artifactfs.runs.markers import note_end, remove_marker
 from artifactfs.runs.secrets import Masker
 from artifactfs.sdk.artifact import Artifact
+from artifactfs.sdk.configuration import find_values
+from artifactfs.sdk.ending import find_exit_code
 from artifactfs.sdk.finding import check_type, find_artifact, find_artifacts, find_files
 from artifactfs.sdk.parts import add_part, finish_parts
 from artifactfs.sdk.rundetails import RunDetails
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from types import TracebackType
 
     from artifactfs.repository.commit import CommitResult
     from artifactfs.repository.runfiles import LookedUpFile
+    from artifactfs.sdk.configuration import Configuration
 
 
 class Run(RunDetails):
@@ -44,7 +46,7 @@ class Run(RunDetails):
             the run, keeps it alive and finishes it.
 
     Attributes:
-        at_exit: what is called at the end of the program, until the run is finished.
+        ending: finishes the run at the end of the program, if nobody did before.
     """
 
     def __enter__(self) -> Self:
@@ -54,8 +56,9 @@ class Run(RunDetails):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finish, with the exit code that Python would end with."""
-        self.finish(exit_code=find_exit_code(error))
+        """Finish, with the exit code that Python would end with; not when a forked child leaves the block."""
+        if not self._is_of_parent():
+            self.finish(exit_code=find_exit_code(error))
 
     def log_artifact(
         self,
@@ -229,14 +232,14 @@ class Run(RunDetails):
         """Return the files looked up so far in the view that `artifactfs run` gave it; see `RecordedRun.looked_up`."""
         return find_files(self._workspace, self.id, name)
 
-    def update_config(self, values: Mapping[str, Any]) -> None:
+    def update_config(self, values: Configuration) -> None:
         """Record more configuration, or other values of what there is. What looks like a secret is masked.
 
         Raises:
             UsageError: the run is finished, or a value is not JSON.
         """
         self._check_running("change the configuration")
-        masked = Masker(os.environ).mask_values(changes.check_metadata(values))
+        masked = find_values(values, Masker(os.environ))
         self._workspace.runs.configure(self.id, masked)
         with self._guard:
             self._config |= masked
@@ -246,22 +249,34 @@ class Run(RunDetails):
 
         Args:
             exit_code: 0, or None, is success.
+
+        Raises:
+            StorageFullError, ArtifactFSError: it could not be recorded. The next run that begins on this machine, or
+                `artifactfs runs`, tries again.
         """
         with self._guard:
             if self._finished_ns is not None:
                 return
-            self._exit_code = exit_code or 0
+            self._exit_code = int(exit_code or 0)
             self._finished_ns = self._workspace.repository.clock.now_ns()
         try:
             if self._heartbeat is not None:
                 self._heartbeat.stop()
-                self._workspace.runs.finish(self.id, exit_code=self._exit_code)
-                remove_marker(self._workspace.repository.state_directory, self.id)
+                self._record_end(self._exit_code, self._finished_ns)
         finally:
-            if self.at_exit is not None:
-                atexit.unregister(self.at_exit)
+            if self.ending is not None:
+                self.ending.cancel()
             self._workspace.run = None
             self._workspace.close()
+
+    def _record_end(self, exit_code: int, time_ns: int) -> None:
+        state_directory = self._workspace.repository.state_directory
+        try:
+            self._workspace.runs.finish(self.id, exit_code=exit_code)
+        except (ArtifactFSError, OSError):
+            note_end(state_directory, self.id, exit_code=exit_code, time_ns=time_ns)
+            raise
+        remove_marker(state_directory, self.id)
 
     def _make_options(
         self,
@@ -340,16 +355,3 @@ class Run(RunDetails):
 def _as_tuple(aliases: Sequence[str] | None) -> tuple[str, ...]:
     # A single alias is easily given as text, which is a sequence of letters.
     return (aliases,) if isinstance(aliases, str) else tuple(aliases or ())
-
-
-def find_exit_code(error: BaseException | None) -> int:
-    """Return what Python ends with when an exception ends the program; None is its ordinary end.
-
-    Source: sys.exit in the library reference; Python exits with 130 after an interrupt, as shells do.
-    """
-    if error is None:
-        return 0
-    if isinstance(error, SystemExit):
-        code = error.code
-        return code if isinstance(code, int) else int(code is not None)
-    return 130 if isinstance(error, KeyboardInterrupt) else 1

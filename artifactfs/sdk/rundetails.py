@@ -5,18 +5,19 @@ Used by `run.py`. Threading: may be shared by threads.
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
 from artifactfs.clock import format_time_ns
 from artifactfs.errors import UsageError
 from artifactfs.runs.lease import Heartbeat
+from artifactfs.runs.processes import has_ended
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from artifactfs.runs.events import Circumstances
     from artifactfs.runs.state import RunState
+    from artifactfs.sdk.ending import Ending
     from artifactfs.sdk.workspace import Workspace
 
 
@@ -37,7 +38,8 @@ class RunDetails:
         self._made = set(state.made)
         self._finished_ns: int | None = None
         self._exit_code: int | None = None
-        self.at_exit: Callable[[], None] | None = None
+        self.ending: Ending | None = None
+        self._pid = os.getpid()
 
     @property
     def id(self) -> str:
@@ -133,6 +135,13 @@ class RunDetails:
 
     def _renew(self) -> int:
         return self._workspace.runs.renew(self.id, started_ns=self._record.started_ns)
+
+    def _is_of_parent(self) -> bool:
+        """Return whether this is a forked child, and the process that began the run goes on."""
+        if os.getpid() == self._pid:
+            return False
+        process = self._record.circumstances.process
+        return process is None or not has_ended(process, host=process.host)
 
     def _check_running(self, doing: str) -> None:
         if self._finished_ns is not None:

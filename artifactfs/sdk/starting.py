@@ -5,7 +5,6 @@ Used by programs. Threading: functions without state.
 
 from __future__ import annotations
 
-import atexit
 import os
 import socket
 import sys
@@ -13,8 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from artifactfs._version import __version__
-from artifactfs.errors import AlreadyExistsError, ArtifactFSError, NotFoundError, UsageError
-from artifactfs.repository import changes
+from artifactfs.errors import AlreadyExistsError, NotFoundError, UsageError
 from artifactfs.runs.events import Circumstances, check_run_id, is_run_id
 from artifactfs.runs.history import RunLog
 from artifactfs.runs.interpreter import find_interpreter
@@ -23,15 +21,18 @@ from artifactfs.runs.markers import add_marker, settle_marked
 from artifactfs.runs.processes import describe_process
 from artifactfs.runs.secrets import Masker
 from artifactfs.runs.workingcopy import ask_git
+from artifactfs.sdk.configuration import find_values
+from artifactfs.sdk.ending import Ending
 from artifactfs.sdk.joining import join_run
-from artifactfs.sdk.run import Run, find_exit_code
+from artifactfs.sdk.run import Run
 from artifactfs.sdk.workspace import find_user, find_workspace
 from artifactfs.variables import RUN_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from artifactfs.runs.history import RunState
+    from artifactfs.runs.state import RunState
+    from artifactfs.sdk.configuration import Configuration
     from artifactfs.sdk.workspace import Workspace
 
 ARGUMENTS_MAX: Final = 1000
@@ -44,7 +45,7 @@ def init(  # noqa: PLR0913 (what users know)
     *,
     job_type: str | None = None,
     project: str | None = None,
-    config: Mapping[str, Any] | None = None,
+    config: Configuration | None = None,
     tags: Iterable[str] = (),
     notes: str | None = None,
     id: str | None = None,  # noqa: A002 (the name that users know)
@@ -62,7 +63,7 @@ def init(  # noqa: PLR0913 (what users know)
         name: for people.
         job_type: what kind of work it is, such as `train`.
         project: what it belongs to.
-        config: JSON values by key.
+        config: JSON values by key, or what argparse returns.
         tags: words.
         notes: free text.
         id: the id that the run gets, a UUID of version 7; or with `resume` the one that it has. None makes one.
@@ -89,8 +90,8 @@ def init(  # noqa: PLR0913 (what users know)
             "job_type": job_type or "",
             "project": project or "",
             "notes": notes or "",
-            "tags": tuple(tags),
-            "config": changes.check_metadata(config or {}),
+            "tags": (tags,) if isinstance(tags, str) else tuple(tags),
+            "config": find_values(config, masker),
         }
     )
     outer = os.environ.get(RUN_VARIABLE, "")
@@ -125,7 +126,7 @@ def _take(workspace: Workspace, number: str, lease_ns: int) -> Run:
     add_marker(workspace.repository.state_directory, number)
     run = Run(workspace, workspace.runs.get_run(number), lease_ns=lease_ns)
     workspace.run = number
-    run.at_exit = _finish_at_exit(run)
+    run.ending = Ending(lambda exit_code: run.finish(exit_code=exit_code))
     return run
 
 
@@ -199,19 +200,3 @@ def _find(runs: RunLog, run: str, wanted: str) -> RunState | None:
         msg = f"there is a run {run} already"
         raise AlreadyExistsError(msg, hint='init(id=..., resume="allow") goes on with it', subject=run)
     return found
-
-
-def _finish_at_exit(run: Run) -> Callable[[], None]:
-    """Finish the run when the program ends, unless that has happened; return what to unregister then."""
-    owner = os.getpid()
-
-    def finish() -> None:
-        if os.getpid() != owner:
-            return  # a forked child's end is not the run's
-        try:
-            run.finish(exit_code=find_exit_code(getattr(sys, "last_value", None)))
-        except (ArtifactFSError, OSError):
-            return  # the program's own end must not fail on this
-
-    atexit.register(finish)
-    return finish

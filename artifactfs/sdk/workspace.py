@@ -70,6 +70,8 @@ class Workspace:
         self._guard = threading.Lock()
         self._repository: Repository | None = None
         self._pid = 0
+        self._runs: RunLog | None = None
+        self._runs_of: Repository | None = None
         self._recorded: set[tuple[str, str]] = set()
 
     @property
@@ -132,7 +134,13 @@ class Workspace:
     def runs(self) -> RunLog:
         """What is recorded of runs."""
         repository = self.repository
-        return RunLog(repository.store, clock=repository.clock, random=os.urandom, host=socket.gethostname())
+        with self._guard:
+            if self._runs is None or self._runs_of is not repository:
+                self._runs_of = repository
+                self._runs = RunLog(
+                    repository.store, clock=repository.clock, random=os.urandom, host=socket.gethostname()
+                )
+            return self._runs
 
     def note_read(self, artifact: str, path: bytes = b"", size: int | None = None) -> None:
         """Record that the run, if there is one, reads something of a version, `NAME:vN`; see `runs.inputs.note_read`.
@@ -149,6 +157,7 @@ class Workspace:
         """Release the repository; it is opened again when it is needed."""
         with self._guard:
             repository, self._repository = self._repository, None
+            self._runs = self._runs_of = None
         if repository is not None and self._pid == os.getpid():
             repository.close()
 

@@ -24,8 +24,8 @@ from artifactfs.repository.repository import open_repository
 from artifactfs.runs.events import new_run_id, run_day
 from artifactfs.runs.history import RunLog
 from artifactfs.runs.lineage import Lineage, RunNode, VersionNode, open_lineage
-from artifactfs.runs.lineagefilling import BATCH
 
+BATCH = 2000
 DAYS = 400
 NEAR = 5000
 """An input is among so many versions before."""

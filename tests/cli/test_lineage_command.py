@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import artifactfs
+from artifactfs.runs.reading import RunReader
 from artifactfs.sdk.recorded import RecordedRun
 from tests.cli.support import PROGRAM, Cli
 
@@ -114,6 +115,38 @@ def test_index_rebuild_fills_the_graph(cli: Cli, ids: dict[str, str]) -> None:
     before = cli.json("lineage", "report")
     cli("index", "rebuild")
     assert cli.json("lineage", "report") == before
+
+
+def test_in_python_runs_are_read_when_they_are_asked_for(
+    cli: Cli, ids: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = artifactfs.Api()
+    repository = Path(api.location)
+    model = api.artifact("model")
+    made = model.logged_by()
+    read: list[str] = []
+    original = RunReader.iter_events
+    with artifactfs.init() as goes_on:
+        goes_on.use_artifact(model)
+        model.descendants()  # takes in what is new
+        monkeypatch.setattr(RunReader, "iter_events", lambda self, run: read.append(run) or original(self, run))
+        found, users = model.ancestors(), model.used_by()
+        assert model.descendants()
+        assert read == []
+    (train,) = [run for run in found if isinstance(run, RecordedRun) and run.id == ids["train"]]
+    assert (train.name, train.state, train.inputs) == ("train", "finished", ("data:v0",))
+    assert read == [train.id]
+    assert (train, repr(train)) == (made, repr(made))
+    assert {run.id for run in users} == {ids["evaluate"], goes_on.id}
+    with pytest.raises(AttributeError, match="nothing"):
+        train.nothing  # type: ignore[attr-defined]  # noqa: B018
+    # A damaged run is no reason not to say what is known of others.
+    for event in (repository / "runs").rglob(f"{ids['evaluate']}/*2"):
+        event.chmod(0o600)
+        event.write_bytes(b"{}")
+    cli("index", "rebuild")
+    assert ids["evaluate"] not in [run.id for run in model.used_by()]
+    assert [item.name for item in model.ancestors()] == ["train", "data:v0", "prepare"]
 
 
 def test_the_same_in_python(cli: Cli, ids: dict[str, str]) -> None:

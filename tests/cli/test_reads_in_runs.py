@@ -176,6 +176,16 @@ def test_the_python_of_the_program_and_its_packages_are_recorded() -> None:
     assert any(package.startswith("msgspec==") for package in environment.packages)
 
 
+def test_an_end_that_cannot_be_recorded_takes_no_exit_status_away(tmp_path: Path) -> None:
+    place = tmp_path / "repository"
+    said = run("run", "--", "sh", "-c", f"mv {place} {place}.away; exit 7", code=7)
+    assert "the end of the run is not recorded yet" in said
+    place.with_name("repository.away").rename(place)
+    assert (last_run().state, last_run().is_marked) == ("crashed", False)
+    run("runs")
+    assert (last_run().state, last_run().exit_code) == ("failed", 7)
+
+
 def test_aliases_stay_in_a_run_but_for_those_of_what_it_has_made() -> None:
     cat, put = '"$@" cat data/sub/top; ', '"$@" put data data/; '
     outside = "env -u ARTIFACTFS_RUN "

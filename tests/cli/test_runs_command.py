@@ -52,6 +52,8 @@ def test_the_list(cli: Cli, runs: dict[str, str]) -> None:
         (["--uses", "data:latest"], ["train"]),
         (["--makes", "data:v0"], ["prepare"]),
         (["--makes", "dat"], []),
+        (["--uses", "data", "--project", "q"], []),
+        (["--uses", "data", "--project", "p"], ["train"]),
     ],
 )
 def test_filters(cli: Cli, runs: dict[str, str], options: list[str], found: list[str]) -> None:
@@ -70,6 +72,14 @@ def test_filters_read_only_what_the_index_does_not_rule_out(
     # A run that goes on is always looked at, by whoever looks for runs that crashed.
     assert set(read) - {runs["other"]} == {runs["train"], runs["prepare"]}
     assert read.count(runs["train"]) == read.count(runs["prepare"]) == 1
+    for options, run in ((["--uses", "data"], "train"), (["--makes", "data"], "prepare"), (["prepare"], "prepare")):
+        read.clear()
+        cli("runs", *options)
+        near = {"prepare", "train"} if "--makes" in options else {run}  # who read it may have found it to exist
+        assert set(read) - {runs["other"]} == {runs[each] for each in near}
+    read.clear()
+    assert names(cli, "--uses", "data", "--makes", "data:v0") == []
+    assert set(read) - {runs["other"]} == {runs["train"]}
 
 
 def test_filters_see_a_run_that_was_resumed(cli: Cli, runs: dict[str, str]) -> None:

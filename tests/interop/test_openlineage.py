@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 
 import artifactfs
+from artifactfs.blobstore.keys import log_key
 from tests.cli.support import Cli
 
 # What https://openlineage.io/spec/2-0-2/OpenLineage.json requires, by kind of event: an event has all of these, a job
@@ -145,3 +146,14 @@ def test_a_run_in_a_run_names_its_parent(cli: Cli, work: Path) -> None:
     facet = events[0]["run"]["facets"]["parent"]
     assert (facet["run"], facet["job"]) == ({"runId": outer.id}, {"namespace": "birds", "name": "pipeline"})
     assert "facets" not in events_of(cli, lost)[0]["run"]
+
+
+def test_a_damaged_collection_is_left_out_of_all_events(cli: Cli, work: Path) -> None:
+    for name in ("a", "b"):
+        cli("put", name, "images")
+    record = Path(artifactfs.Api().location, log_key("b", 1))
+    record.chmod(0o600)
+    record.write_bytes(b"{}")
+    done = cli("lineage", "--openlineage")
+    assert "b is left out" in done.stderr
+    assert [json.loads(line)["outputs"][0]["name"] for line in done.stdout.splitlines()] == ["a"]

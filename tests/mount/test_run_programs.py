@@ -212,10 +212,47 @@ def test_what_a_killed_run_read_is_recorded_when_it_is_marked(mounted: Path) -> 
     process.kill()
     process.communicate(timeout=20)
     assert last_run().state == "crashed"
-    CliRunner().invoke(program, ["runs"])
+    wait_until(settles)
     assert (last_run().state, last_run().is_marked, last_run().inputs) == ("crashed", True, ("data:v0",))
     files = [file.path for file in last_run().workspace.runs.iter_files(last_run().id)]
     assert files == ["sub/09"]
+
+
+def settles() -> bool:
+    """Return whether the newest run is marked, after having runs settled: not before its processes have ended."""
+    CliRunner().invoke(program, ["runs"])
+    return last_run().is_marked and not os.listdir(Path(last_run().workspace.repository.state_directory, "views"))
+
+
+@pytest.mark.parametrize("bind", [True, False])
+def test_a_program_whose_artifactfs_run_was_killed_keeps_its_view(mounted: Path, work: Path, bind: bool) -> None:
+    text = (
+        "import os, sys; top = sys.argv[1] or os.environ['ARTIFACTFS_MOUNT']\n"
+        "for line in sys.stdin: print(open(f'{top}/data/{line.strip()}').read(), flush=True)"
+    )
+    before = ["--", "env", "-i"] if bind else ["--no-bind", "--"]  # it is found by its mounts, or its environment
+    command = [*CLI, "run", *before, sys.executable, "-c", text, str(mounted) if bind else ""]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+
+    def ask(path: str) -> str:
+        print(path, file=process.stdin, flush=True)
+        return process.stdout.readline()
+
+    assert ask("v0/top") == "top\n"
+    process.kill()
+    process.wait(20)
+    cli("put", "data", "data/")
+    for _ in range(2):
+        CliRunner().invoke(program, ["runs"])  # settles what was left behind: this was not
+    assert (last_run().state, last_run().is_marked) == ("crashed", False)
+    assert ask("latest/sub/03") == "xxx\n"
+    process.stdin.close()
+    process.stdout.close()
+    wait_until(settles)
+    assert (last_run().state, last_run().inputs) == ("crashed", ("data:v0", "data:v1"))
+    assert [file.path for file in last_run().workspace.runs.iter_files(last_run().id)] == ["top", "sub/03"]
 
 
 LATER = """
@@ -282,7 +319,7 @@ def test_what_is_left_of_a_killed_recorder_is_recorded_later(mounted: Path, tmp_
     fifo.open("w").close()
     looked = Path(held).with_name("looked")
     wait_until(lambda: looked.exists() and b"sub/09" in looked.read_bytes())
-    CliRunner().invoke(program, ["runs"])
+    wait_until(settles)
     assert last_run().inputs == ("data:v1",)
     assert not os.path.exists(held)
 

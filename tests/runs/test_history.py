@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import threading
 import uuid
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -128,6 +129,40 @@ def test_events_of_many_threads_are_all_kept(log: RunLog) -> None:
     for thread in threads:
         thread.join()
     assert sorted(log.get_run(run).inputs) == sorted(f"c:v{number}" for number in range(20))
+
+
+class CountingStore(MemoryStore):
+    """Counts requests."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def find_size(self, key: str) -> int | None:
+        self.count += 1
+        return super().find_size(key)
+
+    def iter_children(self, prefix: str) -> Iterator[str]:
+        self.count += 1
+        return super().iter_children(prefix)
+
+    def create(self, key: str, data: bytes) -> bool:
+        self.count += 1
+        return super().create(key, data)
+
+
+def test_an_event_costs_one_request_and_the_first_of_a_process_two() -> None:
+    store = CountingStore()
+    logs = [RunLog(store, clock=Ticking(), random=counting_random()) for _ in range(2)]  # type: ignore[arg-type]
+    run = logs[0].start(author="a").run
+    for number in range(50):
+        logs[0].use(run, f"c:v{number}")
+    assert store.count == 1 + 50
+    logs[1].use(run, "d:v0")
+    assert store.count == 1 + 50 + 2
+    logs[0].use(run, "d:v1")  # another has taken its number
+    assert store.count == 1 + 50 + 2 + 2
+    assert logs[0].get_run(run).inputs[-2:] == ("d:v0", "d:v1")
 
 
 def test_what_is_missing_or_damaged(log: RunLog, store: MemoryStore) -> None:

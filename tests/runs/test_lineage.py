@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from artifactfs.blobstore.keys import log_key, run_key
+from artifactfs.index.graph import Additions
 from artifactfs.repository import changes
 from artifactfs.repository.commit import CommitOptions
 from artifactfs.repository.repository import Repository
+from artifactfs.runs import gathering
 from artifactfs.runs import lineagefilling as module
 from artifactfs.runs.acyclic import find_cycles
 from artifactfs.runs.drawing import draw_mermaid, draw_svg
-from artifactfs.runs.events import run_day
+from artifactfs.runs.events import find_day, new_run_id, run_day
 from artifactfs.runs.history import RunLog
+from artifactfs.runs.lease import GIVEN_UP_NS
 from artifactfs.runs.lineage import Lineage, RunNode, VersionNode, open_lineage
 from artifactfs.testing.repositories import commit_files, make_repository
 
@@ -141,6 +145,95 @@ def test_a_day_is_listed_again_until_it_is_settled(
     assert run in lineage.find("a:v0", "down").distances
 
 
+class Shifted:
+    """The time, or a later one."""
+
+    shift = 0
+
+    def now_ns(self) -> int:
+        return time.time_ns() + self.shift
+
+    def sleep(self, seconds: float) -> None:
+        raise AssertionError
+
+
+@pytest.fixture
+def clock() -> Shifted:
+    return Shifted()
+
+
+@pytest.fixture
+def later(tmp_path: Path, clock: Shifted, monkeypatch: pytest.MonkeyPatch) -> Iterator[Repository]:
+    """Yield a repository with a clock that a test sets. Times of directories are not those of that clock."""
+    monkeypatch.setattr(module, "SETTLING_NS", 10**18)
+    with make_repository(tmp_path, clock=clock) as repository:
+        yield repository
+
+
+def test_a_run_that_was_lost_long_ago_is_asked_for_no_more(
+    later: Repository, clock: Shifted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, other = (RunLog(later.store, clock=clock, random=os.urandom) for _ in range(2))
+    commit(later, "data")
+    lost, alive = (runs.start(author="a").run for _ in range(2))
+    asked: list[str] = []
+    original = RunLog.has_event
+    monkeypatch.setattr(RunLog, "has_event", lambda self, run, number: asked.append(run) or original(self, run, number))
+    with open_lineage(later, runs) as lineage:
+        lineage.update()
+        asked.clear()
+        lineage.update()
+        assert sorted(asked) == sorted([lost, alive])
+        clock.shift = GIVEN_UP_NS // 2
+        runs.renew(alive, started_ns=clock.now_ns())
+        clock.shift = GIVEN_UP_NS + 10**9
+        lineage.update()
+        asked.clear()
+        node = lineage.find(lost, "up").nodes[lost]
+        assert asked == [alive]
+        assert isinstance(node, RunNode)
+        assert node.state == "lost"
+        for log, number in ((other, 0), (runs, 1)):  # its machine was asleep
+            clock.shift += GIVEN_UP_NS + 10**9
+            commit(later, "data")
+            lineage.update()
+            asked.clear()
+            lineage.update()
+            assert asked == []
+            log.use(lost, f"data:v{number}")
+            assert lost in lineage.find(f"data:v{number}", "down").distances
+
+
+def test_old_days_of_a_bucket_are_seldom_listed(
+    later: Repository, clock: Shifted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Repository, "is_remote", property(lambda _: True))
+    listed: list[str] = []
+    original = RunLog.list_day
+    monkeypatch.setattr(RunLog, "list_day", lambda self, day: listed.append(day) or original(self, day))
+    runs = RunLog(later.store, clock=clock, random=os.urandom)
+    commit(later, "data")
+    start_ns = clock.now_ns() - 100 * module.DAY_NS
+    old, late = (runs.start(author="a", run=new_run_id(start_ns, os.urandom)).run for _ in range(2))
+    today = find_day(clock.now_ns())
+    with open_lineage(later, runs) as lineage:
+        lineage.update()
+        assert set(listed) == {run_day(old), today}
+        listed.clear()
+        runs.use(late, "data:v0")
+        assert late in lineage.find("data:v0", "down").distances
+        new = runs.start(author="a", run=new_run_id(start_ns, os.urandom)).run
+        runs.use(new, "data:v0")
+        assert new in lineage.find("data:v0", "down").distances
+        assert set(listed) == {today}
+        clock.shift = 24 * module.DAY_NS
+        lineage.update()
+        assert run_day(old) not in listed
+        clock.shift = 26 * module.DAY_NS
+        lineage.update()
+        assert run_day(old) in listed
+
+
 def test_a_collection_is_loaded_again_when_something_came_into_its_log(
     repository: Repository, runs: RunLog, lineage: Lineage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +329,48 @@ def test_many_new_runs_of_a_day_are_read_at_once(
     assert at_once.nodes == one_by_one.nodes
     assert set(at_once.nodes) == {data, *ids} - {damaged, gap}
     assert started not in at_once.nodes
+
+
+def test_many_additions_are_one_transaction(
+    repository: Repository, runs: RunLog, lineage: Lineage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(12):
+        step(repository, runs, f"run {number}", [], [f"c{number}"])
+    times: list[Additions] = []
+    original = lineage._graph.add
+    monkeypatch.setattr(lineage._graph, "add", lambda more: times.append(more) or original(more))
+    lineage.update()
+    assert len(times) == 1  # each waits for the disk
+    monkeypatch.setattr(gathering, "LARGE", 10)
+    before = lineage.find("c3:v0", "up")
+    lineage.rebuild()
+    assert len(times) > 2
+    assert lineage.find("c3:v0", "up") == before
+
+
+def test_what_is_said_later_of_a_run_counts() -> None:
+    class Sink:
+        def add(self, more: Additions) -> None:
+            self.added = more
+
+    sink = Sink()
+    gathered = gathering.Gathering(sink)  # type: ignore[arg-type]
+    for more in (Additions(opened={"a": 1}, closed={"b"}), Additions(opened={"b": 2}, closed={"a"})):
+        gathered.add(more)
+    gathered.flush()
+    assert sink.added.closed == {"a"}
+    assert sink.added.opened["b"] == 2
+
+
+def test_a_damaged_log_leaves_out_its_collection_alone(repository: Repository, runs: RunLog, lineage: Lineage) -> None:
+    for name in ("a", "b", "b"):
+        commit(repository, name)
+    record = os.path.join(repository.location, log_key("b", 1))
+    os.chmod(record, 0o600)
+    with open(record, "wb") as file:
+        file.write(b"{}")
+    commit(repository, "a", None, "a:v0")
+    assert lineage.find("a:v0", "down").distances == {"a:v0": 0, "a:v1": 1}
 
 
 def test_a_log_that_was_cut_is_read_again(repository: Repository, runs: RunLog, lineage: Lineage) -> None:

@@ -60,6 +60,11 @@ def test_forms_of_well_known_tokens_are_masked_in_any_text(secret: str) -> None:
         (['{"secret": ["cut'], ['{"secret": ' + MASK]),
         (["--openai-key", "hunter2"], ["--openai-key", MASK]),
         (["--token", "--verbose"], ["--token", "--verbose"]),
+        (["curl", "-u", "ann:hunter2", "x"], ["curl", "-u", f"ann:{MASK}", "x"]),
+        (["sh", "-c", "curl --user=ann:hunter2 x"], ["sh", "-c", f"curl --user=ann:{MASK} x"]),
+        (["-u", "1000:1000", "-u", "https://h/x"], ["-u", "1000:1000", "-u", "https://h/x"]),
+        (["python", "-u", "train.py", "sig=3"], ["python", "-u", "train.py", "sig=3"]),
+        (["https://h/x?se=1&sig=hunter2%3D&sp=r"], [f"https://h/x?se=1&sig={MASK}&sp=r"]),
         (["--config", "password.yaml"], ["--config", "password.yaml"]),
     ],
 )

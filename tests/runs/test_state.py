@@ -11,11 +11,11 @@ import pytest
 
 from artifactfs.blobstore.memory import MemoryStore
 from artifactfs.errors import AlreadyExistsError, ArtifactFSError, DigestMismatchError, NotFoundError
-from artifactfs.runs.events import Circumstances, Event, Process
+from artifactfs.runs.events import Circumstances, Event, Process, run_day
 from artifactfs.runs.history import RunLog
 from artifactfs.runs.lease import LONGEST_NS, SHORTEST_NS, Heartbeat, find_lease_ns
 from artifactfs.runs.machine import Environment, describe_environment, find_packages
-from artifactfs.runs.markers import add_marker, settle_marked
+from artifactfs.runs.markers import FORGET_NS, add_marker, note_end, settle_marked
 from artifactfs.runs.processes import describe_process, has_ended
 
 START_NS = 1_795_435_200_000_000_000
@@ -99,10 +99,10 @@ def test_the_host_of_a_process_that_is_gone_marks_the_run_as_crashed(log: RunLog
     run = log.start(author="a", circumstances=Circumstances(ended_process())).run
     found = log.get_run(run)
     assert (found.state, found.is_marked, found.has_ended) == ("crashed", False, False)
-    marked = log.settle(found)
+    log.mark_crashed(run)
+    marked = log.get_run(run)
     assert (marked.state, marked.is_marked, marked.has_ended) == ("crashed", True, True)
     assert [type(event).__name__ for event in log.iter_events(run)] == ["Started", "Crashed"]
-    assert log.settle(marked) is marked
 
 
 def test_other_hosts_do_not_judge(store: MemoryStore, clock: Clock) -> None:
@@ -175,16 +175,21 @@ def test_a_run_knows_its_parent_and_its_children(log: RunLog) -> None:
     assert elsewhere not in log.iter_ids()
 
 
-def test_runs_are_found_by_id_beginning_and_name(log: RunLog, clock: Clock) -> None:
+def test_runs_are_found_by_id_beginning_and_name(log: RunLog, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     first = log.start(author="a", name="one").run
     clock.now += 86_400 * 10**9
     log.start(author="a", name="two")
     clock.now += 86_400 * 10**9
     log.start(author="a", name="two")
     assert log.find_run(first).id == log.find_run("one").id == log.find_run(first[:-2]).id == first
-    for text in ("two", "three", "", "01"):
+    for text in ("two", "three", "", "01", "ffff", "0000-", first[:8].replace("-", "") + "f"):
         with pytest.raises(NotFoundError):
             log.find_run(text)
+    days: list[str] = []
+    original = RunLog.iter_ids
+    monkeypatch.setattr(RunLog, "iter_ids", lambda self, day=None: days.append(day) or original(self, day))
+    assert log.find_run(first[:8]).id == log.find_run(first).id == first
+    assert days == [run_day(first)]  # other days have no ids that begin so
 
 
 def test_what_a_run_ran_with_is_stored_once(log: RunLog, store: MemoryStore) -> None:
@@ -242,6 +247,29 @@ def test_a_heartbeat_renews_until_it_is_stopped_and_outlives_errors() -> None:
     assert set(threading.enumerate()) <= before
 
 
+def test_a_heartbeat_that_failed_is_tried_again_before_the_lease_runs_out() -> None:
+    class Waits:
+        def __init__(self) -> None:
+            self.asked: list[float] = []
+
+        def wait(self, seconds: float) -> bool:
+            self.asked.append(seconds)
+            return len(self.asked) > 4
+
+    beats: list[int] = []
+
+    def renew() -> int:
+        beats.append(1)
+        if len(beats) in (2, 3):
+            raise ArtifactFSError("the bucket does not answer")
+        return 32 * 10**9
+
+    heartbeat = Heartbeat(renew, lease_ns=16 * 10**9)
+    heartbeat._stopped = waits = Waits()  # type: ignore[assignment]
+    heartbeat._beat()
+    assert waits.asked == [8, 16, 2, 2, 16]
+
+
 def test_markers_find_crashed_runs_without_a_search(log: RunLog, tmp_path: Path) -> None:
     events: list[Event] = []
     dead = log.start(author="a", circumstances=Circumstances(ended_process())).run
@@ -255,6 +283,56 @@ def test_markers_find_crashed_runs_without_a_search(log: RunLog, tmp_path: Path)
     assert type(events[-1]).__name__ == "Crashed"
     assert sorted(os.listdir(tmp_path / "running")) == sorted([alive, "not-a-run"])
     settle_marked(log, str(tmp_path / "nothing here"))
+
+
+def test_an_end_that_could_not_be_recorded_is_recorded_later(log: RunLog, clock: Clock, tmp_path: Path) -> None:
+    gone, silent, resumed = (
+        log.start(author="a", circumstances=Circumstances(process)).run
+        for process in (ended_process(), None, describe_process(host="here", user=""))
+    )
+    for run in (gone, silent, resumed):
+        add_marker(str(tmp_path), run)
+        note_end(str(tmp_path), run, exit_code=7, time_ns=START_NS + 5)
+    add_marker(str(tmp_path), resumed)  # it goes on: what was noted counts no more
+    clock.now += MINUTE_NS
+    settle_marked(log, str(tmp_path))
+    found = log.get_run(gone)
+    assert (found.state, found.exit_code, found.finished_ns) == ("failed", 7, START_NS + 5)
+    assert log.get_run(silent).state == log.get_run(resumed).state == "running"
+    clock.now += SHORTEST_NS
+    log.renew(resumed, started_ns=START_NS)
+    settle_marked(log, str(tmp_path))
+    assert (log.get_run(silent).state, log.get_run(resumed).state) == ("failed", "running")
+    assert os.listdir(tmp_path / "running") == [resumed]
+
+
+def test_what_ran_before_this_machine_was_started_is_marked_when_its_lease_has_run_out(
+    log: RunLog, clock: Clock, tmp_path: Path
+) -> None:
+    mine = describe_process(host="here", user="ann")
+    before, elsewhere = (
+        log.start(author="a", circumstances=Circumstances(Process(**{**_fields(mine), **changed}))).run
+        for changed in ({"boot": "an earlier one"}, {"boot": "another", "host": "there"})
+    )
+    for run in (before, elsewhere):
+        add_marker(str(tmp_path), run)
+    pins = tmp_path / "views" / before / "pins"
+    pins.parent.mkdir(parents=True)
+    pins.write_text("{}")
+    pins.with_name("looked").write_bytes(b"a:v0\t3\tcat\n\0\0a:v1\t3\tdog\n\xff:v1\t-\t\n")
+    settle_marked(log, str(tmp_path))
+    assert (log.get_run(before).state, log.get_run(elsewhere).state) == ("running", "running")
+    clock.now += SHORTEST_NS + 1
+    assert log.get_run(before).state == "lost"  # who has no marker of it does not judge
+    settle_marked(log, str(tmp_path))
+    found = log.get_run(before)
+    assert (found.state, found.is_marked, found.inputs) == ("crashed", True, ("a:v0",))
+    assert [file.path for file in log.iter_files(before)] == ["cat"]
+    assert log.get_run(elsewhere).state == "lost"
+    assert (os.listdir(tmp_path / "running"), os.listdir(tmp_path / "views")) == ([elsewhere], [])
+    clock.now += FORGET_NS
+    settle_marked(log, str(tmp_path))
+    assert os.listdir(tmp_path / "running") == []
 
 
 def test_a_run_that_was_taken_for_crashed_goes_on_when_it_is_heard_of(log: RunLog) -> None:

@@ -13,6 +13,7 @@ import pytest
 import artifactfs
 from artifactfs.errors import AlreadyExistsError, InvalidNameError, NotFoundError, UsageError
 from artifactfs.runs.state import RunState
+from tests.cli.support import PROGRAM
 
 
 @pytest.fixture(autouse=True)
@@ -37,17 +38,34 @@ def program(text: str, *arguments: str, code: int | None = 0, **environ: str) ->
     return next(artifactfs.Api().runs())
 
 
+DAEMON = """
+import os, time
+with artifactfs.init():
+    parent = os.getpid()
+    if os.fork():
+        os._exit(0)
+    while os.getppid() == parent:
+        time.sleep(0.01)
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "code", "state"),
     [
         ("artifactfs.init()", 0, "finished"),
         ("artifactfs.init(); raise ValueError", 1, "failed"),
         ("with artifactfs.init(): raise SystemExit(7)", 7, "failed"),
+        ("artifactfs.init(); import sys; sys.exit(7)", 7, "failed"),
+        ("artifactfs.init(); artifactfs.init(); import sys; sys.exit('no')", 1, "failed"),
+        ("with artifactfs.init(): import sys; sys.exit(True)", 1, "failed"),
+        ("artifactfs.init(); import sys, threading as t; t.Thread(target=sys.exit, args=(1,)).start()", 0, "finished"),
         ("with artifactfs.init(): raise KeyboardInterrupt", 130, "failed"),
         ("artifactfs.init(); import os; os._exit(0)", None, "crashed"),
         ("artifactfs.init(); import os; os.abort()", None, "crashed"),
         ("artifactfs.init(); import os, signal; os.kill(os.getpid(), signal.SIGKILL)", None, "crashed"),
         ("artifactfs.init(); import os; p = os.fork(); p and os.waitpid(p, 0)", 0, "finished"),
+        ("import os\nwith artifactfs.init(): p = os.fork(); os.waitpid(p, 0) if p else exit(5)", 0, "finished"),
+        (DAEMON, 0, "finished"),
     ],
 )
 def test_how_a_run_ends(text: str, code: int | None, state: str) -> None:
@@ -65,6 +83,36 @@ def test_the_next_run_marks_the_one_that_was_killed() -> None:
         assert artifactfs.Api().run(run.id).state == "running"
     assert (run.state, artifactfs.Api().run(run.id).state) == ("finished", "finished")
     assert not list(Path(os.environ["XDG_STATE_HOME"]).rglob("running/*"))
+
+
+ELSEWHERE = ["unshare", "--uts", "--pid", "--fork", "--mount-proc", "sh", "-c"]
+AS_ANOTHER_HOST = 'echo elsewhere > /proc/sys/kernel/hostname; "$@"; exit $?'
+AS_A_CONTAINER = '"$@"; exit $?'
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize("how", [AS_ANOTHER_HOST, AS_A_CONTAINER])
+def test_other_hosts_and_containers_do_not_mark_a_run_as_crashed(how: str) -> None:
+    killed = program("artifactfs.init(); import os; os._exit(1)", code=1)
+    listed = subprocess.run([*ELSEWHERE, how, "-", *PROGRAM, "runs"], capture_output=True, text=True, check=True)
+    assert listed.stdout.split()[:2] == [killed.id, "running"]
+    assert (artifactfs.Api().run(killed.id).state, artifactfs.Api().run(killed.id).is_marked) == ("crashed", False)
+    text = "import artifactfs, os; artifactfs.init(); os._exit(1)"
+    subprocess.run([*ELSEWHERE, how, "-", sys.executable, "-c", text], check=False)
+    subprocess.run([*PROGRAM, "runs"], capture_output=True, check=True)
+    assert [(run.state, run.is_marked) for run in artifactfs.Api().runs()] == [("running", True), ("crashed", True)]
+
+
+def test_an_end_that_cannot_be_recorded_is_recorded_by_the_next_run() -> None:
+    text = "import artifactfs, os, sys\nartifactfs.init()\nplace = os.environ['ARTIFACTFS_REPO']\n"
+    text += "os.rename(place, place + '.away')\nsys.exit(3)"
+    assert subprocess.run([sys.executable, "-c", text], timeout=60, check=False).returncode == 3
+    place = os.environ["ARTIFACTFS_REPO"]
+    os.rename(place + ".away", place)
+    found = next(artifactfs.Api().runs())
+    assert found.state == "crashed"
+    artifactfs.init().finish()
+    assert (artifactfs.Api().run(found.id).state, artifactfs.Api().run(found.id).exit_code) == ("failed", 3)
 
 
 def test_what_is_recorded(place: Path) -> None:
@@ -103,6 +151,33 @@ def test_secrets_are_nowhere_in_the_repository(tmp_path: Path) -> None:
     stored = [path for path in (tmp_path / "repository").rglob("*") if path.is_file()]
     assert len(stored) > 3
     assert not [path for path in stored if b"swordfish" in path.read_bytes()]
+
+
+def test_a_configuration_is_what_argparse_returns_too() -> None:
+    import argparse
+    import enum
+
+    import numpy as np
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=Path, default=Path("images"))
+    parser.add_argument("--token", default="swordfish")
+    kind = enum.Enum("Kind", {"ONE": "one"}, type=str)
+    with artifactfs.init(config=parser.parse_args([]), tags="single") as run:
+        run.update_config({"lr": np.float32(0.5), "epochs": np.int64(3), "kind": kind.ONE, "x": np.float64(2)})
+        for wrong in ({"x": np.inf}, {"x": object()}, 7, ["a"]):
+            with pytest.raises(UsageError):
+                run.update_config(wrong)  # type: ignore[arg-type]
+    found = artifactfs.Api().run(run.id)
+    assert found.config == {"data": "images", "token": "***", "lr": 0.5, "epochs": 3, "kind": "one", "x": 2.0}
+    assert found.tags == ("single",)
+
+
+def test_an_event_knows_those_before_it() -> None:
+    with artifactfs.init() as run:
+        before = run._workspace.runs
+        run.update_config({"a": 1})
+        assert run._workspace.runs is before
 
 
 def test_resuming(place: Path) -> None:
