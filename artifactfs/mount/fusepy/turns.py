@@ -67,6 +67,14 @@ class Turns:
         self._own.has_turn = False
         self._turn.release()
 
+    def is_asked(self, name: bytes) -> bool:
+        """Return whether what the kernel asks of this thread just now has a name in it.
+
+        Source: linux/fuse.h: names follow what is of a fixed size, each with a NUL.
+        """
+        length = getattr(self._own, "length", 0)
+        return name + b"\0" in ctypes.string_at(self._own.buffer, length) if length else False
+
     def serve(self, library: Any, arguments: tuple[Any, ...]) -> int:
         """Mount and serve until the mount is gone or a signal ends it; return 0, or 1 when it cannot be mounted.
 
@@ -111,6 +119,7 @@ class Turns:
         buffer, room = ctypes.create_string_buffer(size), ctypes.c_size_t(size)
         session, channel = ctypes.c_void_p(self._session), ctypes.c_void_p(self._channel)
         own.has_turn = False
+        own.buffer = buffer
         while own.has_turn or self._take():
             length = receive(ctypes.byref(channel), buffer, room)
             if length == -errno.EINTR:
@@ -118,6 +127,7 @@ class Turns:
             if length <= 0:
                 self._say_over()
                 return
+            own.length = length
             answering.add(me)
             process(session, buffer, ctypes.c_size_t(length), channel)
             answering.discard(me)

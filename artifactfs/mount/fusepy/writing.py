@@ -3,7 +3,8 @@
 A file that is removed while it is open goes on working. libfuse renames it to `.fuse_hidden...` and removes that when
 it is closed, because the kernel asks for the attributes of such a file without its handle, and libfuse then needs a
 name. Here the hidden name exists only in this process: the file is removed from the union at once, and a handle kept
-open answers for the hidden name. (libfuse's `hard_remove` would leave it without any name: fstat fails.)
+open answers for the hidden name. (libfuse's `hard_remove` would leave it without any name: fstat fails.) Somebody may
+give a file such a name himself: then the kernel has asked for it, while libfuse's own are in no request.
 
 Used by `building` through `transport`.
 
@@ -47,11 +48,21 @@ class WriteOperations(Operations):
     flag_nullpath_ok = 1
     flag_utime_omit_ok = 1
 
-    def __init__(self, union: Union, *, uid: int, gid: int, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        union: Union,
+        *,
+        uid: int,
+        gid: int,
+        on_ready: Callable[[], None],
+        is_asked: Callable[[bytes], bool] = lambda _: False,
+    ) -> None:
+        """Store what is served; `is_asked` says whether the kernel's request that is answered has a name in it."""
         self._union = union
         self._uid = uid
         self._gid = gid
         self._on_ready = on_ready
+        self._is_asked = is_asked
         self._guard = threading.Lock()
         self._hidden: dict[bytes, int] = {}
 
@@ -147,7 +158,8 @@ class WriteOperations(Operations):
 
     def rename(self, old: bytes, new: bytes) -> None:
         """Move; libfuse asks to move an open file to a hidden name before it is removed or replaced."""
-        if new.rpartition(b"/")[2].startswith(_HIDDEN):
+        name = new.rpartition(b"/")[2]
+        if name.startswith(_HIDDEN) and not self._is_asked(name):
             self._hide(old, new)
         else:
             self._union.rename(_entry(old), _entry(new))
