@@ -255,6 +255,18 @@ def test_marks_are_not_told_as_dropped_attributes(repository: Repository, area: 
     assert [(item.path, item.names) for item in done.result.dropped_xattrs] == [(b"images/dog", ("user.note",))]
 
 
+def test_attributes_of_files_that_status_has_read_are_told_as_dropped(
+    repository: Repository, area: StagingArea, staging: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("artifactfs.staging.hashes.SETTLED_NS", -(10**12))
+    with serve(repository, staging) as union:
+        union.set_xattr(b"images/dog", b"user.note", b"good", 0)
+    for _ in range(2):
+        area.changes(staging)
+        done = area.commit(staging)
+        assert [(item.path, item.names) for item in done.result.dropped_xattrs] == [(b"images/dog", ("user.note",))]
+
+
 def test_a_new_collection_starts_empty(repository: Repository, area: StagingArea) -> None:
     staging = area.create("plants", version=None)
     with serve(repository, staging) as union:
