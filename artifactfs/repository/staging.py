@@ -246,10 +246,10 @@ class StagingArea:
 
             result = commit_stored(repository, staging.collection, store, full, amend=note_inputs)
             moved = _find_move(before, staging.info)
-            staging = self._record(staging, result)
+            staging, unnoted = self._record(staging, result)
             if verify is None:
                 sweep_scratch(staging.upper, built[-1].scratch)  # nothing serves it
-        return StagingCommit(_with_dropped(result, built[-1]), staging, moved, tuple(built[-1].scratch))
+        return StagingCommit(_with_dropped(result, built[-1]), staging, moved, tuple(built[-1].scratch), unnoted)
 
     def renew(self, staging: Staging) -> Staging:
         """Put an empty upper directory over the version that was committed last, if nothing changed since.
@@ -388,7 +388,8 @@ class StagingArea:
                     self._pins.take_away(layout, None)
                     remove_all(layout)
 
-    def _record(self, staging: Staging, result: CommitResult) -> Staging:
+    def _record(self, staging: Staging, result: CommitResult) -> tuple[Staging, str]:
+        """Note the new version; return why that could not be done, if it could not: the version is there."""
         version, followed = result.version, staging.info.followed
         info = msgspec.structs.replace(
             staging.info,
@@ -396,8 +397,11 @@ class StagingArea:
             committed_root=version.root,
             followed_version=None if followed is None else result.collection.aliases.get(followed),
         )
-        write_info(staging.layout, info)
-        return Staging(info, staging.layout)
+        try:
+            write_info(staging.layout, info)
+        except ArtifactFSError as error:
+            return staging, error.message
+        return Staging(info, staging.layout), ""
 
 
 def _check_free(layout: Layout) -> None:

@@ -234,6 +234,25 @@ def test_a_full_disk_costs_a_comparison_nothing(
     assert kinds(area, staging) == {b"new": "added"}
 
 
+def test_a_disk_that_fills_when_the_version_is_made_is_told_and_costs_no_version(
+    repository: Repository, area: StagingArea, staging: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(repository, staging) as union:
+        write(union, b"new", b"new")
+
+    def full(*_: object) -> None:
+        raise StorageFullError("no room is left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("artifactfs.repository.staging.write_info", full)
+        done = area.commit(staging)
+    assert (done.result.version.number, done.unnoted) == (1, "no room is left")
+    assert kinds(area, area.get("animals")) == {b"new": "added"}
+    again = area.commit(staging)
+    assert (again.result.version.root.content, again.unnoted) == (done.result.version.root.content, "")
+    assert area.changes(area.get("animals")) == []
+
+
 def test_changed_files_without_a_description_are_not_removed(
     repository: Repository, area: StagingArea, staging: Staging
 ) -> None:
