@@ -29,6 +29,7 @@ from artifactfs.errors import (
     SourceChangedError,
     SourceNotFoundError,
     StagingNotFoundError,
+    StorageFullError,
     translate_os_error,
 )
 from artifactfs.paths import DEFAULT_STAGING, printable
@@ -61,6 +62,7 @@ from artifactfs.staging.layout import (
 )
 from artifactfs.staging.lifecycle import (
     claimed,
+    empty_upper,
     iter_ended,
     new_upper,
     read_unpin,
@@ -283,19 +285,29 @@ class StagingArea:
         Raises:
             BusyError: it is being served or committed.
             AccessDeniedError: something in it could not be removed.
+            StorageFullError: there is no room for the record that gives up its base, even though what it held is gone.
         """
         layout = staging.layout
         with serving(layout):
-            write_unpin(layout, [*read_unpin(layout), staging.info.pin])
             try:
-                os.unlink(layout.info)
-                sync_directory(layout.directory)
-                self._pins.give_up_base(staging)
-                if staging.info.project is not None:
-                    end_project(layout.directory, staging.info.project)
+                try:
+                    self._end(staging)
+                except StorageFullError:
+                    empty_upper(layout, staging.info)
+                    self._end(staging)
                 remove_all(layout)
             except OSError as error:
                 raise translate_os_error(error, doing=f"removing the staging directory {staging}") from error
+
+    def _end(self, staging: Staging) -> None:
+        layout = staging.layout
+        write_unpin(layout, [*read_unpin(layout), staging.info.pin])
+        with suppress(FileNotFoundError):
+            os.unlink(layout.info)
+        sync_directory(layout.directory)
+        self._pins.give_up_base(staging)
+        if staging.info.project is not None:
+            end_project(layout.directory, staging.info.project)
 
     def _begin(self, layout: Layout, version: Version | None, followed: str | None, limits: Limits) -> StagingInfo:
         sweep_uppers(layout, None)

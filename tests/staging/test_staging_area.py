@@ -25,6 +25,7 @@ from artifactfs.repository.commit import CommitOptions
 from artifactfs.repository.repository import Repository
 from artifactfs.repository.staging import Staging, StagingArea
 from artifactfs.repository.trees import Trees
+from artifactfs.staging.files import write_durably
 from artifactfs.staging.layout import serving
 from artifactfs.testing.repositories import commit_files
 from artifactfs.vfs.union.union import Caller, Union
@@ -251,6 +252,24 @@ def test_a_disk_that_fills_when_the_version_is_made_is_told_and_costs_no_version
     again = area.commit(staging)
     assert (again.result.version.root.content, again.unnoted) == (done.result.version.root.content, "")
     assert area.changes(area.get("animals")) == []
+
+
+def test_what_is_discarded_makes_room_for_that(
+    repository: Repository, area: StagingArea, staging: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(repository, staging) as union:
+        write(union, b"new", b"new")
+    real = write_durably
+
+    def write_if_there_is_room(path: bytes, data: bytes) -> None:
+        if os.listdir(staging.upper):
+            raise StorageFullError("no room is left")
+        real(path, data)
+
+    monkeypatch.setattr("artifactfs.staging.lifecycle.write_durably", write_if_there_is_room)
+    area.remove(staging)
+    assert not os.path.exists(staging.layout.directory)
+    assert repository.load_state("animals").pins == {}
 
 
 def test_changed_files_without_a_description_are_not_removed(
