@@ -67,7 +67,7 @@ def mount(places: Places, mountpoint: str, *, options: MountOptions, spare: Take
     info = start_server(places, order, spare=None if has_own_process else spare)
     if info.kind == REPOSITORY:
         show_port(places, info.mountpoint)
-        keys = staging_mounts.staging_keys(places, info.repository_id, info.repository)
+        keys = staging_mounts.staging_keys(places, info.repository_id, info.repository, is_mounting=True)
         for error in staging_mounts.attach_all(places, keys, author=options.author):
             _log.warning("a staging directory cannot be shown: %s", error)
     return info

@@ -26,7 +26,7 @@ from artifactfs.repository import changes
 from artifactfs.repository.prune import delete_garbage, find_garbage
 from artifactfs.repository.repository import Repository
 from artifactfs.repository.staging import Staging
-from artifactfs.staging.layout import UNION
+from artifactfs.staging.layout import UNION, deciding
 from tests.mount.conftest import BIG_SIZE, Folders, errno_of, wait_until
 from tests.mount.staging_support import (
     area,
@@ -174,6 +174,20 @@ def test_sigterm_of_the_mount_ends_it_too(folders: Folders, mounted: MountInfo, 
     os.kill(mounted.pid, signal.SIGTERM)
     wait_until(lambda: not os.path.exists(f"/proc/{server}"))
     wait_until(lambda: not list(api.iter_mounts(folders)))
+
+
+def test_a_discard_that_was_killed_half_way_leaves_it_to_the_next_mount(
+    folders: Folders, mounted: MountInfo, staged: Path, repository: Repository, staging: Staging
+) -> None:
+    (staged / "kept").write_text("kept\n")
+    api.detach_staging(folders, repository, staging=staging)  # as far as it came
+    api.unmount(folders, mounted.mountpoint)
+    with deciding(staging.layout):  # of one that goes on it shows nothing
+        api.mount(folders, mounted.mountpoint, options=MountOptions())
+        assert find_mount(str(staged)) is None
+    api.unmount(folders, mounted.mountpoint)
+    api.mount(folders, mounted.mountpoint, options=MountOptions())
+    assert (staged / "kept").read_text() == "kept\n"
 
 
 def test_umount_stops_at_who_stands_in_it(folders: Folders, mounted: MountInfo, staged: Path) -> None:
