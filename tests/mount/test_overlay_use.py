@@ -1,4 +1,4 @@
-"""Who holds on to an overlay: what keeps it from being committed, and what is written where it is not mounted any more."""
+"""Who holds on to an overlay: what keeps it from a commit, and what is written where it is not mounted any more."""
 
 from __future__ import annotations
 

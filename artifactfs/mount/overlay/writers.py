@@ -9,7 +9,7 @@ Used when an overlay cannot be frozen.
 
 Threading: functions without state.
 
-Source: proc_pid_fdinfo(5), proc_pid_mountinfo(5), proc_pid_maps(5); sb_prepare_remount_readonly in fs/namespace.c, whose
+Source: proc_pid_fdinfo(5), proc_pid_mountinfo(5), proc_pid_maps(5); sb_prepare_remount_readonly in fs/namespace.c: its
 `s_remove_count` counts inodes without a name that are in use.
 """
 
