@@ -65,6 +65,7 @@ def command(ref: str | None, *, wait: bool, expect_base: bool, close: bool, **mo
         damaged, location = repository.blobs.damaged, repository.location
         print_result(session, done.result, name=collection, location=location, options=options, damaged=damaged)
         _warn_of_move(session, done)
+        _warn_of_unnoted(session, done)
         if close:
             _close(session, repository, area, done)
 
@@ -104,6 +105,7 @@ def _commit_inside(
     answer = _repeat(session, ask, wait=wait)
     print_result(session, answer.result, name=inside.collection, location=answer.location, options=options)
     _warn_of_move(session, answer)
+    _warn_of_unnoted(session, answer)
     if run and answer.run != run:
         reason = answer.run_refused or "the server of this mount is of an earlier release"
         session.warn(f"that the version was made in the run {run} is not recorded: {reason}")
@@ -136,6 +138,11 @@ def _warn_of_move(session: Session, done: StagingCommit | CommitAnswer) -> None:
     base = done.result.version.base
     made = "nothing" if base is None else f"v{base}"
     session.warn(f"{alias} {now} already; this version was made from {made} and does not have what is new there")
+
+
+def _warn_of_unnoted(session: Session, done: StagingCommit | CommitAnswer) -> None:
+    if done.unnoted:
+        session.warn(f"the version was made, but the staging directory is not compared with it: {done.unnoted}")
 
 
 def _close(session: Session, repository: Repository, area: StagingArea, done: StagingCommit) -> None:

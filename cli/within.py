@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from artifactfs.repository.diff import Change
 
     from .session import Session
+    from .staged import Here
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,13 @@ class Within:
         collection: its collection.
         top: where it is seen.
         below: entry path of the working directory.
+        shown: where it is in a mount, which may be a link to `top`; None where no mount shows it.
     """
 
     collection: str
     top: bytes
     below: bytes
+    shown: bytes | None
 
     def resolve(self, path: bytes) -> bytes:
         """Return the entry path that a path relative to the working directory names; b"" for the top.
@@ -52,18 +55,22 @@ class Within:
             raise UsageError(msg, hint="write `.` for the working directory and all that is in it")
         # No link is followed on the way: `..` is what is written before it less.
         found = os.path.normpath(os.path.join(self.top, self.below, path))
-        if found != self.top and not found.startswith(self.top + b"/"):
-            msg = f"{printable(path)} is not in this staging directory"
-            raise InvalidPathError(msg, subject=printable(path))
-        return b"/".join(split_path(found[len(self.top) + 1 :]))
+        for top in (self.top, self.shown):
+            if top is not None and (found == top or found.startswith(top + b"/")):
+                return b"/".join(split_path(found[len(top) + 1 :]))
+        msg = f"{printable(path)} is not in this staging directory"
+        raise InvalidPathError(msg, subject=printable(path))
 
     def names_collection(self, argument: bytes, *, may_go_on: bool = False) -> bool:
         """Return whether an argument is a NAME rather than a path; or `may_go_on`, NAME/PATH."""
         ref = _find_ref(argument)
         if ref is None or ref.selector is not None or (ref.path and not may_go_on) or os.path.lexists(argument):
             return False
-        name = os.fsencode(ref.collection)
-        return ref.collection == self.collection or os.path.isdir(os.path.join(self.top, b"../..", name))
+        if ref.collection == self.collection:
+            return True
+        if self.shown is None:
+            return False
+        return os.path.isdir(os.path.join(self.shown.rpartition(b"/")[0], b"..", os.fsencode(ref.collection)))
 
 
 def names_version(argument: bytes) -> bool:
@@ -83,11 +90,25 @@ def find_within(session: Session) -> Within | None:
     from .inside import find_inside
 
     directory = os.fsencode(working_directory())
-    here = find_here(session, os.fsdecode(directory)) or find_inside(session, None)
-    if here is None or here.below is None:
+    here = find_here(session, os.fsdecode(directory))
+    inside = find_inside(session, None) if here is None else None
+    found = here or inside
+    if found is None or found.below is None:
         return None
-    top = directory[: len(directory) - len(here.below)].rstrip(b"/") if here.below else directory
-    return Within(here.collection, top, here.below)
+    top = directory[: len(directory) - len(found.below)].rstrip(b"/") if found.below else directory
+    shown = inside.path if inside is not None else None if here is None else _find_shown(session, here)
+    return Within(found.collection, top, found.below, None if shown is None else os.fsencode(shown))
+
+
+def _find_shown(session: Session, here: Here) -> str | None:
+    """Return where a mount of the repository shows a staging directory."""
+    from artifactfs.mount.api import iter_mounts
+
+    wanted = ("repository", here.info.repository_id, here.info.repository)
+    for info in [here.info] if here.info.kind == "repository" else iter_mounts(session.places):
+        if (info.kind, info.repository_id, info.repository) == wanted:
+            return os.path.join(info.mountpoint, here.collection, f"@{here.name}")
+    return None
 
 
 def choose(changes: Sequence[Change], paths: Sequence[bytes], *, top: bytes) -> list[Change]:

@@ -69,7 +69,7 @@ def mount(places: Places, mountpoint: str, *, options: MountOptions, spare: Take
         _log.warning("%s does nothing: the fusepy transport serves; %s says why", option, info.log)
     if info.kind == REPOSITORY:
         show_port(places, info.mountpoint)
-        keys = staging_mounts.staging_keys(places, info.repository_id, info.repository)
+        keys = staging_mounts.staging_keys(places, info.repository_id, info.repository, is_mounting=True)
         for error in staging_mounts.attach_all(places, keys, author=options.author):
             _log.warning("a staging directory cannot be shown: %s", error)
     return info

@@ -229,7 +229,7 @@ def _build_staging(stack: ExitStack, order: Order, repository: Repository, on_re
         )
     )
     return Served(
-        WriteOperations(union, on_ready=begin, **_owner(order)),
+        WriteOperations(union, on_ready=begin, request=lambda: turns.request, **_owner(order)),
         writable_options(allow_other=order.allow_other),
         lambda: FreezeSession(gate, union.limit),
         repository_id=repository.id,

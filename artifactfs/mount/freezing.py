@@ -14,8 +14,10 @@ from contextlib import contextmanager, suppress
 from artifactfs.errors import BusyError, MountError, UsageError
 from artifactfs.mount.control import ControlClient, find_client
 from artifactfs.mount.mountinfo import find_mount
-from artifactfs.mount.options import Places, StagingName
+from artifactfs.mount.options import Places
+from artifactfs.mount.overlay.lingering import LINGERING_HINT, is_lingering
 from artifactfs.mount.registry import is_served, slot_for, staging_mountpoint
+from artifactfs.repository.staged import Staging
 
 
 class MountFreezer:
@@ -30,7 +32,7 @@ class MountFreezer:
         self._repository_id = repository_id
 
     @contextmanager
-    def freeze(self, staging: StagingName) -> Iterator[Callable[[], None] | None]:
+    def freeze(self, staging: Staging) -> Iterator[Callable[[], None] | None]:
         """Keep everything in a staging directory as it is for as long as the context lasts.
 
         Programs that change something wait. If this process dies the server goes on by itself. Gives what verifies
@@ -48,6 +50,9 @@ class MountFreezer:
             if is_served(slot) or (line is not None and line.is_overlay):
                 msg = f"the server of {staging.collection}:@{staging.name} is just starting or ending"
                 raise BusyError(msg, hint="run the same command again")
+            if is_lingering(staging):
+                msg = f"{staging.collection}:@{staging.name} was unmounted, and is still in use by who stood inside"
+                raise BusyError(msg, hint=LINGERING_HINT)
             yield None
             return
         with client:
@@ -60,7 +65,7 @@ class MountFreezer:
                     client.ask("thaw")
 
 
-def _verify(client: ControlClient, staging: StagingName) -> None:
+def _verify(client: ControlClient, staging: Staging) -> None:
     """Return if the server that froze still does: the connection is that server's, and the freeze ends with it.
 
     Raises:

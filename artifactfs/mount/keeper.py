@@ -105,16 +105,18 @@ class Keeper:
         lost = [key for key in keys if self._is_lost(key, mounted) and self._failures.get(key, 0) < _GIVE_UP_AFTER]
         if lost or self._has_lost_port(mounted):
             _log.info("showing %d staging directories", len(lost))
-            subprocess.run(
-                [sys.executable, "-P", "-m", _MODULE, self._order.encode(), self._repository_id, self._location],
-                stdin=subprocess.DEVNULL,
-                cwd="/",
-                timeout=_HELPER_SECONDS,
-                check=False,
-            )
+            self._show_all()
         mounted = {line.mountpoint for line in read_mounts()}
         self._failures = {key: self._failures.get(key, 0) + 1 for key in keys if self._is_lost(key, mounted)}
         return True
+
+    def _show_all(self) -> None:
+        """Have a helper show what is lost; what it did not get done is looked for again."""
+        command = [sys.executable, "-P", "-m", _MODULE, self._order.encode(), self._repository_id, self._location]
+        try:
+            subprocess.run(command, stdin=subprocess.DEVNULL, cwd="/", timeout=_HELPER_SECONDS, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            _log.warning("showing staging directories is tried again: %s", _describe(error))
 
     def _has_lost_port(self, mounted: set[str]) -> bool:
         return self._has_port and os.path.join(self._order.mountpoint, place.NAME) not in mounted
@@ -123,6 +125,12 @@ class Keeper:
         if not is_served(slot_for(self._order, key.own_mountpoint(self._order))):
             return True
         return not self._order.staging_links and key.path_in(self._order.mountpoint) not in mounted
+
+
+def _describe(error: OSError | subprocess.TimeoutExpired) -> str:
+    if isinstance(error, OSError):
+        return f"no process can be started: {error.strerror}"
+    return f"it was not done after {error.timeout:.0f} s"
 
 
 def main(arguments: list[str]) -> int:

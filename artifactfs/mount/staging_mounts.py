@@ -31,7 +31,7 @@ from artifactfs.mount.registry import is_served, iter_live, prepare_folders, slo
 from artifactfs.mount.spare import Taker
 from artifactfs.mount.syscalls import bind_mount, may_mount
 from artifactfs.repository.statedirectory import find_state_directory
-from artifactfs.staging.layout import iter_infos
+from artifactfs.staging.layout import Layout, is_deciding, iter_infos
 
 _log = logging.getLogger(__name__)
 
@@ -56,11 +56,19 @@ class StagingKey:
         return staging_mountpoint(places, self.repository_id, collection=self.collection, name=self.name)
 
 
-def staging_keys(places: Places, repository_id: str, location: str) -> list[StagingKey]:
-    """Return the staging directories of a repository that are to be shown: not those that were just released."""
+def staging_keys(places: Places, repository_id: str, location: str, *, is_mounting: bool = False) -> list[StagingKey]:
+    """Return the staging directories of a repository that are to be shown: not those that were just released.
+
+    A new mount (`is_mounting`) shows also what was released by a process that was killed before it had removed it.
+    """
     directory = find_state_directory(places.state, repository_id=repository_id, location=location)
-    keys = [StagingKey(repository_id, info.collection, info.name) for info in iter_infos(directory)]
-    return [key for key in keys if not os.path.exists(_released_mark(places, key))]
+    found = [(StagingKey(repository_id, info.collection, info.name), info) for info in iter_infos(directory)]
+    return [
+        key
+        for key, info in found
+        if not os.path.exists(_released_mark(places, key))
+        or (is_mounting and not is_deciding(Layout(directory, collection=info.collection, name=info.name)))
+    ]
 
 
 def _released_mark(places: Places, key: StagingKey) -> str:

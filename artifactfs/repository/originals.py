@@ -75,9 +75,9 @@ class StoredOriginal:
     def copy(self, path: bytes, descriptor: int) -> None:
         """Write the content of a file, verified."""
         assert self._viewed is not None
-        with closing(self._viewed.open_file(path)) as file, open(descriptor, "wb", buffering=0, closefd=False) as to:
+        with closing(self._viewed.open_file(path)) as file:
             for offset in range(0, file.size, _BLOCK):
-                to.write(file.read_at(offset, _BLOCK))
+                _write_all(descriptor, file.read_at(offset, _BLOCK))
 
 
 class ShownOriginal:
@@ -108,12 +108,16 @@ class ShownOriginal:
     def copy(self, path: bytes, descriptor: int) -> None:
         """Write the content of a file; the mount verifies what it hands out."""
         assert self._top is not None
-        with (
-            open(os.path.join(self._top, path), "rb", buffering=0) as reading,
-            open(descriptor, "wb", buffering=0, closefd=False) as to,
-        ):
+        with open(os.path.join(self._top, path), "rb", buffering=0) as reading:
             while data := reading.read(_BLOCK):
-                to.write(data)
+                _write_all(descriptor, data)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    """Write all of it, or fail: a disk or a quota that fills takes a part first, without an error."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
 
 
 def _as_item(entry: Entry) -> Item:

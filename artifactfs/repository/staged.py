@@ -137,9 +137,12 @@ class StagingCommit:
         staging: the staging directory as it is now.
         moved: the alias it started from and the version this pointed to just before, when somebody else moved it.
         scratch: entry paths of what restores have left: `sweeping.sweep_scratch` removes it where it is mounted.
+        unnoted: why the staging directory could not note its new version, which is made all the same; it is then
+            compared with what it was before. Empty when it could.
     """
 
     result: CommitResult
     staging: Staging
     moved: tuple[str, int | None] | None = None
     scratch: tuple[bytes, ...] = ()
+    unnoted: str = ""

@@ -29,6 +29,7 @@ from artifactfs.errors import (
     SourceChangedError,
     SourceNotFoundError,
     StagingNotFoundError,
+    StorageFullError,
     translate_os_error,
 )
 from artifactfs.paths import DEFAULT_STAGING, printable
@@ -61,6 +62,7 @@ from artifactfs.staging.layout import (
 )
 from artifactfs.staging.lifecycle import (
     claimed,
+    empty_upper,
     iter_ended,
     new_upper,
     read_unpin,
@@ -246,10 +248,10 @@ class StagingArea:
 
             result = commit_stored(repository, staging.collection, store, full, amend=note_inputs)
             moved = _find_move(before, staging.info)
-            staging = self._record(staging, result)
+            staging, unnoted = self._record(staging, result)
             if verify is None:
                 sweep_scratch(staging.upper, built[-1].scratch)  # nothing serves it
-        return StagingCommit(_with_dropped(result, built[-1]), staging, moved, tuple(built[-1].scratch))
+        return StagingCommit(_with_dropped(result, built[-1]), staging, moved, tuple(built[-1].scratch), unnoted)
 
     def renew(self, staging: Staging) -> Staging:
         """Put an empty upper directory over the version that was committed last, if nothing changed since.
@@ -283,19 +285,29 @@ class StagingArea:
         Raises:
             BusyError: it is being served or committed.
             AccessDeniedError: something in it could not be removed.
+            StorageFullError: there is no room for the record that gives up its base, even though what it held is gone.
         """
         layout = staging.layout
         with serving(layout):
-            write_unpin(layout, [*read_unpin(layout), staging.info.pin])
             try:
-                os.unlink(layout.info)
-                sync_directory(layout.directory)
-                self._pins.give_up_base(staging)
-                if staging.info.project is not None:
-                    end_project(layout.directory, staging.info.project)
+                try:
+                    self._end(staging)
+                except StorageFullError:
+                    empty_upper(layout, staging.info)
+                    self._end(staging)
                 remove_all(layout)
             except OSError as error:
                 raise translate_os_error(error, doing=f"removing the staging directory {staging}") from error
+
+    def _end(self, staging: Staging) -> None:
+        layout = staging.layout
+        write_unpin(layout, [*read_unpin(layout), staging.info.pin])
+        with suppress(FileNotFoundError):
+            os.unlink(layout.info)
+        sync_directory(layout.directory)
+        self._pins.give_up_base(staging)
+        if staging.info.project is not None:
+            end_project(layout.directory, staging.info.project)
 
     def _begin(self, layout: Layout, version: Version | None, followed: str | None, limits: Limits) -> StagingInfo:
         sweep_uppers(layout, None)
@@ -388,7 +400,8 @@ class StagingArea:
                     self._pins.take_away(layout, None)
                     remove_all(layout)
 
-    def _record(self, staging: Staging, result: CommitResult) -> Staging:
+    def _record(self, staging: Staging, result: CommitResult) -> tuple[Staging, str]:
+        """Note the new version; return why that could not be done, if it could not: the version is there."""
         version, followed = result.version, staging.info.followed
         info = msgspec.structs.replace(
             staging.info,
@@ -396,8 +409,11 @@ class StagingArea:
             committed_root=version.root,
             followed_version=None if followed is None else result.collection.aliases.get(followed),
         )
-        write_info(staging.layout, info)
-        return Staging(info, staging.layout)
+        try:
+            write_info(staging.layout, info)
+        except ArtifactFSError as error:
+            return staging, error.message
+        return Staging(info, staging.layout), ""
 
 
 def _check_free(layout: Layout) -> None:

@@ -216,6 +216,7 @@ class UpperTree:
         known = self._hashes.find(found.path, status)
         stored = self._sink.find_stored(known) if known is not None else None
         if stored is not None:
+            self.dropped.note(found.path, found.local)
             mode = status.st_mode & 0o777
             entry = FileEntry(found.name, mode, mtime_ns, stored.size, stored.sha256, stored.sums)
             return entry, stored.place

@@ -274,6 +274,21 @@ def deciding(layout: Layout) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_deciding(layout: Layout) -> bool:
+    """Return whether a process commits or removes a staging directory now; not for often: who begins to meets this."""
+    try:
+        descriptor = os.open(layout.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 @contextmanager
 def freezing(layout: Layout) -> Iterator[None]:
     """Say that nothing may change: a server that is started meanwhile keeps everything as it is.

@@ -90,6 +90,18 @@ def sweep_restoring(layout: Layout, info: StagingInfo) -> None:
             remove_tree(os.path.join(upper, name))
 
 
+def empty_upper(layout: Layout, info: StagingInfo) -> None:
+    """Remove what is in an upper directory that is to be thrown away, and what can be read again: it makes room.
+
+    Raises:
+        OSError: something could not be removed.
+    """
+    upper = layout.upper(info)
+    for name in os.listdir(upper):
+        remove_tree(os.path.join(upper, name))
+    remove_tree(layout.hashes)
+
+
 def read_unpin(layout: Layout) -> list[str]:
     """Return the pins to be taken away; none when nothing was interrupted."""
     try:

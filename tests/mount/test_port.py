@@ -442,14 +442,25 @@ def test_so_many_at_one_time_and_no_more(mounted: MountInfo, repository: Reposit
     wait_until(lambda: _answers(port))
 
 
+def test_only_a_mounted_socket_is_asked(mounted: MountInfo, tmp_path: Path) -> None:
+    """Anybody can make such a name in a directory that all may write, and wait for who works there."""
+    planted = tmp_path / "shared"
+    (planted / ".artifactfs").mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as listening:
+        bind_socket(listening, str(planted / ".artifactfs" / "socket"))
+        listening.listen()
+        assert find_port(str(planted)) is None
+    below = Path(mounted.mountpoint, "animals", "v0")
+    wait_until(lambda: find_port(str(below)) == api.Port(mounted.mountpoint))
+
+
 def test_who_refuses_and_goes_is_heard(tmp_path: Path) -> None:
     """Also when the request cannot be sent any more."""
     (tmp_path / ".artifactfs").mkdir()
     with socket.socket(socket.AF_UNIX) as listening:
         bind_socket(listening, str(tmp_path / ".artifactfs" / "socket"))
         listening.listen()
-        port = find_port(str(tmp_path))
-        assert port is not None
+        port = api.Port(str(tmp_path))
 
         def refuse() -> None:
             for _ in range(20):

@@ -162,6 +162,24 @@ def test_a_replaced_file_goes_on_working(staged: Path) -> None:
     assert [name for name in os.listdir(staged) if "hidden" in name] == []
 
 
+@pytest.mark.parametrize("name", [".fuse_hidden", ".fuse_hidden0000000100000001"])
+def test_a_name_as_libfuse_gives_to_removed_files_is_one(
+    staged: Path, staging: Staging, commit: Callable[[Staging], int], name: str
+) -> None:
+    """As `rsync` gives it, which renames what it has written: what other mounts have left is data, too."""
+    (staged / "images" / ".temporary").write_text("kept\n")
+    with open(staged / "images" / ".temporary", encoding="utf-8") as file:
+        os.rename(staged / "images" / ".temporary", staged / "images" / name)
+        assert file.read() == "kept\n"
+    assert (staged / "images" / name).read_text() == "kept\n"
+    with open(staged / "images" / name, encoding="utf-8") as file:
+        os.rename(staged / "README", staged / "images" / name)
+        assert file.read() == "kept\n"
+    assert (staged / "images" / name).read_text() == "hello\n"
+    assert commit(staging) == 1
+    assert (staged.parent / "v1" / "images" / name).read_text() == "hello\n"
+
+
 def test_modes_and_times(staged: Path) -> None:
     os.chmod(staged / "README", 0o640)
     assert stat.S_IMODE(os.stat(staged / "README").st_mode) == 0o640

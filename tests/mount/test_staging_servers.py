@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -13,10 +14,10 @@ from typing import Any
 import pytest
 
 from artifactfs.errors import BusyError, MountError
-from artifactfs.mount import api, staging_mounts, unmounting
+from artifactfs.mount import api, keeper, staging_mounts, unmounting
 from artifactfs.mount.mountinfo import find_mount, read_mounts
 from artifactfs.mount.options import MountInfo, MountOptions
-from artifactfs.mount.orders import Order
+from artifactfs.mount.orders import REPOSITORY, Order
 from artifactfs.mount.registry import iter_live
 from artifactfs.mount.shown import Shown, find_shown
 from artifactfs.mount.spare import Spare
@@ -25,6 +26,7 @@ from artifactfs.repository import changes
 from artifactfs.repository.prune import delete_garbage, find_garbage
 from artifactfs.repository.repository import Repository
 from artifactfs.repository.staging import Staging
+from artifactfs.staging.layout import UNION, deciding
 from tests.mount.conftest import BIG_SIZE, Folders, errno_of, wait_until
 from tests.mount.staging_support import (
     area,
@@ -174,6 +176,20 @@ def test_sigterm_of_the_mount_ends_it_too(folders: Folders, mounted: MountInfo, 
     wait_until(lambda: not list(api.iter_mounts(folders)))
 
 
+def test_a_discard_that_was_killed_half_way_leaves_it_to_the_next_mount(
+    folders: Folders, mounted: MountInfo, staged: Path, repository: Repository, staging: Staging
+) -> None:
+    (staged / "kept").write_text("kept\n")
+    api.detach_staging(folders, repository, staging=staging)  # as far as it came
+    api.unmount(folders, mounted.mountpoint)
+    with deciding(staging.layout):  # of one that goes on it shows nothing
+        api.mount(folders, mounted.mountpoint, options=MountOptions())
+        assert find_mount(str(staged)) is None
+    api.unmount(folders, mounted.mountpoint)
+    api.mount(folders, mounted.mountpoint, options=MountOptions())
+    assert (staged / "kept").read_text() == "kept\n"
+
+
 def test_umount_stops_at_who_stands_in_it(folders: Folders, mounted: MountInfo, staged: Path) -> None:
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, cwd=staged) as process:
         with pytest.raises(BusyError, match=f"process {process.pid}"):
@@ -201,3 +217,25 @@ def test_what_it_shows_is_kept_though_its_pin_was_broken(
     assert len((staged / "big").read_bytes()) == BIG_SIZE
     api.unmount(folders, str(staged.parents[1]))
     assert prune() > 0
+
+
+@pytest.mark.parametrize(
+    "error", [subprocess.TimeoutExpired("keeper", 120), OSError(errno.EAGAIN, "none is left")], ids=["slow", "none"]
+)
+@pytest.mark.parametrize("driver", [UNION])
+def test_what_could_not_be_brought_back_is_tried_again(
+    folders: Folders, repository: Repository, staging: Staging, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """As on a busy machine, or with hundreds of staging directories, which take longer than a helper is given."""
+    asked: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> None:
+        asked.append(command)
+        raise error
+
+    monkeypatch.setattr(keeper.subprocess, "run", run)
+    places = (folders.repository, folders.state, folders.cache, folders.runtime)
+    watching = keeper.Keeper(Order(REPOSITORY, "/", *places), repository_id=repository.id, location=repository.location)
+    assert watching._look()
+    assert watching._look()
+    assert len(asked) == 2

@@ -186,3 +186,19 @@ def test_a_full_disk_loses_nothing(
         assert (shown / "before").read_bytes() == b"b" * 1000
         assert (shown / "big").read_bytes() == big
         api.unmount(places, str(mountpoint))
+
+
+def test_a_full_disk_is_emptied_by_discarding(
+    folders: Folders, repository: Repository, small_disk: Path, mountpoint: Path, driver: str
+) -> None:
+    places = Folders(folders.repository, str(small_disk), folders.cache, folders.runtime)
+    with open_repository(places.repository, state=places.state, author="tester") as here:
+        api.mount(places, str(mountpoint), options=MountOptions())
+        staging, top = stage(places, here, driver)
+        for name in ("large", "small"):  # what one leaves of a block's worth the other takes
+            fill(top / name)
+        api.end_staging(places, here, staging, StagingArea(here))
+        assert not top.exists()
+        assert here.load_state("animals").pins == {}
+        assert os.statvfs(small_disk).f_bfree > (32 << 20) // os.statvfs(small_disk).f_frsize
+        api.unmount(places, str(mountpoint))

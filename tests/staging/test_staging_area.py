@@ -25,6 +25,7 @@ from artifactfs.repository.commit import CommitOptions
 from artifactfs.repository.repository import Repository
 from artifactfs.repository.staging import Staging, StagingArea
 from artifactfs.repository.trees import Trees
+from artifactfs.staging.files import write_durably
 from artifactfs.staging.layout import serving
 from artifactfs.testing.repositories import commit_files
 from artifactfs.vfs.union.union import Caller, Union
@@ -234,6 +235,43 @@ def test_a_full_disk_costs_a_comparison_nothing(
     assert kinds(area, staging) == {b"new": "added"}
 
 
+def test_a_disk_that_fills_when_the_version_is_made_is_told_and_costs_no_version(
+    repository: Repository, area: StagingArea, staging: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(repository, staging) as union:
+        write(union, b"new", b"new")
+
+    def full(*_: object) -> None:
+        raise StorageFullError("no room is left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("artifactfs.repository.staging.write_info", full)
+        done = area.commit(staging)
+    assert (done.result.version.number, done.unnoted) == (1, "no room is left")
+    assert kinds(area, area.get("animals")) == {b"new": "added"}
+    again = area.commit(staging)
+    assert (again.result.version.root.content, again.unnoted) == (done.result.version.root.content, "")
+    assert area.changes(area.get("animals")) == []
+
+
+def test_what_is_discarded_makes_room_for_that(
+    repository: Repository, area: StagingArea, staging: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(repository, staging) as union:
+        write(union, b"new", b"new")
+    real = write_durably
+
+    def write_if_there_is_room(path: bytes, data: bytes) -> None:
+        if os.listdir(staging.upper):
+            raise StorageFullError("no room is left")
+        real(path, data)
+
+    monkeypatch.setattr("artifactfs.staging.lifecycle.write_durably", write_if_there_is_room)
+    area.remove(staging)
+    assert not os.path.exists(staging.layout.directory)
+    assert repository.load_state("animals").pins == {}
+
+
 def test_changed_files_without_a_description_are_not_removed(
     repository: Repository, area: StagingArea, staging: Staging
 ) -> None:
@@ -253,6 +291,18 @@ def test_marks_are_not_told_as_dropped_attributes(repository: Repository, area: 
         union.set_times(b"images/none", 1, 1)
     done = area.commit(staging)
     assert [(item.path, item.names) for item in done.result.dropped_xattrs] == [(b"images/dog", ("user.note",))]
+
+
+def test_attributes_of_files_that_status_has_read_are_told_as_dropped(
+    repository: Repository, area: StagingArea, staging: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("artifactfs.staging.hashes.SETTLED_NS", -(10**12))
+    with serve(repository, staging) as union:
+        union.set_xattr(b"images/dog", b"user.note", b"good", 0)
+    for _ in range(2):
+        area.changes(staging)
+        done = area.commit(staging)
+        assert [(item.path, item.names) for item in done.result.dropped_xattrs] == [(b"images/dog", ("user.note",))]
 
 
 def test_a_new_collection_starts_empty(repository: Repository, area: StagingArea) -> None:

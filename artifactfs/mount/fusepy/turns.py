@@ -5,6 +5,9 @@ two wake-ups and a hand-over of Python's lock for each, three times the processo
 that has answered asks again. Only one that is going to wait for something (`give`), such as a disk, a network or the
 end of a commit, hands its turn to another thread first, so that nobody else is held up.
 
+libfuse says ENOENT when a file is to be opened whose name another got just after the kernel had found it there. The
+kernel gets ESTALE instead, for which it looks the name up once more (do_filp_open in fs/namei.c).
+
 Used by `bridge`, for staging directories.
 
 Threading: `serve` in the main thread, which only waits; `give` in the thread that answers.
@@ -18,6 +21,7 @@ import ctypes
 import errno
 import os
 import signal
+import struct
 import threading
 import time
 from typing import Any, Final
@@ -30,12 +34,44 @@ _SPARE_THREADS: Final = 4
 _ENDING_SECONDS: Final = 5.0
 _PAUSE_SECONDS: Final = 0.01
 _POLLIN: Final = 1
+_OPEN: Final = struct.pack("=I", 14)
+"""FUSE_OPEN, as bytes 4 to 8 of a request have it. Source: fuse_in_header and fuse_opcode in linux/fuse.h."""
+_ANSWER: Final = struct.Struct("=IiQ")
+"""`struct fuse_out_header`: length, error, and the request's number."""
+_ANSWER_LIMIT: Final = 4096
 
 
 class _Poll(ctypes.Structure):
     """`struct pollfd`. Source: poll(2)."""
 
     _fields_ = (("descriptor", ctypes.c_int), ("events", ctypes.c_short), ("returned", ctypes.c_short))
+
+
+class _Aside:
+    """A channel of libfuse's that ends in a pipe: answers can be looked at, and changed. Belongs to a thread."""
+
+    def __init__(self, library: Any, device: int) -> None:
+        self._device = device
+        self._reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        library.fuse_kern_chan_new.restype = ctypes.c_void_p
+        self.channel = ctypes.c_void_p(library.fuse_kern_chan_new(writing))
+        self._destroy = library.fuse_chan_destroy
+
+    def hand_on(self) -> None:
+        """Give the kernel what was answered, ESTALE for ENOENT."""
+        try:
+            answer = os.read(self._reading, _ANSWER_LIMIT)
+            length, error, number = _ANSWER.unpack_from(answer)
+            if error == -errno.ENOENT:
+                answer = _ANSWER.pack(length, -errno.ESTALE, number)
+            os.write(self._device, answer)
+        except OSError:
+            return  # nothing was answered, or nobody waits for it any more
+
+    def close(self) -> None:
+        """Close the pipe."""
+        self._destroy(self.channel)
+        os.close(self._reading)
 
 
 class Turns:
@@ -66,6 +102,12 @@ class Turns:
                 return  # the system gives no thread now: then everybody waits
         self._own.has_turn = False
         self._turn.release()
+
+    @property
+    def request(self) -> bytes:
+        """What the kernel asks of this thread just now; b"" when nothing."""
+        length = getattr(self._own, "length", 0)
+        return ctypes.string_at(self._own.buffer, length) if length else b""
 
     def serve(self, library: Any, arguments: tuple[Any, ...]) -> int:
         """Mount and serve until the mount is gone or a signal ends it; return 0, or 1 when it cannot be mounted.
@@ -104,6 +146,13 @@ class Turns:
         threading.Thread(target=self._work, name="fuse", daemon=True).start()
 
     def _work(self) -> None:
+        aside = _Aside(self._library, self._library.fuse_chan_fd(ctypes.c_void_p(self._channel)))
+        try:
+            self._ask_and_answer(aside)
+        finally:
+            aside.close()
+
+    def _ask_and_answer(self, aside: _Aside) -> None:
         """Ask and answer, turn by turn, until the mount is gone or enough others wait for their turn."""
         own, answering, me = self._own, self._answering, threading.get_ident()
         receive, process = self._library.fuse_chan_recv, self._library.fuse_session_process
@@ -111,6 +160,8 @@ class Turns:
         buffer, room = ctypes.create_string_buffer(size), ctypes.c_size_t(size)
         session, channel = ctypes.c_void_p(self._session), ctypes.c_void_p(self._channel)
         own.has_turn = False
+        own.buffer = buffer
+        opcode = memoryview(buffer).cast("B")[4:8]
         while own.has_turn or self._take():
             length = receive(ctypes.byref(channel), buffer, room)
             if length == -errno.EINTR:
@@ -118,8 +169,13 @@ class Turns:
             if length <= 0:
                 self._say_over()
                 return
+            own.length = length
             answering.add(me)
-            process(session, buffer, ctypes.c_size_t(length), channel)
+            if opcode == _OPEN:
+                process(session, buffer, ctypes.c_size_t(length), aside.channel)
+                aside.hand_on()
+            else:
+                process(session, buffer, ctypes.c_size_t(length), channel)
             answering.discard(me)
 
     def _take(self) -> bool:

@@ -3,7 +3,9 @@
 A file that is removed while it is open goes on working. libfuse renames it to `.fuse_hidden...` and removes that when
 it is closed, because the kernel asks for the attributes of such a file without its handle, and libfuse then needs a
 name. Here the hidden name exists only in this process: the file is removed from the union at once, and a handle kept
-open answers for the hidden name. (libfuse's `hard_remove` would leave it without any name: fstat fails.)
+open answers for the hidden name. (libfuse's `hard_remove` would leave it without any name: fstat fails.) One that is
+replaced keeps its name until the other has it, as rename(2) demands. Somebody may give a file a name that begins so
+himself: then the kernel has asked for it, while libfuse's own are in no request.
 
 Used by `building` through `transport`.
 
@@ -12,8 +14,8 @@ Threading: called from libfuse's threads; the hidden files are guarded by a lock
 
 from __future__ import annotations
 
-import os
 import stat
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from artifactfs.vfs.union.union import Union
 
 _HIDDEN: Final = b".fuse_hidden"
+_RENAME: Final = struct.pack("=I", 12)
+"""FUSE_RENAME, as bytes 4 to 8 of a request have it. Source: fuse_in_header and fuse_opcode in linux/fuse.h."""
 _UNCHANGED: Final = 2**32 - 1
 _UTIME_NOW: Final = (1 << 30) - 1
 _UTIME_OMIT: Final = (1 << 30) - 2
@@ -47,11 +51,21 @@ class WriteOperations(Operations):
     flag_nullpath_ok = 1
     flag_utime_omit_ok = 1
 
-    def __init__(self, union: Union, *, uid: int, gid: int, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        union: Union,
+        *,
+        uid: int,
+        gid: int,
+        on_ready: Callable[[], None],
+        request: Callable[[], bytes] = lambda: b"",
+    ) -> None:
+        """Store what is served; `request` returns what the kernel asks of this thread just now."""
         self._union = union
         self._uid = uid
         self._gid = gid
         self._on_ready = on_ready
+        self._request = request
         self._guard = threading.Lock()
         self._hidden: dict[bytes, int] = {}
 
@@ -85,6 +99,9 @@ class WriteOperations(Operations):
 
     def open(self, path: bytes, flags: int) -> int:
         """Open a file; the kernel has checked permissions. O_TRUNC comes with it (`atomic_o_trunc`)."""
+        hidden = self._hidden.get(path)
+        if hidden is not None:  # the kernel had found it when it still had its name
+            return self._union.reopen(hidden, _entry(path), flags, _caller())
         return self._union.open(_entry(path), flags, _caller())
 
     def create(self, path: bytes, mode: int, flags: int) -> int:
@@ -147,15 +164,19 @@ class WriteOperations(Operations):
 
     def rename(self, old: bytes, new: bytes) -> None:
         """Move; libfuse asks to move an open file to a hidden name before it is removed or replaced."""
-        if new.rpartition(b"/")[2].startswith(_HIDDEN):
-            self._hide(old, new)
-        else:
+        name = new.rpartition(b"/")[2]
+        asked = self._request() if name.startswith(_HIDDEN) else name + b"\0"
+        if name + b"\0" in asked:
             self._union.rename(_entry(old), _entry(new))
+        else:
+            self._hide(old, new, is_replaced=asked[4:8] == _RENAME)
 
-    def _hide(self, path: bytes, hidden: bytes) -> None:
-        handle = self._union.open(_entry(path), os.O_RDONLY, _caller())
+    def _hide(self, path: bytes, hidden: bytes, *, is_replaced: bool) -> None:
+        """Let a handle answer for a file under a hidden name; `is_replaced` by what libfuse moves next."""
+        handle = self._union.hold(_entry(path))
         try:
-            self._union.unlink(_entry(path))
+            if not is_replaced:
+                self._union.unlink(_entry(path))
         except BaseException:
             self._union.release(handle)
             raise

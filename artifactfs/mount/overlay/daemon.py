@@ -28,6 +28,7 @@ from artifactfs.mount.mountinfo import find_mount
 from artifactfs.mount.orders import LOWER
 from artifactfs.mount.overlay import mounted
 from artifactfs.mount.overlay.choice import choose_driver
+from artifactfs.mount.overlay.lingering import is_lingering
 from artifactfs.mount.overlay.mounting import may_overlay
 from artifactfs.mount.overlay.session import Freeze, OverlaySession
 from artifactfs.mount.registry import held_slot
@@ -132,7 +133,10 @@ class OverlayDaemon(Daemon):
             _log.info("going on with the overlay on %s", self._order.mountpoint)
             return found
         mounted.unmount(self._order.mountpoint)
-        staging = renew(StagingArea(repository), staging)
+        if is_lingering(staging):  # who stands inside goes on writing there
+            _log.info("%s goes on over its upper directory, which is still in use", staging)
+        else:
+            staging = renew(StagingArea(repository), staging)
         try:
             return mounted.mount(self._order, staging, spare=self._spare, is_frozen=is_frozen)
         except ArtifactFSError as error:

@@ -15,11 +15,14 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from artifactfs.errors import MountError
 from artifactfs.mount.mountinfo import OVERLAY_SOURCE, OVERLAY_TYPE
 from artifactfs.mount.syscalls import MS_BIND, MS_NODEV, MS_NOSUID, MS_RDONLY, MS_REMOUNT, may_mount, mount_filesystem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FIXED_OPTIONS: Final = ("redirect_dir=on", "metacopy=off", "index=off", "nfs_export=off", "xino=off")
 """Spelt out, because distributions choose other defaults: with metacopy a chmod would leave a file without its data."""
@@ -56,17 +59,21 @@ def _is_module() -> bool:
     return Path(f"/lib/modules/{os.uname().release}/kernel/fs/overlayfs").is_dir()
 
 
+def encode_options(paths: OverlayPaths, more: Sequence[str]) -> str:
+    """Return the option string of an overlay."""
+    named = (("lowerdir", paths.lower), ("upperdir", paths.upper), ("workdir", paths.work))
+    return ",".join([*(f"{key}={_escaped(path)}" for key, path in named), *more])
+
+
 def mount_overlay(paths: OverlayPaths, mountpoint: str, *, is_read_only: bool = False) -> None:
     """Mount an overlay.
 
     Raises:
         MountError: the system refuses; EINVAL is a file system that cannot hold an upper directory.
     """
-    named = (("lowerdir", paths.lower), ("upperdir", paths.upper), ("workdir", paths.work))
-    options = [*(f"{key}={_escaped(path)}" for key, path in named), *FIXED_OPTIONS]
     try:
         flags = MS_NOSUID | MS_NODEV | (MS_RDONLY if is_read_only else 0)
-        mount_filesystem(OVERLAY_SOURCE, mountpoint, OVERLAY_TYPE, flags, ",".join(options))
+        mount_filesystem(OVERLAY_SOURCE, mountpoint, OVERLAY_TYPE, flags, encode_options(paths, FIXED_OPTIONS))
         if is_read_only:
             _let_binds_write(mountpoint)
     except OSError as error:

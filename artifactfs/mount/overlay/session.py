@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Final
 
 from artifactfs.errors import BusyError, MountError, UsageError
 from artifactfs.mount.mountinfo import find_mount
+from artifactfs.mount.overlay.lingering import LINGERING_HINT
 from artifactfs.mount.overlay.mounting import make_read_only, make_writable
-from artifactfs.mount.overlay.writers import describe_writers, find_writers
+from artifactfs.mount.overlay.writers import describe_removed, describe_writers, find_writers
 from artifactfs.staging.layout import await_freeze_end
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class Freeze:
         """Make the overlay read-only, for the process `asker`.
 
         Raises:
-            BusyError: files are open for writing (named with their processes), or it is frozen already.
+            BusyError: files are open for writing, or removed and in use (named with their processes), or it is frozen
+                already.
             MountError: it is gone.
         """
         if not self._held.acquire(blocking=False):
@@ -92,6 +94,9 @@ class Freeze:
             try:
                 make_read_only(self._mountpoint)
             except OSError as error:
+                if find_mount(self._mountpoint) is None:
+                    msg = f"{self._name} was unmounted, and is still in use by who stood inside"
+                    raise BusyError(msg, hint=LINGERING_HINT) from error
                 if error.errno != errno.EBUSY:
                     msg = f"{self._name} cannot be made read-only: {error.strerror}"
                     raise MountError(msg) from error
@@ -103,8 +108,12 @@ class Freeze:
 
     def _busy(self, asker: int) -> BusyError:
         line = find_mount(self._mountpoint)
-        shown = describe_writers(line.device, asker=asker) if line is not None else ""
-        msg = f"{self._name} has files open for writing: {shown or 'by processes that cannot be seen from here'}"
+        writers = describe_writers(line.device, asker=asker) if line is not None else ""
+        removed = describe_removed(line.device, asker=asker) if line is not None and not writers else ""
+        if removed:
+            msg = f"{self._name} has removed files or directories that are still in use: {removed}"
+        else:
+            msg = f"{self._name} has files open for writing: {writers or 'by processes that cannot be seen from here'}"
         return BusyError(msg, hint="let these processes close them, or use --wait")
 
 

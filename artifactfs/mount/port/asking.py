@@ -130,20 +130,27 @@ def _read_answer(answer: Message, stream: BufferedReader, mountpoint: str) -> Me
 
 
 def find_port(directory: str) -> Port | None:
-    """Return the socket of the mount that a directory lies in; None when there is none."""
-    while True:
-        if _has_socket(directory):
+    """Return the socket of the mount that a directory lies in; None when there is none.
+
+    Only what is mounted where the socket belongs counts: a directory that anybody may write can have such a name, too.
+    """
+    places = {line.mountpoint for line in read_mounts() if line.is_port}
+    while places:
+        if os.path.join(directory, NAME) in places and _has_socket(directory):
             return Port(directory)
         above = os.path.dirname(directory)
         if above == directory:
             return None
         directory = above
+    return None
 
 
 def iter_ports() -> Iterator[Port]:
     """Yield the sockets of all mounts that can be seen from here, in the order of their mount points."""
-    for mountpoint in sorted({line.mountpoint for line in read_mounts() if line.fstype == FSTYPE}):
-        if _has_socket(mountpoint):
+    mounts = read_mounts()
+    places = {line.mountpoint for line in mounts if line.is_port}
+    for mountpoint in sorted({line.mountpoint for line in mounts if line.fstype == FSTYPE}):
+        if os.path.join(mountpoint, NAME) in places and _has_socket(mountpoint):
             yield Port(mountpoint)
 
 

@@ -50,6 +50,8 @@ class CommitAnswer(Struct, frozen=True):
         closed: whether the staging directory was removed.
         run: id of the run in which it was made, if it was made in one.
         run_refused: why a run that was asked for is not recorded; empty when it is.
+        unverified: how many references it adds that are unverified.
+        unnoted: as in `StagingCommit`.
     """
 
     collection: Collection
@@ -62,12 +64,16 @@ class CommitAnswer(Struct, frozen=True):
     closed: bool = False
     run: str | None = None
     run_refused: str = ""
+    unverified: int = 0
+    unnoted: str = ""
 
     @property
     def result(self) -> CommitResult:
         """The commit's result."""
         dropped = tuple(DroppedXattrs(path, names) for path, names in self.dropped)
-        return CommitResult(self.collection, self.version, self.created, dropped, self.dropped_count)
+        return CommitResult(
+            self.collection, self.version, self.created, dropped, self.dropped_count, unverified=self.unverified
+        )
 
 
 class _Change(Struct, frozen=True, array_like=True):
@@ -145,6 +151,8 @@ def encode_commit(
         closed,
         run,
         run_refused,
+        result.unverified,
+        done.unnoted,
     )
     return {"answer": msgspec.to_builtins(answer, str_keys=True)}
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from artifactfs.model import FileEntry
-    from artifactfs.repository.lower import Lower
+    from artifactfs.repository.lower import Lower, LowerEntry
     from artifactfs.vfs.union.resolving import Found
 
 __all__ = ["Caller", "Union"]
@@ -135,6 +135,41 @@ class Union:
                 handle = self._open_upper(upper, path, flags, caller)
             if flags & os.O_TRUNC and self._files.get(handle).is_writable:
                 # Outside the lock: it takes a while for a large file.
+                self._files.truncate(handle, 0)
+        return handle
+
+    def hold(self, path: bytes) -> int:
+        """Return a handle that answers for a file, whatever becomes of its name; `reopen` reads it."""
+        with self._names:
+            found = self._resolver.get(path)
+            if not found.in_upper and found.lower is not None:
+                return self._files.reserve(found.lower, may_be_far=False)
+            upper = self._resolver.upper_path(path)
+            try:
+                descriptor = os.open(upper, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except PermissionError:  # its owner, an ordinary user, may not read it
+                descriptor = os.open(upper, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+            return self._files.add_upper(descriptor, is_writable=False)
+
+    def reopen(self, held: int, path: bytes, flags: int, caller: Caller) -> int:
+        """Open the file that a handle is held for, and return another handle.
+
+        Raises:
+            OSError: ENOENT: it is a file of the version, which without a name cannot be copied up to be written.
+            IntegrityError: the version's content is damaged or missing.
+        """
+        lower, access = self._files.get(held).lower, flags & _ACCESS
+        if lower is not None:
+            if access != os.O_RDONLY:
+                raise fail(errno.ENOENT, path)
+            return self._fill(self._files.reserve(lower, may_be_far=self._may_be_far(lower)), lower)
+        name = b"/proc/self/fd/%d" % self._descriptor(held)
+        if access == os.O_RDONLY:
+            return self._files.add_upper(os.open(name, os.O_RDONLY | os.O_CLOEXEC), is_writable=False)
+        with self.gate.changing():
+            handle = self._files.add_upper(os.open(name, access | os.O_CLOEXEC), is_writable=True)
+            self.gate.add_writer(handle, Writer(caller.pid, path))
+            if flags & os.O_TRUNC:
                 self._files.truncate(handle, 0)
         return handle
 
@@ -300,11 +335,17 @@ class Union:
             if lower is None or not hasattr(lower.entry, "size"):
                 raise fail(errno.ELOOP, path)
             # Under the lock, so that a copy that comes up meanwhile finds the handle.
-            may_be_far = self._is_far or isinstance(lower.entry, ReferenceEntry)
-            handle = self._files.reserve(lower, may_be_far=may_be_far)
+            handle = self._files.reserve(lower, may_be_far=self._may_be_far(lower))
+        return self._fill(handle, lower)
+
+    def _may_be_far(self, lower: LowerEntry) -> bool:
+        return self._is_far or isinstance(lower.entry, ReferenceEntry)
+
+    def _fill(self, handle: int, lower: LowerEntry) -> int:
+        """Open the content of a file of the version for a handle that is reserved for it; return the handle."""
         entry: FileEntry | ReferenceEntry = lower.entry  # type: ignore[assignment]  # it has a size
         try:
-            if may_be_far:
+            if self._may_be_far(lower):
                 self._will_wait()
             self._files.fill(handle, self._resolver.lower.open_file(entry, lower.placement))
         except BaseException:
