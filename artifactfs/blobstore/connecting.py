@@ -159,7 +159,7 @@ def connect(location: RemoteLocation, options: RemoteOptions, *, retries: int = 
     try:
         import obstore.store as stores  # noqa: PLC0415
     except ImportError as error:
-        msg = f"a repository at {location} needs obstore, which is not installed"
+        msg = f"{location} needs obstore, which is not installed"
         raise ConfigurationError(msg, hint="pip install 'artifactfs[remote]'", subject=str(location)) from error
     options.check_usable(location.scheme)
     config = _select_settings(location.scheme, options.config)

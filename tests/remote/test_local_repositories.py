@@ -108,3 +108,11 @@ def test_a_mount_has_the_keys_of_the_home_directory(
         assert (mountpoint / "animals" / "v0" / "im" / "cat").read_bytes() == b"meow"
     finally:
         run("umount", mountpoint)
+
+
+def test_public_data_is_read_without_keys(run: Run, moto: Server) -> None:
+    bucket = moto.make_bucket()
+    moto.client().put_object(Bucket=bucket, Key="im/cat", Body=b"meow", ACL="public-read")
+    public = {"AWS_ENDPOINT_URL": moto.endpoint, "AWS_SKIP_SIGNATURE": "true"}
+    run("put", "animals", f"s3://{bucket}/im/cat", **public)
+    assert run("cat", "animals/cat", **public) == "meow"
