@@ -50,7 +50,7 @@ def come_back(team: Team) -> None:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 90
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -224,12 +224,12 @@ def mounted(team: Team, transport: str, *, deadline: float, poll: float = 0.01) 
 def test_a_read_that_fails_takes_one_deadline(team: Team, transport: str) -> None:
     with team.machine() as repository:
         commit_files(repository, "large", {b"big": os.urandom(1 << 20) * 9})
-    with mounted(team, transport, deadline=3.0, poll=600) as mountpoint:
+    with mounted(team, transport, deadline=6.0, poll=600) as mountpoint:
         os.listdir(mountpoint / "large" / "latest")
         team.proxy.is_cut_off = True
         begun = time.monotonic()
         assert errno_of((mountpoint / "large" / "latest" / "big").read_bytes) in (errno.EIO, errno.ETIMEDOUT)
-        assert 2.5 < time.monotonic() - begun < 5.5
+        assert 5.5 < time.monotonic() - begun < 11.5
         team.proxy.is_cut_off = False
         wait_for(lambda: errno_of((mountpoint / "large" / "latest" / "big").read_bytes) is None)
 
@@ -238,7 +238,7 @@ def test_a_read_that_fails_takes_one_deadline(team: Team, transport: str) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("transport", ["kernel", "fusepy"])
 def test_a_mount_lists_what_was_last_known(team: Team, transport: str) -> None:
-    with mounted(team, transport, deadline=0.5) as mountpoint:
+    with mounted(team, transport, deadline=10) as mountpoint:
         animals = mountpoint / "animals"
         assert (animals / "latest" / "a").read_bytes() == b"1"
         go_down(team)
@@ -254,6 +254,6 @@ def test_a_mount_lists_what_was_last_known(team: Team, transport: str) -> None:
         with team.machine() as other:
             commit_files(other, "animals", {b"a": b"2"})
         wait_for(lambda: "v1" in os.listdir(animals))
-        assert "user.artifactfs.stale" not in os.listxattr(animals)
+        wait_for(lambda: "user.artifactfs.stale" not in os.listxattr(animals))
         wait_for(lambda: json.loads(list_mounts(team, "--json"))["mounts"][0]["stale"] is None)
-        assert "stale" not in list_mounts(team)
+        wait_for(lambda: "stale" not in list_mounts(team))
