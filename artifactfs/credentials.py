@@ -11,7 +11,6 @@ Source: AWS SDKs and Tools Reference Guide, "Shared config and credentials files
 
 from __future__ import annotations
 
-import configparser
 import os
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,7 +49,8 @@ def find_remote_options(
         state: the user's state directory; empty remembers nothing of logs.
 
     Raises:
-        ConfigurationError: a file or a setting cannot be used.
+        ConfigurationError: a setting of the configuration file cannot be used. What is wrong with the files of a
+            service is an error for who speaks to that service.
     """
     found: dict[str, Any] = {}
     for name, parse in _SETTINGS.items():
@@ -61,7 +61,11 @@ def find_remote_options(
     if state:
         found["remembered"] = find_remembered(state)
     endpoints = {name: environ[name] for names in ENDPOINTS.values() for name in names if name in environ}
-    return RemoteOptions(config=find_file_config(environ), endpoints=endpoints, **found)
+    try:
+        found["config"] = find_file_config(environ)
+    except ConfigurationError as error:
+        found["refused"] = {"s3": error}
+    return RemoteOptions(endpoints=endpoints, **found)
 
 
 def find_references(environ: Mapping[str, str], settings: Settings, *, cache: str = "") -> References:
@@ -137,6 +141,10 @@ def _file(environ: Mapping[str, str], variable: str, name: str) -> str:
 
 
 def _read_section(path: str, profile: str, *, prefix: str = "") -> dict[str, str] | None:
+    if not os.path.exists(path):
+        return None
+    import configparser  # noqa: PLC0415 (most machines have no such file)
+
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     try:
         parser.read(path, encoding="utf-8")

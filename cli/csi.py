@@ -35,7 +35,7 @@ def command(endpoint: str, *, mountpoint: str, node_id: str | None, driver_name:
         raise UsageError(msg, hint="pip install 'artifactfs[csi]'") from error
     session = current_session()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    remote = session.find_remote()
+    remote = session.find_served()
     options = MountOptions(
         allow_other=True,
         keep=True,

@@ -148,7 +148,8 @@ def command(
         if not is_ahead or artifact is not None or lock is not None:  # else its server looks at it
             with session.open_repository(create=artifact is None and lock is None) as repository:
                 artifact, locked = _look(repository, artifact, lock)
-        remote = session.find_remote()
+        session.find_remote()  # says what is wrong with its settings
+        remote = session.find_served()
         options = MountOptions(
             follow_references=session.find_followed(for_others=given["allow_other"]),
             poll_seconds=remote.poll_seconds,

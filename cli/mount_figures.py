@@ -10,7 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from artifactfs.mount.described import describe_mount, mount_fields
+from artifactfs.mount.described import describe_mount, find_stale_ns, mount_fields
 from artifactfs.paths import printable
 
 from .output import format_size, print_json
@@ -43,14 +43,17 @@ def show_figures(session: Session, find: Callable[[], list[MountInfo]], *, watch
     while True:
         mounts = find()
         figures = {info.mountpoint: (time.monotonic(), find_figures(info)) for info in mounts}
+        fields = {info.mountpoint: _find_fields(session, info) for info in mounts}
         print(clear, end="")
         if session.json:
-            print_json({"mounts": [{**mount_fields(info), "figures": figures[info.mountpoint][1]} for info in mounts]})
+            print_json(
+                {"mounts": [{**fields[info.mountpoint], "figures": figures[info.mountpoint][1]} for info in mounts]}
+            )
         else:
             for info in mounts:
                 now, found = figures[info.mountpoint]
                 then, earlier = before.get(info.mountpoint, (now, None))
-                _print_one(info, found, earlier, seconds=now - then)
+                _print_one(info, found, earlier, seconds=now - then, stale=fields[info.mountpoint]["stale"])
         if not watch:
             return
         sys.stdout.flush()
@@ -58,11 +61,22 @@ def show_figures(session: Session, find: Callable[[], list[MountInfo]], *, watch
         time.sleep(WATCH_SECONDS)
 
 
+def _find_fields(session: Session, info: MountInfo) -> dict[str, Any]:
+    return mount_fields(info, stale_ns=find_stale_ns(info, state=session.places.state))
+
+
 def _print_one(
-    info: MountInfo, figures: dict[str, Any] | None, before: dict[str, Any] | None, *, seconds: float
+    info: MountInfo,
+    figures: dict[str, Any] | None,
+    before: dict[str, Any] | None,
+    *,
+    seconds: float,
+    stale: str | None,
 ) -> None:
     """Print what a mount does, and how fast since `before`, `seconds` ago."""
     print(f"{printable(os.fsencode(info.mountpoint))}  {describe_mount(info)}  {info.transport}  pid {info.pid}")
+    if stale is not None:
+        print(f"  the repository does not answer: shown is what was last known, since {stale}")
     if figures is None:
         print("  this transport counts nothing")
         return

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from artifactfs.clock import format_time_ns
 from artifactfs.errors import MountError
-from artifactfs.mount.described import describe_mount, mount_fields
+from artifactfs.mount.described import describe_mount, find_stale_ns, mount_fields
 from artifactfs.paths import printable
 
 from .options import BytesPath, Command
@@ -18,6 +19,8 @@ from .session import current_session
 if TYPE_CHECKING:
     from artifactfs.mount.options import MountInfo
 
+    from .session import Session
+
 
 @click.command("mounts", cls=Command)
 @click.argument("mountpoint", required=False, type=BytesPath())
@@ -25,7 +28,8 @@ if TYPE_CHECKING:
 def command(mountpoint: bytes | None, *, watch: bool) -> None:
     """List the live mounts of this user: where, what they show, and which process serves them.
 
-    Those that lost their server are named on standard error.
+    Those that lost their server are named on standard error. Where the service of a repository does not answer, so that
+    collections are shown as they were last known, it is said since when.
 
     With MOUNTPOINT or --watch: also the transport, what was agreed on with the kernel, requests by kind, rates,
     latencies, bytes, workers and restarts.
@@ -45,7 +49,8 @@ def command(mountpoint: bytes | None, *, watch: bool) -> None:
         return
     found, dead = find(), list(iter_dead(session.places))
     if session.json:
-        print_json({"mounts": [mount_fields(info) for info in found], "dead": [mount_fields(info) for info in dead]})
+        fields = [mount_fields(info, stale_ns=_find_stale_ns(session, info)) for info in found]
+        print_json({"mounts": fields, "dead": [mount_fields(info) for info in dead]})
         return
     print_table(
         (
@@ -53,12 +58,21 @@ def command(mountpoint: bytes | None, *, watch: bool) -> None:
             describe_mount(info),
             printable(os.fsencode(info.repository)),
             f"pid {info.pid}",
+            _describe_stale(_find_stale_ns(session, info)),
         )
         for info in found
     )
     for info in dead:
         shown = printable(os.fsencode(info.mountpoint))
         session.note(f"{shown} has lost its server: `artifactfs umount {shown}` clears it, mounting there again, too")
+
+
+def _find_stale_ns(session: Session, info: MountInfo) -> int | None:
+    return find_stale_ns(info, state=session.places.state)
+
+
+def _describe_stale(stale_ns: int | None) -> str:
+    return "" if stale_ns is None else f"stale since {format_time_ns(stale_ns)}"
 
 
 def _choose(found: list[MountInfo], mountpoint: bytes) -> MountInfo:

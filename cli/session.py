@@ -72,28 +72,46 @@ class Session:
         return find_author(os.environ, load_settings(os.environ), user=_user_name(), host=os.uname().nodename)
 
     def find_remote(self, location: str | None = None, *, keeps: bool = True) -> RemoteOptions:
-        """Return how to speak to object stores. What services' files say is put into the environment, for daemons.
+        """Return how to speak to the object store of a repository. What services' files say goes into the environment.
 
         Args:
             location: of a repository; None is the one of this session.
             keeps: whether what was fetched is kept, and taken instead of what the store has.
+
+        Raises:
+            ConfigurationError: the settings of the service cannot be used.
         """
         from artifactfs.blobstore.connecting import RemoteOptions
         from artifactfs.blobstore.locations import is_remote
 
-        if not is_remote(location or self.places.repository):
+        self._export_offline()
+        where = location or self.places.repository
+        if not is_remote(where):
             return RemoteOptions()
+        end_soon_when_interrupted()
+        options = self.find_served(keeps=keeps)
+        if not options.offline:
+            options.check_usable(where.partition("://")[0])
+        return options
+
+    def find_served(self, *, keeps: bool = True) -> RemoteOptions:
+        """Return how a server of this user speaks to services: also one of a local repository reads references.
+
+        What services' files say goes into the environment, where a server finds it.
+        """
         from artifactfs.credentials import find_remote_options
         from artifactfs.settings import load_settings
 
-        end_soon_when_interrupted()
-        # Also for daemons, and for what reads references.
-        os.environ.update({"ARTIFACTFS_OFFLINE": "1"} if self.offline else {})
+        self._export_offline()
         places = self.places
         cache = places.cache if keeps else ""
         options = find_remote_options(os.environ, load_settings(os.environ), cache=cache, state=places.state)
         os.environ.update({name.upper(): value for name, value in options.config.items()})
         return options
+
+    def _export_offline(self) -> None:
+        """Tell servers, and what reads references, of which a local repository has some, too."""
+        os.environ.update({"ARTIFACTFS_OFFLINE": "1"} if self.offline else {})
 
     def find_followed(self, *, for_others: bool) -> tuple[str, ...]:
         """Return the URI prefixes below which a server of this user follows references."""
@@ -152,6 +170,7 @@ class Session:
             return nullcontext()
         from artifactfs.mount.spare import start_spare
 
+        self.find_served()  # its environment
         return start_spare(kind)
 
     def note(self, text: str) -> None:

@@ -35,6 +35,8 @@ ENDPOINTS: Final = {
 }
 """Variables that obstore reads, by scheme, of which each is the URL of a service."""
 _SETTINGS_NAMES: Final = frozenset({"endpoint", "endpoint_url", "base_url"})
+_PREFIXES: Final = {"s3": "aws_", "gs": "google_", "az": "azure_"}
+"""Begin the names of settings of one service, by scheme; obstore refuses those of another."""
 _VARIABLES: Final = {"s3": "AWS_*", "gs": "GOOGLE_*, and the file of GOOGLE_APPLICATION_CREDENTIALS,", "az": "AZURE_*"}
 
 
@@ -69,6 +71,7 @@ class RemoteOptions:
     Attributes:
         config: obstore's settings by name, over what obstore finds in the environment. May hold credentials, so it is
             never printed.
+        refused: why settings of a service cannot be used, by scheme; of no concern to who speaks to another one.
         endpoints: what the environment says of where services are, by `ENDPOINTS`: obstore reads it there, but it is
             looked at first.
         connect_timeout_seconds: for a connection to be made.
@@ -90,6 +93,7 @@ class RemoteOptions:
     """
 
     config: Mapping[str, str] = field(default_factory=dict, repr=False)
+    refused: Mapping[str, ConfigurationError] = field(default_factory=dict, repr=False)
     endpoints: Mapping[str, str] = field(default_factory=dict, repr=False)
     connect_timeout_seconds: float = 5.0
     read_timeout_seconds: float = 20.0
@@ -121,6 +125,15 @@ class RemoteOptions:
         """The part that a mount hands on to its processes."""
         return RemoteLimits(**{item.name: getattr(self, item.name) for item in fields(RemoteLimits)})
 
+    def check_usable(self, scheme: str) -> None:
+        """Return if the settings of a service can be used.
+
+        Raises:
+            ConfigurationError: they cannot.
+        """
+        if (refusal := self.refused.get(scheme)) is not None:
+            raise ConfigurationError(refusal.message, hint=refusal.hint, subject=refusal.subject)
+
 
 def find_remembered(state: str) -> str:
     """Return the directory, in a user's state directory, for what is remembered of buckets."""
@@ -146,9 +159,11 @@ def connect(location: RemoteLocation, options: RemoteOptions, *, retries: int = 
     try:
         import obstore.store as stores  # noqa: PLC0415
     except ImportError as error:
-        msg = f"a repository at {location} needs obstore, which is not installed"
+        msg = f"{location} needs obstore, which is not installed"
         raise ConfigurationError(msg, hint="pip install 'artifactfs[remote]'", subject=str(location)) from error
-    _check_endpoints(location.scheme, {**options.config, **options.endpoints})
+    options.check_usable(location.scheme)
+    config = _select_settings(location.scheme, options.config)
+    _check_endpoints(location.scheme, {**config, **options.endpoints})
     kinds = {"s3": stores.S3Store, "gs": stores.GCSStore, "az": stores.AzureStore}
     client_options: dict[str, Any] = {
         "connect_timeout": timedelta(seconds=min(options.connect_timeout_seconds, options.deadline_seconds)),
@@ -162,7 +177,7 @@ def connect(location: RemoteLocation, options: RemoteOptions, *, retries: int = 
             lambda: kinds[location.scheme](
                 location.bucket,
                 prefix=location.prefix or None,
-                config=dict(options.config) or None,
+                config=config or None,
                 client_options=client_options,
                 retry_config={"max_retries": retries, "retry_timeout": timedelta(seconds=options.deadline_seconds)},
             )
@@ -175,6 +190,11 @@ def connect(location: RemoteLocation, options: RemoteOptions, *, retries: int = 
             raise ConfigurationError(msg, hint=hint, subject=str(location)) from None
         msg = f"the settings for {location.scheme}:// cannot be used ({type(error).__name__})"
         raise ConfigurationError(msg, hint=f"check {_VARIABLES[location.scheme]} in the environment") from None
+
+
+def _select_settings(scheme: str, config: Mapping[str, str]) -> dict[str, str]:
+    others = tuple(prefix for name, prefix in _PREFIXES.items() if name != scheme)
+    return {name: value for name, value in config.items() if not name.startswith(others)}
 
 
 def _check_endpoints(scheme: str, given: Mapping[str, str]) -> None:

@@ -29,9 +29,11 @@ _CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(?:Other\(\s*OtherError\(\s*)
 _NO_STORE = re.compile(r"source: (Missing(Etag|LastModified)|Invalid\w+Response)\b")
 _NO_CREDENTIALS = re.compile(r"https?://(169\.254\.|metadata\.google\.)")
 _CREDENTIALS: Final = {
-    '"S3"': "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
-    '"GCS"': "GOOGLE_APPLICATION_CREDENTIALS, or run `gcloud auth application-default login`",
-    '"MicrosoftAzure"': "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+    '"S3"': "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; for public data AWS_SKIP_SIGNATURE=true",
+    '"GCS"': "GOOGLE_APPLICATION_CREDENTIALS, or run `gcloud auth application-default login`; for public data"
+    " GOOGLE_SKIP_SIGNATURE=true",
+    '"MicrosoftAzure"': "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY; for public data, instead of the key,"
+    " AZURE_SKIP_SIGNATURE=true",
 }
 NO_STORE: Final = "what answered is not the object store"
 NO_STORE_HINT: Final = "check the endpoint, and proxies and login pages on the way"

@@ -1,10 +1,11 @@
 """Asking about many references, without waiting again and again for a service that does not answer.
 
-Used by verify and the web API. Threading: an Asking belongs to one thread.
+Used by verify and the web API. Threading: an Asking may be shared by threads.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -20,10 +21,11 @@ FAILURES: Final = 3
 
 
 class Asking:
-    """Asks services about references. Belongs to one thread."""
+    """Asks services about references. May be shared by threads."""
 
     def __init__(self, references: References) -> None:
         self._references = references
+        self._guard = threading.Lock()
         self._failures: Counter[str] = Counter()
 
     def find_drift(self, entry: ReferenceEntry) -> str | None:
@@ -40,13 +42,18 @@ class Asking:
         try:
             drift = self._references.find_drift(entry)
         except (RemoteUnavailableError, RemoteTimeoutError):
-            self._failures[service] += 1
+            with self._guard:
+                self._failures[service] += 1
             raise
         except ArtifactFSError:
-            self._failures[service] = 0
+            self._note_answer(service)
             raise
-        self._failures[service] = 0
+        self._note_answer(service)
         return drift
+
+    def _note_answer(self, service: str) -> None:
+        with self._guard:
+            self._failures[service] = 0
 
 
 def find_service(uri: str) -> str:

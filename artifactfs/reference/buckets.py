@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 RETRIES: Final = 4
 _SHOWN: Final = 300
+_FOLDER_MARK: Final = "hdi_isfolder"
+"""In the metadata of an object without bytes: Azure's tools have it stand for a directory."""
 _ODD_KEY = re.compile(
     r'invalid path: (?:Error parsing )?Path "(.*?)"(?: contained empty|: Encountered illegal)', re.DOTALL
 )
@@ -65,25 +67,28 @@ class BucketSource:
         self._clients: dict[tuple[str, str, str], Any] = {}
 
     def describe(self, uri: str, *, checksum: bool) -> Described:
-        """Return what is at a URI: one request."""
+        """Return what is at a URI: one request. An object that is marked as a directory is none."""
         place = self._find(uri)
         if not place.key:
             raise missing(uri)
         client = self._client(place)
         try:
-            meta = self._call(lambda: client.head(place.key), uri)
+            found = self._call(lambda: client.get(place.key, options={"head": True}), uri)
         except _NotThere:
             raise missing(uri) from None
-        check_answer(meta, doing=f"reading {redact_uri(uri)}", key=redact_uri(uri))
-        return _described(uri, place, meta, checksum=checksum)
+        check_answer(found.meta, doing=f"reading {redact_uri(uri)}", key=redact_uri(uri))
+        if not found.meta["size"] and found.attributes.get(_FOLDER_MARK) == "true":
+            raise missing(uri)
+        return _described(uri, place, found.meta, checksum=checksum)
 
     def iter_below(self, uri: str, *, checksum: bool) -> Iterator[Described | Folder]:
         """Yield every object below a prefix, in pages.
 
         obstore adds a slash to the prefix: `images` does not find `images-old`. It leaves out a slash at the end of a
         key, so each object without bytes is asked for: there is none under the key without the slash when it stands
-        for a directory. Listings tell no version ids. Whether the bucket keeps any is seen at the first object of a
-        page; if so each is asked for its own.
+        for a directory, or it is marked as one. Azure lists neither the empty directories of a hierarchical namespace
+        nor an object that stands for the prefix itself. Listings tell no version ids. Whether the bucket keeps any is
+        seen at the first object of a page; if so each is asked for its own.
         """
         place = self._find(uri)
         client = self._client(place)

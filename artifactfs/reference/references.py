@@ -133,12 +133,7 @@ class References:
             UsageError: this release cannot read its scheme.
         """
         self.policy.check(entry.uri)
-        source = self._source(entry.uri)
-        if source is self._web and entry.validator.kind == "version":
-            shown = redact_uri(entry.uri)
-            msg = f"{shown} was recorded by its version, which is read with credentials, and these are not sent there"
-            hint = "the owner of the configuration file can add its host to `follow_references`"
-            raise AccessDeniedError(msg, hint=hint, subject=shown)
+        source = self._find_source(entry)
         if source is not self._files:
             source = LimitedSource(source, self._gate)
             if self._kept is not None:
@@ -200,7 +195,7 @@ class References:
         """
         if self._is_away:
             raise Away(entry.uri)
-        source = self._source(entry.uri)
+        source = self._find_source(entry)
         if source is self._buckets and entry.validator.kind in ("version", "generation"):
             return None if self._buckets.has_version(entry) else changed(entry, None).message
         try:
@@ -209,6 +204,21 @@ class References:
             return changed(entry, None).message
         is_same = entry.validator.kind == "none" or found.validator == entry.validator
         return None if found.size == entry.size and is_same else changed(entry, found).message
+
+    def _find_source(self, entry: ReferenceEntry) -> Source:
+        """Return what reads a reference.
+
+        Raises:
+            AccessDeniedError: its version can be asked for with credentials only, which are not sent there.
+            UsageError: this release cannot read its scheme.
+        """
+        source = self._source(entry.uri)
+        if source is self._web and entry.validator.kind == "version":
+            shown = redact_uri(entry.uri)
+            msg = f"{shown} was recorded by its version, which is read with credentials, and these are not sent there"
+            hint = "the owner of the configuration file can add its host to `follow_references`"
+            raise AccessDeniedError(msg, hint=hint, subject=shown)
+        return source
 
     def _source(self, uri: str) -> Source:
         if uri.startswith("file://"):

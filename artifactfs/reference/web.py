@@ -51,7 +51,8 @@ _LOGIN: Final = (
     "or az:// URI, which is read with your credentials; or download it and put the file"
 )
 _EXPIRED: Final = "the signature in its query has expired or is of no use: sign it anew"
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+_LENGTH = re.compile(r"\d{1,18}")
 
 
 class WebSource:
@@ -91,8 +92,8 @@ class WebSource:
 
     def _describe(self, uri: str, *, checksum: bool) -> Described | None:
         with _closing(self._request("HEAD", uri, {})) as response:
-            if response.status == 200 and "content-length" in response.headers:
-                return _described(uri, int(response.headers["content-length"]), response.headers, checksum=checksum)
+            if response.status == 200 and (length := _find_length(response.headers)) is not None:
+                return _described(uri, length, response.headers, checksum=checksum)
             if response.status in _GONE:
                 return None
             if response.status != 200 and response.status not in _NO_HEAD:
@@ -225,7 +226,8 @@ def _check_answer(entry: ReferenceEntry, response: Any) -> tuple[int, int]:
         start, end, total = _parse_content_range(entry.uri, response.headers)
         length = end - start + 1
     else:
-        start, total = 0, int(response.headers.get("content-length") or entry.size)
+        told = _find_length(response.headers)
+        start, total = 0, entry.size if told is None else told
         length = total
     kind = entry.validator.kind
     # A server that ignores the condition still says what it sends.
@@ -242,17 +244,23 @@ def _parse_content_range(uri: str, headers: Mapping[str, str]) -> tuple[int, int
     return int(match[1]), int(match[2]), int(match[3])
 
 
+def _find_length(headers: Mapping[str, str]) -> int | None:
+    """Return how many bytes an answer says to have; None when it does not, or says nonsense."""
+    text = headers.get("content-length", "")
+    return int(text) if _LENGTH.fullmatch(text) else None
+
+
 def _find_total(uri: str, response: Any) -> int:
     """Return how large what was asked for by its first byte is."""
     if response.status == 206:
         return _parse_content_range(uri, response.headers)[2]
     if response.status == 416:  # an empty file has no first byte
         return 0
-    length = response.headers.get("content-length")
+    length = _find_length(response.headers)
     if length is None:
         msg = f"the server of {redact_uri(uri)} does not say how large it is"
         raise UsageError(msg, hint="download it, and put the file", subject=redact_uri(uri))
-    return int(length)
+    return length
 
 
 def _refusal(uri: str, status: int) -> RemoteError:

@@ -35,7 +35,6 @@ from artifactfs.repository.format import PACKS, add_reader_feature
 from artifactfs.repository.indexing import open_repository_index
 from artifactfs.repository.log import Log
 from artifactfs.repository.objects import ContentStore
-from artifactfs.repository.outage import FILE as MARKER
 from artifactfs.repository.outage import Outage
 from artifactfs.repository.statedirectory import find_state_directory
 from artifactfs.repository.states import States
@@ -132,7 +131,7 @@ class Repository:
             Outage(
                 lambda: next(store.iter_children(COLLECTIONS_PREFIX), None),
                 location=location,
-                marker=os.path.join(state_directory, MARKER),
+                directory=state_directory,
                 clock=clock,
             )
             if serves_last_known and self.is_remote
@@ -173,6 +172,8 @@ class Repository:
         if self.index is not None:
             self.index.close()
         _close(self.store)
+        if self._outage is not None:
+            self._outage.close()
         if self._references is not None:
             self._references.close()
 

@@ -90,15 +90,21 @@ class States:
             return self._known[name]
         known = self._find_known(name)
         outage = self._outage if known is not None and known.seq else None
-        if known is not None and outage is not None and outage.is_on():
+        if known is None or outage is None:
+            return self._load_present(name, known)
+        if outage.is_on():
             return known
         try:
-            state = self._load_newer(name, known)
+            return outage.run("state", lambda: self._load_present(name, known))
         except UNANSWERED as error:
-            if known is None or outage is None:
-                raise
             outage.note(error)
             return known
+
+    def _load_present(self, name: str, known: Collection | None) -> Collection:
+        state = self._load_newer(name, known)
+        newer = self._known.get(name)
+        if newer is not None and newer is not known and newer.seq > state.seq:
+            return newer  # found meanwhile by another thread; this one may have waited long
         if state is not known:
             self._remember(state)
         if self._is_remote:
@@ -144,19 +150,34 @@ class States:
 
     def _list_names(self) -> list[str]:
         """Return the names of all collections, in order; those of which a state is known while nobody answers."""
-        if self._outage is not None and self._outage.is_on() and (known := self._list_known()):
+        outage = self._outage
+        if outage is None:
+            return self._ask_names()
+        if outage.is_on() and (known := self._list_known()):
             return known
         try:
-            return sorted(self._store.iter_children(COLLECTIONS_PREFIX))
+            return outage.run("names", self._ask_names) if self._knows_any() else self._ask_names()
         except UNANSWERED as error:
             known = self._list_known()
-            if self._outage is None or not known:
+            if not known:
                 raise
-            self._outage.note(error)
+            outage.note(error)
             return known
 
+    def _ask_names(self) -> list[str]:
+        return sorted(self._store.iter_children(COLLECTIONS_PREFIX))
+
+    def _knows_any(self) -> bool:
+        return next(self._iter_known(), None) is not None
+
     def _list_known(self) -> list[str]:
-        return [name for name in self._witness.names() if (state := self._find_known(name)) is not None and state.seq]
+        return list(self._iter_known())
+
+    def _iter_known(self) -> Iterator[str]:
+        for name in self._witness.names():
+            state = self._find_known(name)
+            if state is not None and state.seq:
+                yield name
 
     def _map(self, function: Callable[[str], Result], names: list[str]) -> list[Result]:
         if not self._is_remote or len(names) < 2:

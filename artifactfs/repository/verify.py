@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from artifactfs.blobstore.hashing import BLOCK_SIZE, ChunkHasher
 from artifactfs.blobstore.keys import sums_key
@@ -48,7 +49,9 @@ if TYPE_CHECKING:
 
 THREADS: Final = 2
 AT_ONCE: Final = 256
-"""Files handed to threads at a time; problems come in the order of the paths."""
+"""Entries handed to threads at a time; problems come in the order of the paths."""
+ASKED_AT_ONCE: Final = 16
+"""References of which services are asked at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,10 @@ class _Damage:
 
     what: str
     code: int = DigestMismatchError.exit_code
+
+
+_Looked: TypeAlias = "tuple[bytes, Entry, Placement | None, Problem | None]"
+"""Path, entry and place of something, and of a directory that cannot be read what is wrong."""
 
 
 def _describe(error: ArtifactFSError) -> _Damage:
@@ -136,43 +143,59 @@ class _Audit:
         self._kept = kept
         self._progress = progress
         self._trees = Trees(repository.blobs)
+        self._guard = threading.Lock()
         self._asking: Asking | None = None
         repository.blobs.forget()
         self._seen: dict[tuple[bytes, Placement | None], _Damage | None] = {}
 
     def check(self, root: Root) -> Iterator[Problem]:
-        waiting: list[tuple[bytes, FileEntry, Placement | None]] = []
-        with ThreadPoolExecutor(THREADS, "verify") as pool:
-            for path, entry, place, problem in self._walk(root):
-                if problem is not None:
-                    yield problem
-                elif isinstance(entry, FileEntry):
-                    waiting.append((path, entry, place))
-                elif isinstance(entry, ReferenceEntry):
-                    yield from self._check_reference(path, entry)
-                    self._progress.advance(files=1, size=entry.size)
-                else:
-                    self._progress.advance(files=0 if isinstance(entry, DirectoryEntry) else 1)
+        waiting: list[_Looked] = []
+        with (
+            ThreadPoolExecutor(THREADS, "verify") as pool,
+            ThreadPoolExecutor(ASKED_AT_ONCE, "ask") as asking,
+        ):
+            for looked in self._walk(root):
+                waiting.append(looked)
                 if len(waiting) >= AT_ONCE:
-                    yield from self._check_files(pool, waiting)
+                    yield from self._check_some(pool, asking, waiting)
                     waiting = []
-            yield from self._check_files(pool, waiting)
+            yield from self._check_some(pool, asking, waiting)
 
-    def _check_reference(self, path: bytes, entry: ReferenceEntry) -> Iterator[Problem]:
-        """Ask whether the object is still the same; only a local file is read."""
+    def _check_some(
+        self, pool: ThreadPoolExecutor, asking: ThreadPoolExecutor, waiting: list[_Looked]
+    ) -> Iterator[Problem]:
+        answers = asking.map(self._ask, [entry for _, entry, _, _ in waiting if isinstance(entry, ReferenceEntry)])
+        files = [(entry, place) for _, entry, place, _ in waiting if isinstance(entry, FileEntry)]
+        new = self._read_files(pool, files)
+        for path, entry, place, problem in waiting:
+            damage: _Damage | None = None
+            if problem is not None:
+                yield problem
+            elif isinstance(entry, FileEntry):
+                damage = self._seen[entry.sha256, place]
+                was_read = new.pop((entry.sha256, place), None) is not None
+                self._progress.advance(files=1, size=0 if was_read else entry.size)
+            elif isinstance(entry, ReferenceEntry):
+                damage = next(answers)
+                if damage is None and is_unverified(entry):
+                    self._doubt(path, describe_sameness(entry))
+                self._progress.advance(files=1, size=entry.size)
+            else:
+                self._progress.advance(files=0 if isinstance(entry, DirectoryEntry) else 1)
+            if damage is not None:
+                yield Problem(path, damage.what, damage.code)
+
+    def _ask(self, entry: ReferenceEntry) -> _Damage | None:
+        """Return what is wrong with a reference: whether the object is still the same. Only a local file is read."""
         try:
-            self._asking = self._asking or Asking(self._repository.references)
+            with self._guard:
+                self._asking = self._asking or Asking(self._repository.references)
             drift = self._asking.find_drift(entry)
         except ArtifactFSError as error:
-            damage = _describe(error)
-            yield Problem(path, damage.what, damage.code)
-        else:
-            if drift is not None:
-                yield Problem(path, drift)
-            elif is_unverified(entry):
-                self._doubt(path, describe_sameness(entry))
+            return _describe(error)
+        return None if drift is None else _Damage(drift)
 
-    def _walk(self, root: Root) -> Iterator[tuple[bytes, Entry, Placement | None, Problem | None]]:
+    def _walk(self, root: Root) -> Iterator[_Looked]:
         """Yield everything; a directory that cannot be read with its problem, and nothing below it."""
         waiting: list[tuple[bytes, Entry, Placement | None]] = [(b"", root.as_entry(), root_placement(root))]
         while waiting:
@@ -188,19 +211,15 @@ class _Audit:
                     waiting += [(join_path(path, below.name), below, where) for below, where in reversed(found)]
             yield path, entry, place, problem
 
-    def _check_files(
-        self, pool: ThreadPoolExecutor, waiting: list[tuple[bytes, FileEntry, Placement | None]]
-    ) -> Iterator[Problem]:
-        placed = {(entry.sha256, place): entry for _, entry, place in waiting}
+    def _read_files(
+        self, pool: ThreadPoolExecutor, files: list[tuple[FileEntry, Placement | None]]
+    ) -> dict[tuple[bytes, Placement | None], FileEntry]:
+        """Read what was not read before, and return it; what is wrong with each is then known."""
+        placed = {(entry.sha256, place): entry for entry, place in files}
         new = {key: entry for key, entry in placed.items() if key not in self._seen}
         damages = pool.map(lambda item: self._find_damage(item[1], item[0][1]), new.items())
         self._seen.update(zip(new, damages, strict=True))
-        for path, entry, place in waiting:
-            damage = self._seen[entry.sha256, place]
-            was_read = new.pop((entry.sha256, place), None) is not None
-            self._progress.advance(files=1, size=0 if was_read else entry.size)
-            if damage is not None:
-                yield Problem(path, damage.what, damage.code)
+        return new
 
     def _find_damage(self, entry: FileEntry, place: Placement | None) -> _Damage | None:
         try:

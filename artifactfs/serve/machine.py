@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 from artifactfs.clock import format_time_ns
 from artifactfs.errors import UsageError
 from artifactfs.mount import api
-from artifactfs.mount.described import mount_fields
+from artifactfs.mount.described import find_stale_ns, mount_fields
 from artifactfs.mount.kernel.asking import find_figures
 from artifactfs.mount.openfiles import find_open_files
 from artifactfs.paths import DEFAULT_STAGING, parse_ref
@@ -54,7 +54,8 @@ class Fetch(TypedDict):
 class MountFields(TypedDict):
     """A live mount: `figures` are counts since it was mounted, None where its transport counts nothing.
 
-    `fetches` are some of the requests that wait for content from elsewhere, the oldest first.
+    `fetches` are some of the requests that wait for content from elsewhere, the oldest first. `stale` is since when the
+    service of the repository does not answer, so that collections are shown as they were last known.
     """
 
     mountpoint: str
@@ -70,6 +71,7 @@ class MountFields(TypedDict):
     log: str
     log_base64: NotRequired[str]
     started: str
+    stale: str | None
     figures: dict[str, Any] | None
     fetches: list[Fetch]
 
@@ -154,17 +156,17 @@ def list_mounts(context: Context, _: Nothing) -> Mounts:
     if os.path.isdir(context.places.runtime):
         mounts = (info for info in api.iter_mounts(context.places) if info.repository_id == context.repository.id)
         known = sorted(mounts, key=lambda each: each.mountpoint)
-        found = [_describe_mount(info) for info in known]
+        found = [_describe_mount(info, state=context.places.state) for info in known]
     return {"mounts": found, "at": time.monotonic()}
 
 
-def _describe_mount(info: MountInfo) -> dict[str, Any]:
+def _describe_mount(info: MountInfo, *, state: str) -> dict[str, Any]:
     figures = find_figures(info)
     # Of a release before this one, or of no transport that fetches: nothing.
     fetches = (figures or {}).pop("fetches", [])
     opened = find_open_files(info.mountpoint, {each["node"] for each in fetches}) if fetches else {}
     return {
-        **mount_fields(info),
+        **mount_fields(info, stale_ns=find_stale_ns(info, state=state)),
         "figures": figures,
         "fetches": [_describe_fetch(each, opened.get(each["node"])) for each in fetches],
     }

@@ -65,6 +65,8 @@ def test_references_lie_beside_files_and_are_read(put: Cli, odd: Odd, work: Path
     verified = put("verify", "animals:v0")
     assert (verified.stdout, verified.stderr) == ("", "animals:v0 is as it was stored\n")
     assert put.json("verify", "animals:v0")["unverified"] == []
+    assert put.json("show", "animals:v0")["unverified"] == 0
+    assert "unverified" not in put("show", "animals:v0").stdout
     assert put("verify", "animals:v0", "out").stdout == "cat.png is unverified: only its size could be compared\n"
     (work / "out/sub/dog.txt").write_text("DOG\n")
     (work / "out/cat.png").write_text("me")
@@ -143,6 +145,8 @@ def test_unverified_references_are_marked_everywhere(cli: Cli, odd: Odd, follow,
     shown = cli.json("show", "animals:v0/cat.png")
     assert (shown["unverified"], shown["validator"]["kind"]) == (True, kind)
     assert "unverified:" in cli("show", "animals:v0/cat.png").stdout
+    assert cli.json("show", "animals")["unverified"] == 1
+    assert "unverified:      1 reference\n" in cli("show", "animals:v0").stdout
     assert "(unverified)" in cli("reference", "ls", "animals:v0").stdout
     assert cli("cat", "animals:v0/cat.png").stdout == "meow" * 1000
     done = cli("verify", "animals:v0")

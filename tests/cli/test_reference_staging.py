@@ -51,6 +51,7 @@ def test_adding_says_what_is_unverified(staging: Path, odd: Odd) -> None:
     assert done.returncode == 0, done.stderr
     assert b"1 reference is unverified" in done.stderr
     assert "(unverified)" in text("ls", "-l", "animals:@staging/cat.png")
+    assert "unverified:      1 reference\n" in text("show", "animals:@staging")
     done = run("commit", "animals")
     assert done.returncode == 0, done.stderr
     assert b"1 reference is unverified" in done.stderr

@@ -17,6 +17,7 @@ class Odd:
         url: of the server, without a path.
         files: content by path.
         etags: by path; "" sends none.
+        lengths: what is said of them, by path; else the truth.
         faults: by path, one for each next GET: `stall`, `cut`, `lie`, `whole`, `503`, `deny`, `shifted`, `change`.
         redirects: target by path.
         requests: method and path of each request.
@@ -25,6 +26,7 @@ class Odd:
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
     etags: dict[str, str] = field(default_factory=dict)
+    lengths: dict[str, str] = field(default_factory=dict)
     faults: dict[str, list[str]] = field(default_factory=dict)
     redirects: dict[str, str] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
@@ -92,7 +94,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        length = self.odd.lengths.get(self.path.partition("?")[0], str(len(body)))
+        self.send_header("Content-Length", length)
         self.end_headers()
         if not has_body:
             return None

@@ -156,3 +156,12 @@ def test_a_version_that_was_recorded_with_credentials_is_not_looked_for_without(
     with pytest.raises(AccessDeniedError, match="its version") as caught:
         References().open(entry)
     assert "follow_references" in caught.value.hint
+
+
+def test_a_version_that_needs_credentials_has_not_changed() -> None:
+    uri = "https://acc1.blob.core.windows.net/box/a"
+    entry = ReferenceEntry(b"a", 0o644, 0, 3, uri, Validator("version", "v1"), bytes(32), False)
+    references = References(ReferencePolicy(("https://",)))
+    for ask in (references.open, references.find_drift):
+        with pytest.raises(AccessDeniedError, match="recorded by its version"):
+            ask(entry)

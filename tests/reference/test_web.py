@@ -317,3 +317,10 @@ def test_an_unreachable_server_is_an_error_without_its_query() -> None:
     with pytest.raises(RemoteUnavailableError) as error:
         list(following("http://127.0.0.1:9", attempts=1).iter_entries(url, allow_signed=True))
     assert "topsecret" not in str(error.value)
+
+
+@pytest.mark.parametrize("length", ["nonsense", "-1", "", "9" * 5000])
+def test_a_length_that_is_none_is_not_believed(odd: Odd, length: str) -> None:
+    odd.lengths["/data/a.bin"], odd.ignores_ranges = length, True
+    with pytest.raises(UsageError, match="does not say how large"):
+        add(odd)

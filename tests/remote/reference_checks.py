@@ -16,7 +16,7 @@ from artifactfs.errors import (
 from artifactfs.reference.base import Folder, is_unverified
 from artifactfs.reference.policy import ReferencePolicy
 from artifactfs.reference.references import References
-from tests.remote.servers import Server
+from tests.remote.servers import Server, put_azure_blob
 
 
 def following(server: Server, *prefixes: str) -> References:
@@ -76,6 +76,31 @@ def check_folders(server: Server) -> None:
     client.put_object(Bucket=bucket, Key="odd/", Body=b"bytes")
     with pytest.raises(InvalidPathError, match="ends in a slash"):
         list(references.iter_entries(f"{uri}/odd"))
+
+
+def check_azure_folders(server: Server) -> None:
+    """As Azure lists them: with a slash behind the key, or without one and marked; empty files stay files."""
+    bucket = server.make_bucket()
+    uri = put(server, bucket, {"im/a": b"aa", "im/b/c": b"", "im/b/d": b"x", "im/e/f": b"y"})
+    for key in ("im/", "im/b/", "im/none/", "im/none/deep/", "empty/"):
+        put_azure_blob(server, bucket, key)
+    for key in ("im", "im/e", "im/marked", "lone"):
+        put_azure_blob(server, bucket, key, hdi_isfolder="true")
+    put_azure_blob(server, bucket, "im/plain", other="true")
+    references = following(server)
+    expected = {b"a": 2, b"b": None, b"b/c": 0, b"b/d": 1, b"e": None, b"e/f": 1, b"marked": None, b"none": None}
+    expected |= {b"none/deep": None, b"plain": 0}
+    for checksum in (True, False):
+        for text in (f"{uri}/im", f"{uri}/im/"):
+            found = dict(references.iter_entries(text, checksum=checksum))
+            sizes = {path: None if isinstance(item, Folder) else item.size for path, item in found.items()}
+            assert sizes == expected
+            assert {item.uri for item in found.values() if isinstance(item, Folder)} == {
+                f"{uri}/im/{key}" for key in ("b", "e", "marked", "none", "none/deep")
+            }
+    for name in ("empty", "empty/", "lone"):
+        with pytest.raises(SourceNotFoundError):
+            list(references.iter_entries(f"{uri}/{name}"))
 
 
 def check_drift(server: Server) -> None:

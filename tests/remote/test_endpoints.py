@@ -89,3 +89,39 @@ def test_the_command_line_says_it(tmp_path: Path) -> None:
     assert "AWS_ENDPOINT_URL is not the URL of a service" in done.stderr
     assert "panicked" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("url", ["gs://bucket/a", "az://bucket/a"])
+@pytest.mark.parametrize("profile", ["default", "sso", "missing"])
+def test_settings_of_one_service_are_of_no_concern_to_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, profile: str
+) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "config").write_text("[default]\nregion = eu-west-1\n[profile sso]\nregion = eu-west-1\n")
+    (tmp_path / ".aws" / "credentials").write_text("[default]\naws_access_key_id = k\naws_secret_access_key = s\n")
+    environ = {"HOME": str(tmp_path)} | ({"AWS_PROFILE": profile} if profile != "default" else {})
+    connect(url, **environ)
+    if profile == "default":
+        connect("s3://bucket/a", **environ)
+    else:
+        with pytest.raises(ConfigurationError, match="AWS profile"):
+            connect("s3://bucket/a", **environ)
+
+
+def test_a_profile_without_keys_hinders_only_who_needs_them(tmp_path: Path) -> None:
+    environ = {**os.environ, "HOME": str(tmp_path), "AWS_PROFILE": "sso", "ARTIFACTFS_STATE": str(tmp_path / "state")}
+
+    def run(*arguments: str, code: int) -> str:
+        done = subprocess.run(
+            [*PROGRAM, *arguments], env=environ, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == code, done.stderr
+        return done.stderr
+
+    mountpoint = tmp_path / "mnt"
+    mountpoint.mkdir()
+    for words in (("ls",), ("mount", str(mountpoint))):
+        assert "there is no AWS profile 'sso'" in run("--repo", "s3://bucket/a", *words, code=4)
+    said = run("--repo", str(tmp_path / "local"), "put", "animals", "http://127.0.0.1:1/cat", code=42)
+    assert "an address that is not public" in said

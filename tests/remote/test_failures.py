@@ -115,4 +115,5 @@ def test_settings_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) ->
         found = translate_remote_error(Exception(text), doing="reading x", key="x")
         assert isinstance(found, RemoteDeniedError)
         assert "no credentials were found (set " in str(found)
+        assert "_SKIP_SIGNATURE=true" in str(found)
         assert expected in found.hint

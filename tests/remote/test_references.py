@@ -7,13 +7,18 @@ import os
 
 import pytest
 
+from artifactfs.blobstore.connecting import RemoteOptions
 from artifactfs.errors import InvalidPathError, UsageError
+from artifactfs.reference.base import Folder
+from artifactfs.reference.policy import ReferencePolicy
+from artifactfs.reference.references import References
 from artifactfs.repository.referring import Referred
 from artifactfs.repository.repository import open_repository
 from artifactfs.repository.staged_references import stage_references
 from artifactfs.repository.staging import StagingArea
 from tests.cli.support import Cli
 from tests.remote.reference_checks import (
+    check_azure_folders,
     check_drift,
     check_folders,
     check_pages,
@@ -26,6 +31,7 @@ from tests.remote.servers import Server
 
 USAGE, BAD_NAME = 2, 15
 CHECKS = [check_prefix, check_folders, check_drift, check_versions, check_pages]
+AZURE_CHECKS = [check_prefix, check_azure_folders, check_drift, check_pages]
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
@@ -40,7 +46,7 @@ def test_on_ceph(ceph: Server, check) -> None:
 
 
 @pytest.mark.remote
-@pytest.mark.parametrize("check", [check_prefix, check_drift, check_pages], ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", AZURE_CHECKS, ids=lambda check: check.__name__)
 def test_on_azurite(azurite: Server, check) -> None:
     check(azurite)
 
@@ -130,3 +136,19 @@ def test_a_key_that_no_file_can_have_is_not_looked_for(moto: Server) -> None:
     azure = "https://acc1.blob.core.windows.net/box"
     with pytest.raises(InvalidPathError, match="a//b"):
         list(following(moto, azure).iter_entries(f"{azure}/a//b"))
+
+
+def test_folders_of_google_are_directories(moto: Server) -> None:
+    # moto answers what GCS's XML API is asked, which is that of S3.
+    bucket = moto.make_bucket()
+    objects = {"im/sub/cat": b"meow", "im/none": b"", "im/": b"", "im/sub/": b"", "im/later/": b""}
+    for key, data in objects.items():
+        moto.client().put_object(Bucket=bucket, Key=key, Body=data, ACL="public-read")
+    config = {"base_url": moto.endpoint, "skip_signature": "true"}
+    references = References(ReferencePolicy(("gs://",)), RemoteOptions(config=config))
+    found = dict(references.iter_entries(f"gs://{bucket}/im"))
+    sizes = {path: None if isinstance(item, Folder) else item.size for path, item in found.items()}
+    assert sizes == {b"": None, b"later": None, b"none": 0, b"sub": None, b"sub/cat": 4}
+    assert {item.uri for item in found.values()} == {
+        f"gs://{bucket}/{key}" for key in ("im", "im/later", "im/none", "im/sub", "im/sub/cat")
+    }

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from artifactfs.blobstore.keys import sums_key
 from artifactfs.errors import SourceNotFoundError
-from artifactfs.model import Root
+from artifactfs.model import ReferenceEntry, Root, Validator
+from artifactfs.reference.references import References
 from artifactfs.repository.checkout import checkout
-from artifactfs.repository.repository import Repository
+from artifactfs.repository.put import put_plan
+from artifactfs.repository.repository import Repository, open_repository
+from artifactfs.repository.sources import Planned, Source, add_entry, add_source
 from artifactfs.repository.trees import Trees
 from artifactfs.repository.verify import verify_version
 from artifactfs.testing.repositories import find_stored
@@ -137,3 +142,39 @@ def test_a_local_copy_is_compared(
 def test_a_missing_directory(repository: Repository, work: Path, root: Root) -> None:
     with pytest.raises(SourceNotFoundError):
         problems(repository, root, work / "missing")
+
+
+class Crowd:
+    """Answers questions about references only when several are asked at the same time; `b` has changed."""
+
+    def __init__(self) -> None:
+        self._barrier = threading.Barrier(4, timeout=30)
+
+    def find_drift(self, asked: ReferenceEntry) -> str | None:
+        self._barrier.wait()
+        return "is another one" if asked.uri.endswith("/b") else None
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def test_references_are_asked_for_many_at_once_and_listed_in_order(work: Path) -> None:
+    with open_repository(
+        str(work / "r"), state=str(work / "state"), author="t", references=lambda: cast("References", Crowd())
+    ) as repository:
+        plan = Planned()
+        for name in (b"a", b"c"):
+            (work / os.fsdecode(name)).write_bytes(name)
+            add_source(plan, Source(bytes(work / os.fsdecode(name)), name))
+        for name in (b"b", b"d", b"e", b"f"):
+            validator = Validator("none" if name == b"d" else "etag", '"x"')
+            uri = f"s3://bucket/{name.decode()}"
+            add_entry(plan, name, ReferenceEntry(name, 0o644, 0, 1, uri, validator, bytes(32), has_sha256=False))
+        root = put_plan(repository, "animals", plan).version.root
+        for name in (b"a", b"c"):
+            damage(repository, root, name)
+        doubts: list[bytes] = []
+        found = verify_version(repository, root, doubt=lambda path, _: doubts.append(path))
+    assert [problem.path for problem in found] == [b"a", b"b", b"c"]
+    assert found[1].what == "is another one"
+    assert doubts == [b"d"]
