@@ -28,7 +28,8 @@ File = tuple[bytes, int, int, int, int, int]
 Job = tuple[list[bytes], list[File]]
 Done = tuple[int, int]
 
-MESSAGE_LIMIT = 1 << 17
+MESSAGE_LIMIT = 1 << 15
+"""Bytes. Less than any system keeps for a socket that has not been told otherwise."""
 PACKS_LIMIT = 64
 """Descriptors in a message; the system takes 253. Source: linux/net/scm.h, SCM_MAX_FD."""
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -101,7 +102,9 @@ class _Worker:
         try:
             socket.send_fds(self._channel, [message], packs)
         except OSError:
-            return  # it is gone, which the next answer tells
+            # It is gone, or cannot be told: no answer to this job comes, which `take` finds.
+            with suppress(OSError):
+                self._channel.shutdown(socket.SHUT_WR)
 
     def take(self) -> Done:
         """Return what became of the oldest job."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import socket
 import stat
 import struct
 import subprocess
@@ -110,6 +111,28 @@ def test_what_cannot_be_started_is_not_missed(
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
     checkout(repository, version, os.fsencode(work / "t"))
+    assert snapshot(work / "t") == snapshot(work / "s")
+
+
+@pytest.mark.parametrize("number", [errno.EMSGSIZE, errno.ETOOMANYREFS])
+def test_a_job_that_cannot_be_sent_is_done_all_the_same(
+    repository: Repository,
+    work: Path,
+    version: Root,
+    processes: list[subprocess.Popen[bytes]],
+    number: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, calls = socket.send_fds, []
+
+    def send(*args: Any) -> int:
+        calls.append(args)
+        if len(calls) == 3:
+            raise OSError(number, os.strerror(number))
+        return real(*args)
+
+    monkeypatch.setattr(socket, "send_fds", send)
+    assert checkout(repository, version, os.fsencode(work / "t")).files == COUNT
     assert snapshot(work / "t") == snapshot(work / "s")
 
 
