@@ -175,7 +175,8 @@ def test_where_somebody_is_still_inside_another_can_be_mounted(folders: Folders,
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
 def test_a_server_in_a_terminal_that_goes_away_leaves_no_mount(order: Order, number: signal.Signals) -> None:
-    command = launch.command_for(replace(order, foreground=True))
+    # The tests themselves may have been started by nohup(1).
+    command = ["env", "--default-signal=HUP", *launch.command_for(replace(order, foreground=True))]
     with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as server:
         wait_until(lambda: read_record(slot_for(order, order.mountpoint).record), what="the mount")
         os.killpg(server.pid, number)  # as a terminal does, to all of them
