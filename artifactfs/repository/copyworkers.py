@@ -48,17 +48,19 @@ class Job:
     files: list[tuple[FileEntry, ReadableFile]]
 
     def encode(self) -> tuple[bytes, list[int]] | None:
-        """Return the message and the descriptors of the packs; None when that is too much for one message."""
+        """Return the message and the descriptors of the packs; None when it cannot be one message."""
         packs: dict[int, int] = {}
         files = []
         for entry, file in self.files:
-            descriptor, offset = file.extent() or (-1, 0)
+            extent = file.extent()
+            if extent is None:
+                return None
+            descriptor, offset = extent
             number = packs.setdefault(descriptor, len(packs))
             files.append((entry.name, entry.mode, entry.mtime_ns, number, offset, file.size))
         message = marshal.dumps((self.names, files))
-        return (
-            None if len(message) > MESSAGE_LIMIT or len(packs) > PACKS_LIMIT or -1 in packs else (message, list(packs))
-        )
+        is_too_much = len(message) > MESSAGE_LIMIT or len(packs) > PACKS_LIMIT
+        return None if is_too_much else (message, list(packs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Done:
     Attributes:
         job: which.
         count: so many of its files are complete.
-        errno: why the next one could not be made; 0 if nothing went wrong; None when the worker is gone.
+        errno: why the next one could not be made; 0 if nothing went wrong; None when no worker has done it.
     """
 
     job: Job
@@ -140,15 +142,15 @@ class CopyWorkers:
         for worker in self._workers:
             self._queue.put(worker)
 
-    def copy(self, job: Job) -> tuple[bool, list[Done]]:
-        """Hand a job over; return whether it was taken, and what became of earlier ones."""
+    def copy(self, job: Job) -> Done | None:
+        """Hand a job over; return what became of an earlier one, or of this one when it cannot be handed over."""
         encoded = job.encode()
         if encoded is None:
-            return False, []
+            return Done(job, 0, None)
         worker = self._queue.get()
         try:
             worker.give(job, *encoded)
-            return True, [worker.take()] if len(worker.jobs) >= _JOBS else []
+            return worker.take() if len(worker.jobs) >= _JOBS else None
         finally:
             self._queue.put(worker)
 

@@ -201,20 +201,11 @@ class Materializer:
                     self._write_entry(landing, parent, (entry, place), known, job)
         except OSError as error:
             raise landing.failed(error, current) from error
-        if job.files:
-            self._hand_over(landing, job)
-
-    def _hand_over(self, landing: Landing, job: Job) -> None:
-        """Have a worker copy files."""
-        assert self._workers is not None
-        is_taken, done = self._workers.copy(job)
-        if not is_taken:
-            self._copy_all(landing, job)
-        for item in done:
-            self._note(landing, item)
+        if self._workers is not None and job.files and (done := self._workers.copy(job)) is not None:
+            self._note(landing, done)
 
     def _note(self, landing: Landing, done: Done) -> None:
-        """Count what a worker has done; do it here if the worker is gone."""
+        """Count what a worker has done; do it here if none has."""
         if done.errno is None:
             self._copy_all(landing, done.job)
             return
@@ -225,18 +216,18 @@ class Materializer:
         for _, file in done.job.files:
             file.close()
         if done.errno:
-            name = done.job.files[done.count][0].name if done.count < len(done.job.files) else b""
-            path = b"/".join([*done.job.names, name])
+            path = b"/".join([*done.job.names, done.job.files[done.count][0].name])
             raise landing.failed(OSError(done.errno, os.strerror(done.errno)), path)
 
     def _copy_all(self, landing: Landing, job: Job) -> None:
-        path = b"/".join(job.names)
+        path = current = b"/".join(job.names)
         try:
             with landing.directory(path) as parent:
                 for entry, file in job.files:
+                    current = join_path(path, entry.name)
                     self._copy_file(landing, parent, entry, file)
         except OSError as error:
-            raise landing.failed(error, path) from error
+            raise landing.failed(error, current) from error
 
     def _write_entry(
         self, landing: Landing, parent: int, placed: Placed, known: Mapping[bytes, PackPlace], job: Job

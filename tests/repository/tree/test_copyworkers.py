@@ -136,6 +136,18 @@ def test_a_job_that_cannot_be_sent_is_done_all_the_same(
     assert snapshot(work / "t") == snapshot(work / "s")
 
 
+def test_what_is_too_much_for_one_message_is_done_all_the_same(
+    repository: Repository,
+    work: Path,
+    version: Root,
+    processes: list[subprocess.Popen[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(copyworkers, "MESSAGE_LIMIT", 100)
+    assert checkout(repository, version, os.fsencode(work / "t")).files == COUNT
+    assert snapshot(work / "t") == snapshot(work / "s")
+
+
 def test_the_same_call_goes_on_with_what_they_left(
     repository: Repository, work: Path, version: Root, processes: list[subprocess.Popen[bytes]]
 ) -> None:
