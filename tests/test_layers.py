@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "artifactfs"
-VALUES = {"errors", "clock", "digest", "paths", "variables", "model", "manifest", "storedpage"}
+VALUES = {"errors", "clock", "digest", "filelocks", "paths", "variables", "model", "manifest", "storedpage"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "_version": set(),
     "errors": set(),
     "clock": {"errors"},
     "digest": {"errors"},
+    "filelocks": set(),
     "paths": {"errors"},
     "variables": set(),
     "model": {"errors", "digest", "paths"},

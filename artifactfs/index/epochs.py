@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from artifactfs.errors import IndexCorruptError, translate_os_error
+from artifactfs.filelocks import is_locked
 from artifactfs.index.environment import Environment
 from artifactfs.index.epoch import BEGUN, META, NAMES, NODES, PAGES, SHARED, WIRE, Epoch, UnknownNodeError
 from artifactfs.index.places import find_local_directory
@@ -223,17 +224,7 @@ def _sweep(folder: str, *, keep: str) -> None:
 
 
 def _is_held(path: str) -> bool:
-    try:
-        lock = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
+    return is_locked(os.path.join(path, "lock"), fcntl.LOCK_EX)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from dataclasses import dataclass
 import msgspec
 
 from artifactfs.errors import BusyError, MountError, translate_os_error
+from artifactfs.filelocks import is_locked
 from artifactfs.mount.mountinfo import find_mount
 from artifactfs.mount.options import MountInfo, Places
 from artifactfs.places import make_runtime_directory
@@ -141,17 +142,7 @@ def _clear(slot: Slot) -> None:
 
 def is_served(slot: Slot) -> bool:
     """Return whether a server holds the slot."""
-    try:
-        descriptor = os.open(slot.lock, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    return is_locked(slot.lock, fcntl.LOCK_SH)
 
 
 def write_record(slot: Slot, info: MountInfo) -> None:

@@ -124,10 +124,7 @@ class Lineage:
         Raises:
             ArtifactFSError: the store cannot be read.
         """
-        try:
-            self.update()
-        except IndexCorruptError:
-            self.update()  # the graph is empty now, and fills again
+        self._update_anew()
         wanted = [(version, direction) for version in versions for direction in directions]
         found = {name for each in wanted for name in self._graph.walk(*each, depth=1).distances}
         return {name for name in found if is_run_id(name)}
@@ -153,10 +150,7 @@ class Lineage:
         Raises:
             ArtifactFSError: the store cannot be read.
         """
-        try:
-            self.update()
-        except IndexCorruptError:
-            self.update()  # the graph is empty now, and fills again
+        self._update_anew()
         for day in reversed(self._filling.list_days()):
             ids = sorted(self._runs.list_day(day)[0], reverse=True)
             values = self._graph.find_values(ids)
@@ -173,6 +167,13 @@ class Lineage:
             ArtifactFSError: the store cannot be read.
         """
         self._filling.update()
+
+    def _update_anew(self) -> None:
+        """Bring the graph up to date, and fill it again when it was damaged."""
+        try:
+            self.update()
+        except IndexCorruptError:
+            self.update()  # the graph is empty now
 
     def rebuild(self) -> None:
         """Empty the graph and fill it from the store.

@@ -34,6 +34,7 @@ from artifactfs.errors import (
     StagingNotFoundError,
     translate_os_error,
 )
+from artifactfs.filelocks import is_locked
 from artifactfs.model import Root
 from artifactfs.paths import check_collection_name, check_staging_name, printable
 from artifactfs.staging.files import remove_tree, write_durably
@@ -276,17 +277,7 @@ def deciding(layout: Layout) -> Iterator[None]:
 
 def is_deciding(layout: Layout) -> bool:
     """Return whether a process commits or removes a staging directory now; not for often: who begins to meets this."""
-    try:
-        descriptor = os.open(layout.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    return is_locked(layout.directory, fcntl.LOCK_SH, flags=os.O_RDONLY | os.O_DIRECTORY)
 
 
 @contextmanager
